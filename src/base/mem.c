@@ -1,0 +1,46 @@
+/* mem.c - allocation that does not fail quietly. */
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+
+void *mem_alloc(size_t size)
+{
+	void *p = malloc(size ? size : 1);
+
+	hf_assert(p != NULL);
+	return p;
+}
+
+void *mem_zalloc(size_t count, size_t size)
+{
+	void *p = calloc(count ? count : 1, size ? size : 1);
+
+	hf_assert(p != NULL);
+	return p;
+}
+
+void *mem_realloc(void *old, size_t size)
+{
+	void *p = realloc(old, size ? size : 1);
+
+	hf_assert(p != NULL);
+	return p;
+}
+
+char *mem_strdup(const char *s)
+{
+	size_t n = strlen(s) + 1;
+
+	return memcpy(mem_alloc(n), s, n);
+}
+
+void *mem_aligned(size_t align, size_t size)
+{
+	void *p = NULL;
+
+	hf_assert(posix_memalign(&p, align, size) == 0);
+	return p;
+}

@@ -1,0 +1,90 @@
+/* worker.h - what holdfastd and its holdfast-vs processes say to each other.  Pure.
+ *
+ * A SOCK_SEQPACKET socket pair, one message a packet, descriptors beside it (SCM_RIGHTS):
+ *
+ *	off size field
+ *	  0    4 magic "HFW1"
+ *	  4    2 type (enum worker_type)     6   2 zero
+ *	  8    8 epoch of the ownership this is about; a message of another epoch is ignored
+ *	 16    . body by type, big-endian
+ *
+ * The worker is started as
+ *	holdfast-vs --vs NAME --node NAME --epoch N --control FD --config FD --lease FD [--lock FD] --store FS=DIR ...
+ * with the configuration's text in a memfd (the very bytes that the daemon checked) and the lease
+ * page, another memfd, below.  It parses and opens what needs privilege, drops it, recovers, says
+ * READY, and serves only from OPEN on. */
+#ifndef HF_CODEC_WORKER_H
+#define HF_CODEC_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WORKER_MSG_MAX	 65536
+#define WORKER_FDS_MAX	 16
+#define WORKER_TEXT_MAX	 256
+#define WORKER_CONNS_MAX 1024
+
+enum worker_type {
+	/* daemon -> worker */
+	WORKER_OPEN = 1,   /* sockets to serve on: body lists a role for each descriptor */
+	WORKER_DRAIN,	   /* stop taking requests, finish, checkpoint, close the store: DRAINED */
+	WORKER_STATS,	   /* asks for STATS_REPLY */
+	WORKER_CHECKPOINT, /* start one now */
+	/* worker -> daemon */
+	WORKER_READY = 64,  /* store recovered; times and the last owner's client connections */
+	WORKER_SERVING,	    /* after OPEN: the sockets are polled */
+	WORKER_FIRST_REPLY, /* after OPEN: a client got its first reply (time in ns) */
+	WORKER_DRAINED,	    /* all is on disk, the store is closed; the worker exits 0 */
+	WORKER_STATS_REPLY, /* JSON text */
+	WORKER_FAILED,	    /* it cannot go on: reason; exits */
+	WORKER_DAMAGE,	    /* a file system was closed to clients: reason */
+};
+
+enum worker_role {
+	WORKER_ROLE_NFS_TCP = 1, /* NFS and MOUNT on one port */
+	WORKER_ROLE_NFS_UDP,
+	WORKER_ROLE_PMAP_TCP,
+	WORKER_ROLE_PMAP_UDP,
+	WORKER_ROLE_MOUNT_TCP, /* where the mount port is its own */
+	WORKER_ROLE_MOUNT_UDP,
+};
+
+struct worker_conn {
+	uint8_t remote[16], local[16];
+	uint16_t remote_port, local_port;
+};
+
+struct worker_msg {
+	enum worker_type type;
+	uint64_t epoch;
+	/* OPEN */
+	unsigned role_count;
+	uint8_t role[WORKER_FDS_MAX];
+	/* READY */
+	uint64_t recovered_records, recovery_ns, write_verifier;
+	bool was_clean;
+	unsigned conn_count;
+	struct worker_conn conn[WORKER_CONNS_MAX];
+	/* FIRST_REPLY */
+	uint64_t at_ns; /* CLOCK_BOOTTIME */
+	/* FAILED, DAMAGE: text; STATS_REPLY: JSON. Points into the packet after decode. */
+	const char *text;
+	size_t text_len;
+};
+
+/* Bytes written, or 0 when it does not fit. */
+size_t worker_encode(const struct worker_msg *m, uint8_t *out, size_t size);
+/* 0, or -EBADMSG (-EPROTO for an unknown type). */
+int worker_decode(struct worker_msg *m, const uint8_t *in, size_t len);
+
+/* The lease page (SAFETY F4), written by the daemon, read by the worker after it received
+ * requests, before it reads any state, and again before it sends.  All in CLOCK_BOOTTIME ns.
+ * Serving is allowed while now < until_ns and epoch is the worker's own. A single writer; each
+ * field is one aligned 64-bit store; epoch is set once, before the worker starts. */
+struct worker_lease {
+	uint64_t epoch;
+	uint64_t until_ns; /* 0 = revoked for good */
+};
+
+#endif

@@ -1,0 +1,207 @@
+/* store.h - a Holdfast file system: a directory with a log, an index and objects (DESIGN 4).
+ *
+ * One process has it open, one thread calls it.  A change is: store_op_begin(), one of the
+ * changing calls (which decides, assigns ids and time, and applies the change to the overlay), the
+ * caller encodes its protocol reply from the new state, store_op_end() seals record and reply into
+ * the current log batch and returns the lsn the reply must wait for.  Everything between begin and
+ * end happens without returning to the event loop.  Batches go out at the end of each loop round.
+ *
+ * Calls return 0 or -errno (-ENOENT, -EEXIST, -ENOTEMPTY, -ENOTDIR, -EISDIR, -ENOSPC, -ESTALE,
+ * -ENAMETOOLONG, -EINVAL, -EFBIG, -EMLINK, ...), or STORE_WAIT: nothing was done, call again once
+ * store_durable_lsn() has reached the lsn given in *wait_lsn.
+ *
+ * Permissions are the caller's business (nfs/access.c); consistency of the tree is this room's. */
+#ifndef HF_STORE_STORE_H
+#define HF_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "io/loop.h"
+
+struct store;
+
+#define STORE_WAIT	    1
+#define STORE_ROOT_INO	    1ULL
+#define STORE_NAME_MAX	    255
+#define STORE_TARGET_MAX    4095
+#define STORE_FILE_SIZE_MAX (INT64_MAX - 1)
+
+enum store_type { STORE_REG = 1, STORE_DIR, STORE_BLK, STORE_CHR, STORE_LNK, STORE_SOCK, STORE_FIFO };
+
+/* An inode as callers see it; valid until the next call on this store.  Times are nanoseconds
+ * since 1970, signed.  `lsn` is the record that changed it last: what a reply showing it waits for. */
+struct store_inode {
+	uint64_t ino;
+	uint32_t generation;
+	enum store_type type;
+	uint32_t mode; /* permission bits, 07777 */
+	uint32_t nlink, uid, gid;
+	uint32_t major, minor;
+	uint64_t size, used; /* bytes; `used` is what it occupies */
+	int64_t atime_ns, mtime_ns, ctime_ns;
+	uint64_t parent;   /* directories only */
+	uint64_t verifier; /* of an exclusive create, else 0 */
+	uint64_t lsn;
+	const char *target; /* symbolic links: NUL terminated */
+};
+
+/* Which attributes a create or setattr gives, and how. */
+enum store_set_time { STORE_TIME_KEEP, STORE_TIME_SERVER, STORE_TIME_CLIENT };
+struct store_attr {
+	bool set_mode, set_uid, set_gid, set_size;
+	uint32_t mode, uid, gid;
+	uint64_t size;
+	enum store_set_time set_atime, set_mtime;
+	int64_t atime_ns, mtime_ns;
+};
+
+/* Identity of a request, the key of the duplicate cache (SAFETY S11): client identity is the
+ * address without the port (IPv4 as ::ffff:a.b.c.d); `sum` covers the whole argument bytes. */
+struct store_caller {
+	uint8_t client[16];
+	uint32_t xid, prog, vers, proc;
+	uint64_t sum;
+};
+
+/* ---- life ---------------------------------------------------------------------------------- */
+struct store_conf {
+	uint64_t log_half_bytes;	 /* at creation; 4 MiB to 1 GiB, default 64 MiB */
+	uint64_t index_map_bytes;	 /* LMDB map size: the index may not grow beyond it */
+	uint64_t checkpoint_interval_ns; /* default 5 s */
+	uint64_t cache_inodes;		 /* clean inodes kept in memory */
+	uint64_t dup_keep_ns;		 /* duplicate cache, service time: default 120 s (S11) */
+};
+void store_conf_default(struct store_conf *c);
+
+/* Makes a new, empty store in an existing empty directory. `err` gets one line for people:
+ * what, where, what to do. */
+int store_create_at(const char *dir, const struct store_conf *c, char *err, size_t err_size);
+
+struct store_open_args {
+	const char *dir;
+	struct loop *loop;
+	uint64_t epoch; /* of the ownership record: greater than any before (S3) */
+	struct store_conf conf;
+	/* Called in the loop's thread whenever more has become durable. */
+	void (*on_durable)(void *arg, uint64_t lsn);
+	/* Damage was found while serving (VS 1.15): the store answers nothing any more. */
+	void (*on_damage)(void *arg, const char *reason);
+	void *arg;
+};
+/* Recovers and opens.  -EBUSY: in use; -EUCLEAN: damaged; -ENOTSUP: newer format; with a line. */
+int store_open(struct store **sp, const struct store_open_args *a, char *err, size_t err_size);
+/* Drain: a checkpoint that ends with an empty log; then `done`.  No operation may follow. */
+void store_close(struct store *s, void (*done)(void *arg, int err), void *arg);
+/* After close's done, or to drop everything at once as a crash would. */
+void store_free(struct store *s);
+
+struct store_info {
+	uint8_t uuid[16];
+	uint8_t handle_key[16]; /* secret for file handles */
+	uint64_t write_verifier; /* S9 */
+	uint64_t epoch, last_lsn, durable_lsn, checkpoint_lsn;
+	uint64_t recovered_records, recovery_ns;
+	bool was_clean;
+};
+void store_info(const struct store *s, struct store_info *out);
+uint64_t store_last_lsn(const struct store *s);
+uint64_t store_durable_lsn(const struct store *s);
+
+struct store_space {
+	uint64_t bytes_total, bytes_free, bytes_avail;
+	uint64_t files_total, files_free;
+};
+int store_space(struct store *s, struct store_space *out);
+/* Starts a checkpoint unless one is under way. */
+void store_checkpoint(struct store *s);
+
+/* ---- looking ------------------------------------------------------------------------------- */
+/* NULL when there is no such inode. */
+const struct store_inode *store_inode(struct store *s, uint64_t ino);
+/* `name` has no slash; "." and ".." are answered here ("..": of the root is the root). */
+int store_lookup(struct store *s, uint64_t dir, const char *name, size_t name_len, uint64_t *ino);
+
+/* One directory entry; `cookie` is stable for the entry's life and greater than every earlier one
+ * of the directory.  Cookies 1 and 2 are "." and "..". Return false to stop before this entry. */
+typedef bool store_dir_fn(void *arg, uint64_t cookie, uint64_t ino, const char *name,
+			  size_t name_len);
+/* Calls `each` for entries with a cookie > `after`, in order.  *eof is true when none is left. */
+int store_readdir(struct store *s, uint64_t dir, uint64_t after, store_dir_fn *each, void *arg,
+		  bool *eof);
+/* Up to `len` bytes at `off` (short at end of file); *got bytes.  May give STORE_WAIT. */
+int store_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *got,
+	       bool *eof, uint64_t *wait_lsn);
+
+/* ---- changing ------------------------------------------------------------------------------ */
+/* Begins an operation for this caller; `time` of the record is fixed here (S10). */
+void store_op_begin(struct store *s, const struct store_caller *c);
+/* Ends it: the reply is remembered for repeats.  Also for operations that failed (then the record
+ * holds only the reply) - see nfs: which failures are worth a record.  Returns the lsn to wait for. */
+uint64_t store_op_end(struct store *s, const void *reply, size_t reply_len);
+/* Nothing was changed and nothing is to be remembered. */
+void store_op_cancel(struct store *s);
+
+int store_setattr(struct store *s, uint64_t ino, const struct store_attr *a, uint64_t *wait_lsn);
+struct store_new {
+	enum store_type type;
+	struct store_attr attr; /* mode, uid, gid must be set */
+	uint32_t major, minor;
+	const char *target; /* symbolic links */
+	size_t target_len;
+	uint64_t verifier; /* exclusive create: not 0 */
+};
+int store_create(struct store *s, uint64_t dir, const char *name, size_t name_len,
+		 const struct store_new *what, uint64_t *ino);
+int store_link(struct store *s, uint64_t ino, uint64_t dir, const char *name, size_t name_len);
+/* A non-directory. */
+int store_remove(struct store *s, uint64_t dir, const char *name, size_t name_len);
+int store_rmdir(struct store *s, uint64_t dir, const char *name, size_t name_len);
+int store_rename(struct store *s, uint64_t from_dir, const char *from, size_t from_len,
+		 uint64_t to_dir, const char *to, size_t to_len);
+/* Stable: the data go into the record and the reply waits for it.  Unstable: the data go to the
+ * object now, the record holds only the new attributes and store_op_end() returns 0 as lsn.  May
+ * give STORE_WAIT (before anything was done). -ENOSPC is decided here (S6). */
+int store_write(struct store *s, uint64_t ino, uint64_t off, const void *data, size_t len,
+		bool stable, uint64_t *wait_lsn);
+/* fdatasync of the object, then a record with the S2 mark; done(arg, 0 or -errno, lsn) when that
+ * lsn is known (the reply waits for it). May give STORE_WAIT. */
+int store_commit(struct store *s, uint64_t ino, void (*done)(void *arg, int err, uint64_t lsn),
+		 void *arg, uint64_t *wait_lsn);
+/* Access time, relatime-like and never waited for. */
+void store_touch(struct store *s, uint64_t ino);
+
+/* ---- duplicate requests (S11) --------------------------------------------------------------- */
+enum store_dup { STORE_DUP_NEW, STORE_DUP_BUSY, STORE_DUP_DONE };
+/* Is this a repeat?  DONE: *reply (valid until the next call) and the lsn it waits for. */
+enum store_dup store_dup_find(struct store *s, const struct store_caller *c, const void **reply,
+			      size_t *reply_len, uint64_t *wait_lsn);
+
+/* ---- connections (for tickle ACKs by the successor) ------------------------------------------ */
+struct store_conn {
+	uint8_t remote[16], local[16];
+	uint16_t remote_port, local_port;
+};
+/* Remembers or forgets a client connection; lazily durable, never waited for. */
+void store_conn_add(struct store *s, const struct store_conn *c);
+void store_conn_del(struct store *s, const struct store_conn *c);
+/* Those that the previous owner had when it ended; `each` is called for each. */
+void store_conn_each(struct store *s, void (*each)(void *arg, const struct store_conn *c), void *arg);
+void store_conn_forget_all(struct store *s);
+
+/* ---- numbers ------------------------------------------------------------------------------- */
+struct store_stats {
+	uint64_t records, batches, log_bytes, checkpoints, checkpoint_ns_last, checkpoint_ns_max;
+	uint64_t overlay_bytes, cached_inodes, dup_entries, stalls;
+	uint64_t half_used_bytes, half_size_bytes;
+};
+void store_stats(const struct store *s, struct store_stats *out);
+
+/* ---- check (no repair yet) ------------------------------------------------------------------ */
+/* Offline: the store must not be open.  Prints findings through `say`; 0 clean, 1 findings,
+ * -errno. */
+int store_check(const char *dir, void (*say)(void *arg, const char *line), void *arg);
+
+#endif

@@ -1,0 +1,39 @@
+/* check.h - the unit tests' harness: a program is a list of cases.
+ *
+ *	static void t_one(void) { CHECK(1 + 1 == 2); CHECK_EQ(3, f()); }
+ *	int main(void) { CASE(t_one); return check_end(); }
+ *
+ * A failed check prints where and what and ends its case; the others still run.  The program
+ * closes with `N passed, N failed`.  A case about a requirement or safety rule names its ID in a
+ * comment of the form `covers: S3 ST-42` for doc/trace.md. */
+#ifndef HF_TEST_CHECK_H
+#define HF_TEST_CHECK_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+extern jmp_buf check_out;
+extern unsigned check_passed, check_failed;
+
+_Noreturn void check_fail(const char *file, int line, const char *what);
+_Noreturn void check_fail_eq(const char *file, int line, const char *what, long long want,
+			     long long got);
+void check_case(const char *name, void (*fn)(void));
+int check_end(void);
+
+#define CHECK(cond)                                                                                \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			check_fail(__FILE__, __LINE__, #cond);                                     \
+	} while (0)
+#define CHECK_EQ(want, got)                                                                        \
+	do {                                                                                       \
+		long long w_ = (long long)(want), g_ = (long long)(got);                           \
+		if (w_ != g_)                                                                      \
+			check_fail_eq(__FILE__, __LINE__, #want " == " #got, w_, g_);              \
+	} while (0)
+#define CASE(fn) check_case(#fn, fn)
+
+#endif

@@ -1,0 +1,104 @@
+/* t_base.c - cursors, lists, CRC. */
+#include "check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/crc32c.h"
+#include "base/list.h"
+#include "base/trace.h"
+
+static void t_cursor_round_trip(void)
+{
+	uint8_t mem[32];
+	struct wr w;
+	struct rd r;
+
+	wr_init(&w, mem, sizeof(mem));
+	wr_u8(&w, 0xab);
+	wr_u16(&w, 0x1234);
+	wr_u32(&w, 0xdeadbeef);
+	wr_u64(&w, 0x0102030405060708ULL);
+	CHECK(wr_ok(&w));
+	CHECK_EQ(15, wr_len(&w));
+	rd_init(&r, mem, wr_len(&w));
+	CHECK_EQ(0xab, rd_u8(&r));
+	CHECK_EQ(0x1234, rd_u16(&r));
+	CHECK_EQ(0xdeadbeef, rd_u32(&r));
+	CHECK_EQ(0x0102030405060708ULL, rd_u64(&r));
+	CHECK(rd_done(&r));
+}
+
+static void t_cursor_short_input_is_sticky(void)
+{
+	uint8_t mem[3] = {1, 2, 3};
+	struct rd r;
+
+	rd_init(&r, mem, sizeof(mem));
+	CHECK_EQ(0, rd_u32(&r));
+	CHECK(!rd_ok(&r));
+	CHECK_EQ(0, rd_u8(&r));
+	CHECK(!rd_done(&r));
+}
+
+static void t_cursor_full_output_is_sticky(void)
+{
+	uint8_t mem[3];
+	struct wr w;
+
+	wr_init(&w, mem, sizeof(mem));
+	wr_u32(&w, 7);
+	CHECK(!wr_ok(&w));
+	CHECK_EQ(0, wr_len(&w));
+	wr_u8(&w, 7);
+	CHECK_EQ(0, wr_len(&w));
+}
+
+static void t_crc32c_known_and_equal(void)
+{
+	uint8_t noise[1031];
+
+	/* RFC 3720 B.4: 32 bytes of zeros. */
+	memset(noise, 0, 32);
+	CHECK_EQ(0x8a9136aaU, crc32c(0, noise, 32));
+	for (size_t i = 0; i < sizeof(noise); i++)
+		noise[i] = (uint8_t)(i * 131 + 7);
+	for (size_t n = 0; n < sizeof(noise); n += 13)
+		CHECK_EQ(crc32c_table(0, noise, n), crc32c(0, noise, n));
+	CHECK_EQ(crc32c(0, noise, 100), crc32c(crc32c(0, noise, 37), noise + 37, 63));
+}
+
+static void t_list_order_and_double_delete(void)
+{
+	struct list head, a, b;
+
+	list_init(&head);
+	list_add_tail(&head, &a);
+	list_add_tail(&head, &b);
+	CHECK(head.next == &a && head.prev == &b);
+	list_del(&a);
+	list_del(&a);
+	CHECK(head.next == &b);
+	list_del(&b);
+	CHECK(list_empty(&head));
+}
+
+static void t_marks_count(void)
+{
+	CHECK_EQ(0, trace_mark_count("t_base.mark"));
+	for (int i = 0; i < 3; i++)
+		HF_MARK("t_base.mark");
+	CHECK_EQ(3, trace_mark_count("t_base.mark"));
+}
+
+int main(void)
+{
+	CASE(t_cursor_round_trip);
+	CASE(t_cursor_short_input_is_sticky);
+	CASE(t_cursor_full_output_is_sticky);
+	CASE(t_crc32c_known_and_equal);
+	CASE(t_list_order_and_double_delete);
+	CASE(t_marks_count);
+	return check_end();
+}
