@@ -9,7 +9,8 @@
  *	 16    . body by type, big-endian
  *
  * The worker is started as
- *	holdfast-vs --vs NAME --node NAME --epoch N --control FD --config FD --lease FD [--lock FD] --store FS=DIR ...
+ *	holdfast-vs --vs NAME --node NAME --epoch N --control FD --config FD --lease FD
+ *		[--lock FD] --store FS=DIR ...
  * with the configuration's text in a memfd (the very bytes that the daemon checked) and the lease
  * page, another memfd, below.  It parses and opens what needs privilege, drops it, recovers, says
  * READY, and serves only from OPEN on. */
