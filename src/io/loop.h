@@ -25,6 +25,9 @@ struct loop_op {
 	void (*done)(struct loop_op *op, int res);
 	bool busy;	/* (loop) true from the call that starts it until `done` is entered */
 	bool multishot; /* (loop) stays busy after `done` until res < 0 or cancelled */
+	bool accepting; /* (loop) which multishot it is, to start it again when the kernel ends it */
+	int fd;		/* (loop) */
+	uint32_t events; /* (loop) */
 };
 
 struct loop_timer {
@@ -56,13 +59,16 @@ void loop_read(struct loop *l, struct loop_op *op, int fd, void *buf, size_t len
 void loop_write(struct loop *l, struct loop_op *op, int fd, const void *buf, size_t len,
 		uint64_t off);
 void loop_fsync(struct loop *l, struct loop_op *op, int fd, bool data_only);
-/* Calls done(revents) each time one of `events` (POLLIN...) becomes true, until cancelled. */
+/* Calls done(revents) once if one of `events` (POLLIN...) is true now, then each time something
+ * new arrives, until cancelled: an edge, so the caller reads until there is no more. */
 void loop_poll(struct loop *l, struct loop_op *op, int fd, uint32_t events);
 /* Calls done(revents) once. */
 void loop_poll_once(struct loop *l, struct loop_op *op, int fd, uint32_t events);
-/* Calls done(new fd) for each connection until cancelled; the sockets are nonblocking, CLOEXEC. */
+/* Calls done(new fd) for each connection until cancelled; the sockets are nonblocking, CLOEXEC.
+ * A negative result (-EMFILE, ...) ends it: the caller starts it again when it sees fit. */
 void loop_accept(struct loop *l, struct loop_op *op, int fd);
-/* Asks the kernel to end it early: done(-ECANCELED), or its normal result if that was quicker. */
+/* Asks the kernel to end it early: done(-ECANCELED), or its normal result if that was quicker.
+ * Nothing happens when it is not busy. */
 void loop_cancel(struct loop *l, struct loop_op *op);
 /* Keeps `fd` as a registered file of the ring: its OFD locks then outlive every write in flight
  * (SAFETY F5). 0 or -errno. */
@@ -72,7 +78,8 @@ int loop_hold_file(struct loop *l, int fd);
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t deadline_ns);
 void loop_timer_clear(struct loop *l, struct loop_timer *t);
 
-/* Hooks at the end of each round, in the order added; a hook may start operations. */
+/* Hooks at the end of each round, in the order added; a hook may start operations and may delete
+ * itself, but no other. */
 void loop_hook_add(struct loop *l, struct loop_hook *h);
 void loop_hook_del(struct loop_hook *h);
 /* Makes the next wait return at once: callable from a hook (another round is wanted). */
@@ -88,6 +95,12 @@ struct loop_wake {
 };
 int loop_wake_init(struct loop *l, struct loop_wake *w, void (*call)(struct loop_wake *w));
 void loop_wake(struct loop_wake *w);
+/* Not from a callback of the loop: it waits for the kernel to let go of `w`. */
 void loop_wake_fini(struct loop_wake *w);
+/* Handles completions (no timers, no hooks) until `op` is no longer busy; it was cancelled or is
+ * known to end. Not from a callback of the loop. */
+void loop_drain_op(struct loop *l, struct loop_op *op);
+/* Operations that the kernel still holds. */
+unsigned loop_busy(const struct loop *l);
 
 #endif

@@ -14,27 +14,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
-struct rpc_peer;
-
-/* What the transport gives for each connection (TCP) or source address (UDP, by value copied). */
-struct rpc_peer_ops {
-	/* Queues one whole reply message (without record mark); the bytes are copied. */
-	void (*send)(struct rpc_peer *p, const void *msg, size_t len);
-	/* The same for bulk: `head` is copied, `body` is taken over and freed with body_free(). */
-	void (*send_bulk)(struct rpc_peer *p, const void *head, size_t head_len, void *body,
-			  size_t body_len, void (*body_free)(void *arg, void *body), void *arg);
-	/* A held reply keeps its peer alive; sending to a closed peer is a quiet no-op. */
-	struct rpc_peer *(*get)(struct rpc_peer *p);
-	void (*put)(struct rpc_peer *p);
-};
-
-struct rpc_peer {
-	const struct rpc_peer_ops *ops;
-	struct sockaddr_storage remote, local;
-	bool stream; /* TCP: no message size limit but ours; UDP: replies at most 64 KiB - 1 KiB */
-};
+#include "io/peer.h"
 
 struct rpc_server;
 
