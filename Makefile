@@ -12,7 +12,7 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-st
 	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wformat=2 -Wvla -Wundef -Wswitch-enum \
 	-Wimplicit-fallthrough -Wconversion -Wdouble-promotion -Werror
 CFLAGS.release := -O2 -D_FORTIFY_SOURCE=2
-CFLAGS.asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS.asan    := -O1 -Wno-conversion -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS.fault   := -O1 -DHF_FAULTS=1
 LDFLAGS.asan   := -fsanitize=address,undefined
 CFLAGS  := -std=c17 -D_GNU_SOURCE -g3 $(WARN) -fno-strict-aliasing -fno-common \
@@ -36,9 +36,14 @@ HELPOBJ := $(HELPSRC:%.c=$(OUT)/%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit gates clean
+.PHONY: all tools unit unit-build gates mutants check check-full soak clean
 
-all: $(CMDBIN)
+all: packages $(CMDBIN)
+tools:
+
+.PHONY: packages
+packages:
+	@tools/need-packages build
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
@@ -58,12 +63,19 @@ $(OUT)/unit/%: $(OUT)/test/unit/%.o $(HELPOBJ) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-unit: $(UNITBIN)
+unit-build: $(UNITBIN)
+unit: unit-build
 	@test/run-unit $(UNITBIN)
 
-gates:
-	tools/rooms-check
-	tools/style-check
+mutants:
+	@test/run-mutants
+
+check check-full soak:
+	@test/tier $@
+
+gates: $(LIB)
+	@OUT=$(OUT) tools/rooms-check
+	@tools/style-check
 
 clean:
 	rm -rf $(BUILD)
