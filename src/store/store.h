@@ -10,6 +10,9 @@
  * -ENAMETOOLONG, -EINVAL, -EFBIG, -EMLINK, ...), or STORE_WAIT: nothing was done, call again once
  * store_durable_lsn() has reached the lsn given in *wait_lsn.
  *
+ * An error from a log write, an fsync or an index commit is never retried: one line says what and
+ * where, and the process ends with STORE_EXIT_FATAL (S6).
+ *
  * Permissions are the caller's business (nfs/access.c); consistency of the tree is this room's. */
 #ifndef HF_STORE_STORE_H
 #define HF_STORE_STORE_H
@@ -24,9 +27,13 @@
 struct store;
 
 #define STORE_WAIT	    1
+#define STORE_EXIT_FATAL    70
 #define STORE_ROOT_INO	    1ULL
 #define STORE_NAME_MAX	    255
 #define STORE_TARGET_MAX    4095
+#define STORE_REPLY_MAX	    8192
+#define STORE_WRITE_MAX	    (1U << 20)
+#define STORE_LINK_MAX	    65000
 #define STORE_FILE_SIZE_MAX (INT64_MAX - 1)
 
 enum store_type { STORE_REG = 1, STORE_DIR, STORE_BLK, STORE_CHR, STORE_LNK, STORE_SOCK, STORE_FIFO };
@@ -136,9 +143,12 @@ int store_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *bu
 	       bool *eof, uint64_t *wait_lsn);
 
 /* ---- changing ------------------------------------------------------------------------------ */
-/* Begins an operation for this caller; `time` of the record is fixed here (S10). */
-void store_op_begin(struct store *s, const struct store_caller *c);
-/* Ends it: the reply is remembered for repeats.  Also for operations that failed (then the record
+/* Begins an operation for this caller (NULL: our own doing, nothing is remembered for repeats);
+ * `time` of the record is fixed here (S10).  0, or STORE_WAIT: both log halves are full (the only
+ * back-pressure there is); then nothing was begun, and neither end nor cancel may follow. */
+int store_op_begin(struct store *s, const struct store_caller *c, uint64_t *wait_lsn)
+    __attribute__((warn_unused_result));
+/* Ends it: the reply (at most STORE_REPLY_MAX) is remembered for repeats.  Also for operations that failed (then the record
  * holds only the reply) - see nfs: which failures are worth a record.  Returns the lsn to wait for. */
 uint64_t store_op_end(struct store *s, const void *reply, size_t reply_len);
 /* Nothing was changed and nothing is to be remembered. */
@@ -174,10 +184,16 @@ int store_commit(struct store *s, uint64_t ino, void (*done)(void *arg, int err,
 void store_touch(struct store *s, uint64_t ino);
 
 /* ---- duplicate requests (S11) --------------------------------------------------------------- */
-enum store_dup { STORE_DUP_NEW, STORE_DUP_BUSY, STORE_DUP_DONE };
-/* Is this a repeat?  DONE: *reply (valid until the next call) and the lsn it waits for. */
+enum store_dup { STORE_DUP_NEW, STORE_DUP_DONE };
+/* Is this a repeat?  DONE: *reply (valid until the next call) and the lsn it waits for: an entry
+ * exists from store_op_end() on, long before its record is durable, and nothing returns to the
+ * event loop between begin and end.  A call that was told STORE_WAIT asks here again when it is
+ * run again, for a repeat of it may have been carried out meanwhile. */
 enum store_dup store_dup_find(struct store *s, const struct store_caller *c, const void **reply,
 			      size_t *reply_len, uint64_t *wait_lsn);
+
+/* The client restarted (its SM_NOTIFY): drops its entries.  Between begin and end. */
+void store_dup_forget(struct store *s, const uint8_t client[16]);
 
 /* ---- connections (for tickle ACKs by the successor) ------------------------------------------ */
 struct store_conn {
