@@ -1,0 +1,58 @@
+/* slot.h - the coordination device: a header sector and one 4 KiB sector per node.  Pure.
+ *
+ * Sector 0 is the header, sector N (1 to 8) the slot of node N.  A slot is written whole, in one
+ * write, by its node only.  Byte tables are in doc/coordination.md.
+ *
+ * The MAC (keyed BLAKE2b-256 of bytes 0 to 4059, by io/seal) and then the CRC over bytes 0 to 4091
+ * are put in by whoever writes the sector: slot_encode() leaves both zero, the writer puts the MAC
+ * at SLOT_MAC_OFF and calls slot_finish().  The reader checks slot_intact(), the MAC, and hands
+ * the sector to core, which decodes it.  The same sector without a MAC is the node's persistent
+ * memory (a file in state_dir). */
+#ifndef HF_CODEC_SLOT_H
+#define HF_CODEC_SLOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SLOT_SIZE	 4096
+#define SLOT_VERSION	 1
+#define SLOT_PAYLOAD_MAX 3008
+#define SLOT_MAILBOX_MAX 960 /* reserved for messages beyond the status payload; length 0 now */
+#define SLOT_MAC_OFF	 4060
+#define SLOT_MAC_LEN	 32
+#define SLOT_CRC_OFF	 4092
+#define SLOT_OFFSET(node) ((uint64_t)(node)*SLOT_SIZE)
+
+struct slot {
+	uint16_t node;
+	uint8_t key_id;
+	uint8_t cluster[16];
+	uint64_t generation, sequence;
+	uint64_t write_count; /* of this sector since the device was made */
+	const uint8_t *payload; /* a status message; into the sector after decode */
+	size_t payload_len;
+	const uint8_t *mailbox;
+	size_t mailbox_len;
+};
+
+void slot_encode(const struct slot *s, uint8_t sector[SLOT_SIZE]);
+void slot_finish(uint8_t sector[SLOT_SIZE]);
+bool slot_blank(const uint8_t sector[SLOT_SIZE]);  /* never written */
+bool slot_intact(const uint8_t sector[SLOT_SIZE]); /* magic and CRC */
+/* 0; -ENODATA when blank; -EBADMSG when torn or malformed; -EPROTO for another version. */
+int slot_decode(struct slot *s, const uint8_t sector[SLOT_SIZE]);
+
+/* Sector 0: names the cluster and the device, so that a wrong disk is noticed. */
+struct slot_header {
+	uint8_t cluster[16];
+	uint16_t device;       /* number, from 0 */
+	uint16_t device_count; /* of the cluster when it was made */
+	uint16_t node_count;   /* slots reserved, 8 */
+	uint8_t key_id;
+	uint64_t made_ns; /* CLOCK_REALTIME */
+};
+void slot_header_encode(const struct slot_header *h, uint8_t sector[SLOT_SIZE]);
+int slot_header_decode(struct slot_header *h, const uint8_t sector[SLOT_SIZE]);
+
+#endif

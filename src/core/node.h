@@ -1,0 +1,502 @@
+/* node.h - the cluster brain: one function from events to actions (DESIGN 5).
+ *
+ * Pure: no system call, no clock, no memory after node_init(); the caller owns struct node.  Called
+ * by holdfastd's shell (io, cmd/holdfastd) and by the simulator, with the same object code.
+ *
+ *	node_init(n, conf, now) -> node_step(n, &event, &actions) ... whenever something happened,
+ *	and EV_TICK at node_deadline_ns(n) at the latest.
+ *
+ * Rules of the interface, both sides:
+ *  - Every action with an `op` is answered by exactly one completion event that carries the same
+ *    op (and vs epoch); the shell bounds each by a time limit of its own (times.step_ns) and then
+ *    reports -ETIMEDOUT only after the helper is gone.  A completion nobody waits for any more is
+ *    dropped here.
+ *  - Actions of one step may be carried out in any order and at once.  What must follow something
+ *    is emitted when that one's completion arrives (OV-27, OV-28).
+ *  - Payloads of an event are valid during the step; payloads of actions until the next step.
+ *  - Times are CLOCK_BOOTTIME nanoseconds (F4).
+ *
+ * Bringing a vs up:    RESERVE its units -> MOUNT -> WORKER_START .. EV_WORKER_READY
+ *	-> ADDRESS_UP -> OPEN -> EV_OPENED (then TICKLE), network last.
+ * Taking it down:      WORKER_DRAIN -> EV_WORKER_DRAINED -> ADDRESS_DOWN and EV_WORKER_EXITED
+ *	-> UNMOUNT -> RELEASE.   In haste: LEASE 0 + WORKER_KILL + ADDRESS_DOWN -> UNMOUNT -> RELEASE.
+ * A crashed worker:    RESERVE (keep) with the next epoch -> WORKER_START -> ... -> OPEN; the
+ *	mount and the addresses stay.
+ *
+ * Invariants (node_check): a lease beyond 0 implies owned units, a worker, and an unbroken chain of
+ * good slot writes since the reservation was asked for; a vs opens only with a valid lease; one
+ * operation in flight per vs; TAKEOVER implies a victim; state changes only by the setters. */
+#ifndef HF_CORE_NODE_H
+#define HF_CORE_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec/slot.h"
+#include "codec/status.h"
+#include "core/times.h"
+
+#define NODE_NODES_MAX	  8
+#define NODE_VS_MAX	  64
+#define NODE_UNITS_MAX	  64
+#define NODE_VS_UNITS_MAX 4
+#define NODE_DEVICES_MAX  3
+#define NODE_PATHS_MAX	  4
+#define NODE_NAME_MAX	  32
+#define NODE_TEXT_MAX	  160
+#define NODE_CONTROLS_MAX 16
+#define NODE_SENT_RING	  256
+#define ACTIONS_MAX	  640
+
+enum reason {
+#define REASON(sym, name, todo) REASON_##sym,
+#include "core/tbl_reason.h"
+#undef REASON
+	REASON_COUNT
+};
+const char *reason_name(unsigned r);
+const char *reason_todo(unsigned r);
+
+/* Fig. 2 of seed 003 with AM-26: the diagram is in doc/failover.md and held equal by a test. */
+enum node_state { NODE_REBOOTING = 1, NODE_NORMAL, NODE_TAKEOVER, NODE_STOPPED };
+#define NODE_STATE_COUNT 5
+const char *node_state_name(unsigned s);
+
+enum vs_state {
+	VS_DOWN = 1,
+	VS_RESERVE,	/* RESERVE in flight, unit by unit */
+	VS_FENCE,	/* step 213d: FENCE in flight */
+	VS_MOUNT,
+	VS_RECOVER,	/* worker started, not READY */
+	VS_ADDRESS,
+	VS_OPEN,	/* waits for lease and open_not_before, then OPEN in flight */
+	VS_SERVING,
+	VS_DRAIN,
+	VS_EXIT,	/* worker exit and ADDRESS_DOWN awaited */
+	VS_RETAKE,	/* crash or lapse: worker exit awaited; then RESERVE (keep); mount stays */
+	VS_UNMOUNT,
+	VS_RELEASE,
+	VS_STUCK,	/* could not be unmounted: the unit is not touched again */
+};
+#define VS_STATE_COUNT 15
+const char *vs_state_name(unsigned s);
+
+/* Phases of a bring-up, for status and metrics (issue 2: phase by phase). */
+enum vs_phase {
+	PHASE_DETECT,	/* last sign of life -> verdict */
+	PHASE_ANNOUNCE, /* steps 213a and b */
+	PHASE_RESERVE,
+	PHASE_MOUNT,
+	PHASE_RECOVER,
+	PHASE_OPEN,	/* addresses and sockets */
+	PHASE_FIRST_REPLY,
+	PHASE_COUNT
+};
+const char *vs_phase_name(unsigned p);
+
+/* ---- configuration -------------------------------------------------------------------------- */
+
+struct node_conf_peer {
+	uint16_t id; /* 1 to 8, also the slot */
+	char name[NODE_NAME_MAX];
+};
+
+struct node_conf_vs {
+	char name[NODE_NAME_MAX];
+	uint32_t id; /* node_name_id(name) */
+	uint16_t home;
+	int priority; /* greater first */
+	bool no_migrate, giveback_auto;
+	uint8_t unit_count, fs_count;
+	uint8_t unit[NODE_VS_UNITS_MAX]; /* index into units */
+};
+
+struct node_conf_unit {
+	char name[NODE_NAME_MAX];
+	uint32_t id;
+	bool fence_command; /* one is configured */
+};
+
+struct node_conf {
+	uint16_t self;
+	uint8_t cluster[16];
+	uint64_t config_hash, config_version;
+	unsigned node_count; /* with self */
+	struct node_conf_peer node[NODE_NODES_MAX];
+	unsigned path_count; /* network paths, the same number for every node */
+	bool path_clients[NODE_PATHS_MAX]; /* this network also carries clients */
+	unsigned device_count; /* coordination devices */
+	unsigned vs_count;
+	struct node_conf_vs vs[NODE_VS_MAX];
+	unsigned unit_count;
+	struct node_conf_unit unit[NODE_UNITS_MAX];
+	struct times times;
+	bool takeover_off; /* "takeover = off": never by force */
+	bool reboot_manual; /* ST-72: STOPPED until EV_CONTROL reboot */
+	/* Persistent memory as the last ACT_PERSIST left it, or NULL: no valid state (AM-27). */
+	const uint8_t *persisted;
+};
+
+/* The 32-bit id of a vs or unit name; the shell refuses two names with one id. */
+uint32_t node_name_id(const char *name);
+/* NULL, or a text that says what the brain cannot work with. */
+const char *node_conf_check(const struct node_conf *c);
+
+/* ---- events --------------------------------------------------------------------------------- */
+
+enum ev_type {
+	EV_TICK,
+	EV_MSG,		   /* msg: an authenticated status message came in */
+	EV_SLOT_READ,	   /* slots: completion of ACT_SLOT_READ */
+	EV_SLOT_WRITTEN,   /* err: completion of ACT_SLOT_WRITE */
+	EV_PERSISTED,	   /* err: completion of ACT_PERSIST */
+	EV_RESERVED,	   /* unit: completion of ACT_RESERVE */
+	EV_RELEASED,	   /* err: completion of ACT_RELEASE */
+	EV_UNIT_READ,	   /* unit: completion of ACT_UNIT_READ */
+	EV_UNIT_POLL,	   /* poll: unasked, each poll_ns for every unit reserved and not released */
+	EV_FENCED,	   /* err: completion of ACT_FENCE; 0 = the victim is surely off */
+	EV_MOUNTED,	   /* err: completion of ACT_MOUNT */
+	EV_UNMOUNTED,	   /* err: completion of ACT_UNMOUNT; 0 = proven that nothing is mounted */
+	EV_WORKER_READY,   /* worker: recovered */
+	EV_WORKER_FAILED,  /* worker: it says it cannot go on (EV_WORKER_EXITED follows) */
+	EV_WORKER_DRAINED, /* worker: all on disk, store closed (EV_WORKER_EXITED follows) */
+	EV_WORKER_EXITED,  /* worker: exactly one for each ACT_WORKER_START, also when that failed */
+	EV_ADDRESSES_UP,   /* err: completion of ACT_ADDRESS_UP */
+	EV_ADDRESSES_DOWN, /* err: completion of ACT_ADDRESS_DOWN */
+	EV_OPENED,	   /* err: completion of ACT_OPEN: the worker polls its sockets */
+	EV_FIRST_REPLY,	   /* worker: first reply to a client left at at_ns */
+	EV_FS,		   /* fs: a file system changed state */
+	EV_PORT,	   /* port: what the shell knows about a network path's own port */
+	EV_LOAD,	   /* load */
+	EV_CONTROL,	   /* control: an operator's command; answered by ACT_REPLY with its id */
+};
+
+enum reserve_result {
+	RESERVE_WON = 1,   /* S and R are mine, every foreign key gone; `epoch` is the new one */
+	RESERVE_LOST,	   /* another has it: owner, owner_epoch; nothing of mine is registered */
+	RESERVE_HELD,	   /* step 213d wanted: the holder must be fenced first (dir, F5) */
+	RESERVE_ERROR,	   /* err: could not be done or told; nothing of mine is registered */
+};
+
+enum poll_result { POLL_MINE = 1, POLL_LOST, POLL_ERROR };
+
+enum control_verb {
+	CONTROL_VS_MOVE = 1, /* vs -> node */
+	CONTROL_VS_START,    /* vs: forget failures and quarantine everywhere */
+	CONTROL_TAKEOVER,    /* node: FO-70; force: without asking it first */
+	CONTROL_GIVEBACK,    /* node: what is at home there, 0 = to every node */
+	CONTROL_SHUTDOWN,    /* give everything away, then answer */
+	CONTROL_INHIBIT,     /* scope, on */
+	CONTROL_REBOOT,	     /* 231 by hand */
+};
+
+enum inhibit_scope { INHIBIT_SELF = 1, /* I take nothing */ INHIBIT_MINE, /* NO-TAKEOVER */
+	INHIBIT_CLUSTER /* DISABLE */ };
+
+struct event {
+	enum ev_type type;
+	uint64_t now_ns;
+	uint64_t op;	/* of the action that this completes */
+	uint64_t epoch; /* worker events: of the ACT_WORKER_START; EV_UNIT_POLL: of the RESERVE won */
+	unsigned vs;	/* index: vs, worker, address events */
+	unsigned unit;	/* index: unit events */
+	int err;	/* 0 or -errno */
+	union {
+		struct {
+			uint16_t from; /* as authenticated */
+			unsigned path;
+			const uint8_t *data; /* plain status message */
+			size_t len;
+		} msg;
+		struct {
+			unsigned device;
+			/* Sectors of nodes 1 to 8, in order; err[i] of node i+1: 0 read and MAC good,
+			 * -ENODATA never written, -EBADMSG torn, forged or of another cluster. */
+			const uint8_t (*sector)[SLOT_SIZE];
+			int err[NODE_NODES_MAX];
+		} slots;
+		struct {
+			enum reserve_result result; /* EV_RESERVED */
+			uint16_t owner;		    /* by S; 0 unowned */
+			uint64_t owner_epoch, owner_generation;
+			uint16_t holder; /* by R; 0 none or unknown (EV_UNIT_READ) */
+		} unit_state;
+		struct {
+			enum poll_result result;
+			uint64_t started_ns;
+		} poll;
+		struct {
+			uint64_t at_ns;
+			uint64_t recovered_records, recovery_ns;
+			bool was_clean, storage; /* FAILED: storage = an I/O error of the unit */
+			const char *text;
+		} worker;
+		struct {
+			unsigned fs;
+			enum status_fs state;
+		} fs;
+		struct {
+			unsigned path;
+			uint8_t quality; /* 0 bad, 1 unknown, 2 good */
+		} port;
+		struct {
+			uint16_t cpu_permille;
+			uint32_t iops;
+		} load;
+		struct {
+			uint32_t id; /* the shell's */
+			enum control_verb verb;
+			uint16_t node;
+			uint32_t vs_id;
+			enum inhibit_scope scope;
+			bool on, force, dry_run;
+			uint64_t in_ns; /* countdown; 0: the default */
+		} control;
+	};
+};
+
+/* ---- actions -------------------------------------------------------------------------------- */
+
+enum act_type {
+	ACT_SEND,	   /* send: seal and send; no completion */
+	ACT_SLOT_WRITE,	   /* slot: MAC, CRC, write at SLOT_OFFSET(self) of device */
+	ACT_SLOT_READ,	   /* slot: read all node sectors of device in one go */
+	ACT_PERSIST,	   /* slot.sector: CRC, write to state_dir durably */
+	ACT_UNIT_READ,	   /* unit: read S and, where possible, R; change nothing */
+	ACT_RESERVE,	   /* unit: acquire or preempt, and write S, deciding from state (F1, F2) */
+	ACT_RELEASE,	   /* unit: prove nothing holds it; set S to unowned when it is mine; unregister */
+	ACT_FENCE,	   /* unit, node: run its fence_command against node */
+	ACT_MOUNT,	   /* unit */
+	ACT_UNMOUNT,	   /* unit; a unit that is not mounted is success */
+	ACT_WORKER_START,  /* vs, epoch */
+	ACT_WORKER_DRAIN,  /* vs */
+	ACT_WORKER_KILL,   /* vs: SIGKILL, also helpers (F7) */
+	ACT_LEASE,	   /* vs, until_ns: into the lease page; 0 = revoked for good */
+	ACT_ADDRESS_UP,	   /* vs: with announcements (F6) */
+	ACT_ADDRESS_DOWN,  /* vs; addresses that are not up are success */
+	ACT_OPEN,	   /* vs: hand the listening sockets to the worker */
+	ACT_TICKLE,	   /* vs: make the last owner's client connections reconnect */
+	ACT_REPLY,	   /* reply: to a control request */
+	ACT_LOG,	   /* log: an operator event */
+	ACT_SELF_FENCE,	   /* log: what cannot be proved ends in a reboot (F1) */
+};
+
+enum reserve_mode {
+	RESERVE_FREE = 1, /* only if S names nobody or this node (any instance of it) */
+	RESERVE_KEEP,	  /* only if S names me at exactly `victim_epoch`: a new epoch, same mount */
+	RESERVE_VICTIM,	  /* like FREE, and also from `victim` if S names it at `victim_epoch` */
+};
+
+struct action {
+	enum act_type type;
+	uint64_t op;	/* 0: no completion */
+	uint64_t epoch; /* worker, lease, address, open: of the ownership */
+	unsigned vs, unit;
+	union {
+		struct {
+			uint16_t to;
+			unsigned path;
+			const uint8_t *data;
+			size_t len;
+		} send;
+		struct {
+			unsigned device;
+			const uint8_t *sector; /* SLOT_SIZE bytes; MAC and CRC still zero */
+		} slot;
+		struct {
+			enum reserve_mode mode;
+			uint16_t victim;
+			uint64_t victim_epoch;
+			bool fenced; /* FENCE of the victim succeeded just now */
+			uint64_t generation;
+			uint64_t epoch_min; /* the new epoch is greater than this and than S's */
+		} reserve;
+		struct {
+			uint16_t node;
+		} fence;
+		struct {
+			uint64_t until_ns;
+		} lease;
+		struct {
+			uint32_t id;
+			bool ok;
+			enum reason reason;
+			const char *text;
+		} reply;
+		struct {
+			unsigned level; /* enum log_level of base/log.h */
+			enum reason reason;
+			const char *text; /* `subsystem object: what happened` */
+		} log;
+	};
+};
+
+struct actions {
+	unsigned count;
+	struct action a[ACTIONS_MAX];
+	unsigned text_count;
+	char text[ACTIONS_MAX / 4][NODE_TEXT_MAX];
+};
+
+/* ---- the node ------------------------------------------------------------------------------- */
+
+/* What I know about a coordination device.  begun times are those of the action. */
+struct node_device {
+	uint64_t write_op, write_begun_ns, write_ok_begun_ns;
+	uint64_t read_op, read_begun_ns, read_ok_begun_ns;
+	uint64_t read_since_ns; /* start of the present unbroken series of good reads */
+	int write_err, read_err;
+	uint64_t write_count;
+};
+
+struct node_seen {
+	uint64_t generation, sequence;
+};
+
+struct node_peer {
+	uint16_t id;
+	bool heard_ever;
+	struct node_seen latest; /* ST-43: over all paths */
+	struct node_seen by_path[NODE_PATHS_MAX], by_device[NODE_DEVICES_MAX];
+	uint64_t path_heard_ns[NODE_PATHS_MAX]; /* 0: never */
+	uint64_t slot_moved_ns[NODE_DEVICES_MAX];
+	uint64_t heard_ns;	 /* any path, any device */
+	uint64_t observe_since_ns; /* silence is counted from here at the earliest */
+	uint64_t acked_ns;	 /* my sending time of the latest message that it acknowledged */
+	enum status_verdict verdict;
+	uint64_t verdict_ns, unreachable_since_ns, leaving_since_ns;
+	struct status_msg msg;	 /* latest new one */
+	uint32_t answered_id;	 /* its request that my answer is about */
+	struct status_answer answer;
+	/* step 213 against it */
+	uint8_t step;		 /* 0, 'a' 'b' 'c' 'd', 'T' = completed */
+	bool forced;		 /* by an operator: also when it is not dead */
+	uint64_t step_ns, countdown_ns;
+	uint64_t announce_floor_ns; /* slot writes begun from here on carry the announcement */
+	enum reason blocked;	 /* why no takeover of it, for status */
+	uint64_t bad_messages, replays;
+};
+
+struct node_unit {
+	bool held;	       /* I won it and have not released it */
+	bool mounted, unread;  /* unread: S not known yet */
+	uint16_t owner;	       /* by S as last seen, 0 unowned */
+	uint64_t owner_epoch, owner_generation;
+	uint64_t read_op, read_next_ns;
+	uint64_t poll_until_ns;
+	unsigned poll_errors;
+};
+
+struct node_vs {
+	enum vs_state state;
+	enum reason reason;    /* of the last change */
+	uint64_t since_ns;     /* in this state */
+	uint64_t served_since_ns;
+	uint64_t op;	       /* the completion this state waits for; 0: none */
+	uint64_t address_op;   /* ADDRESS_UP or _DOWN in flight */
+	uint64_t limit_ns;     /* of this state; 0: none */
+	uint64_t epoch;	       /* of my ownership; kept after release */
+	uint64_t chain;	       /* lease chain in which the reservation was asked for */
+	uint64_t lease_until_ns;
+	uint64_t open_not_before_ns;
+	unsigned at;	       /* unit being worked on */
+	bool worker, drained, addresses, first_reply;
+	bool opened_once;      /* restart in place: no gratuitous steps again */
+	bool killing;
+	bool lost;	       /* S or R name another */
+	bool want_down;	       /* bring it down when the operation in flight is over */
+	bool want_retake;      /* lapse while an operation was in flight */
+	bool gave_up, failed, released;
+	uint64_t revoked_ns;
+	uint16_t victim;       /* from whom it is being taken, 0 nobody */
+	uint64_t victim_epoch;
+	bool fenced;
+	uint16_t target;       /* where this node wants it */
+	uint16_t move_to;      /* planned move or giveback in progress */
+	uint64_t move_since_ns;
+	uint64_t moved_ns;     /* last automatic move, for hold-down */
+	enum reason move_reason;
+	uint16_t last_owner;
+	unsigned release_tries;
+	uint64_t crash_ns[8];
+	unsigned crashes;      /* within the window */
+	uint64_t phase_begun_ns;
+	uint64_t phase_ns[PHASE_COUNT]; /* of the last bring-up here */
+	uint64_t total_ns;
+	uint8_t fs_state[STATUS_FS_MAX];
+	uint64_t recovered_records, recovery_ns;
+};
+
+struct node_control {
+	bool used;
+	uint32_t id;
+	enum control_verb verb;
+	uint16_t node;
+	uint32_t vs_id;
+	uint64_t begun_ns, limit_ns;
+	uint32_t request_id; /* forwarded as this request */
+};
+
+struct node {
+	struct node_conf conf;
+	enum node_state state;
+	enum reason state_reason;
+	uint64_t state_since_ns;
+	uint8_t prior_state; /* before REBOOTING (step 253) */
+	unsigned reboot_step; /* 251 to 258 while REBOOTING */
+	uint64_t reboot_op;
+	uint64_t generation, sequence, persisted_generation;
+	uint64_t now_ns, last_step_ns, observe_since_ns;
+	uint64_t next_op;
+	bool tilt, dirty, first_start;
+	enum status_role role;
+	uint16_t master;
+	bool inhibit_self, inhibit_mine, inhibit_cluster, leaving, recovery_report, prompted;
+	uint16_t giveback_to;	   /* step 222: waiting for it to be NORMAL */
+	uint64_t giveback_since_ns;
+	uint64_t chain;		   /* of good slot writes or acknowledgements; see lease.c */
+	uint64_t lease_base_ns, lease_until_ns;
+	uint64_t next_send_ns, next_write_ns, next_read_ns;
+	bool write_round;
+	unsigned write_at;
+	uint64_t sent_seq[NODE_SENT_RING], sent_ns[NODE_SENT_RING];
+	uint8_t port_quality[NODE_PATHS_MAX];
+	uint16_t cpu_permille;
+	uint32_t iops;
+	struct status_request request;
+	uint64_t request_since_ns;
+	uint32_t request_next;
+	struct node_device device[NODE_DEVICES_MAX];
+	struct node_peer peer[NODE_NODES_MAX];
+	unsigned peer_count; /* without self */
+	struct node_unit unit[NODE_UNITS_MAX];
+	struct node_vs vs[NODE_VS_MAX];
+	struct node_control control[NODE_CONTROLS_MAX];
+	uint64_t stale_completions, clock_backwards;
+	/* buffers of the actions */
+	uint8_t msg_buf[STATUS_MAX];
+	uint8_t sector_buf[NODE_DEVICES_MAX][SLOT_SIZE], persist_buf[SLOT_SIZE];
+	struct actions *out; /* during a step */
+};
+
+void node_init(struct node *n, const struct node_conf *c, uint64_t now_ns);
+/* `out` is cleared and filled. */
+void node_step(struct node *n, const struct event *ev, struct actions *out);
+/* When the next EV_TICK is due; in the past: at once. */
+uint64_t node_deadline_ns(const struct node *n);
+/* Asserts every invariant. */
+void node_check(const struct node *n);
+
+/* ---- questions for status ------------------------------------------------------------------- */
+
+/* Fresh reads and writes on a majority of the coordination devices (V1). */
+bool node_has_majority(const struct node *n);
+/* Who has the vs as far as this node knows: a live claimant, else 0. */
+uint16_t node_vs_owner(const struct node *n, unsigned vs);
+/* Index of the vs with this id, or -1. */
+int node_vs_find(const struct node *n, uint32_t id);
+bool node_transition_allowed(enum node_state from, enum node_state to);
+bool vs_transition_allowed(enum vs_state from, enum vs_state to);
+
+#endif
