@@ -1,0 +1,177 @@
+/* conf.h - the cluster's configuration: one file, the same on all nodes.
+ *
+ * conf_parse() turns text into one plain struct without pointers, so it can be copied, compared
+ * and handed to another process; conf_print() writes it back in the same grammar, every default
+ * spelt out, which is also the text that conf_hash() is taken of.  Nothing here looks at the
+ * system: whether a path exists or an address is free is found out by those who use it.
+ *
+ * Errors are one line: `file:line: what is wrong, what is allowed`.  Unknown keys are errors.  The
+ * limits of every number stand in one table (conf_limits.h).
+ *
+ * `%n` in a path stands for the node's name (several nodes on one machine): conf_path(). */
+#ifndef HF_CONF_CONF_H
+#define HF_CONF_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define CONF_NAME_MAX	  32  /* with the NUL, like all below */
+#define CONF_PATH_MAX	  256
+#define CONF_NODES_MAX	  16
+#define CONF_COORD_MAX	  5
+#define CONF_PATHS_MAX	  4 /* heartbeat paths of a node */
+#define CONF_UNITS_MAX	  32
+#define CONF_VSERVERS_MAX 32
+#define CONF_ADDRS_MAX	  8 /* per vserver, like those below */
+#define CONF_STORES_MAX	  8
+#define CONF_EXPORTS_MAX  16
+#define CONF_CLIENTS_MAX  16 /* per export */
+
+/* An address or network; IPv4 as ::ffff:a.b.c.d with 96 added to the prefix. */
+struct conf_net {
+	uint8_t addr[16];
+	uint8_t prefix; /* 0 to 128 */
+};
+
+struct conf_path {
+	struct conf_net addr;
+	uint16_t port; /* 0: not set */
+	bool interconnect;
+};
+
+struct conf_node {
+	char name[CONF_NAME_MAX];
+	unsigned line;
+	uint16_t id; /* its slot on the coordination devices */
+	unsigned path_count;
+	struct conf_path path[CONF_PATHS_MAX]; /* networks and interconnects, in the file's order */
+	struct conf_path metrics;	       /* port 0: none */
+};
+
+enum conf_backend { CONF_DIR, CONF_LOOP };
+enum conf_fstype { CONF_EXT4, CONF_XFS };
+
+struct conf_unit {
+	char name[CONF_NAME_MAX];
+	unsigned line;
+	enum conf_backend backend;
+	char path[CONF_PATH_MAX];	   /* dir: the unit itself */
+	char fence_command[CONF_PATH_MAX]; /* dir: must report success before a live holder is
+					    * thrown out; empty: never */
+	char image[CONF_PATH_MAX], record[CONF_PATH_MAX], mount_point[CONF_PATH_MAX];
+	char control[CONF_PATH_MAX]; /* loop: socket of the array, io/arrayctl.h */
+	enum conf_fstype fstype;
+};
+
+struct conf_address {
+	unsigned line;
+	struct conf_net net;
+	char dev[16]; /* empty: bound, but not configured by us */
+};
+
+struct conf_store {
+	char name[CONF_NAME_MAX];
+	unsigned line;
+	unsigned unit;		 /* index into conf.unit */
+	char unit_name[CONF_NAME_MAX];
+	char dir[CONF_PATH_MAX]; /* below the unit */
+	uint64_t log_half_bytes, index_map_bytes, checkpoint_ns, cache_inodes, dup_keep_ns;
+};
+
+enum conf_sec { CONF_SEC_SYS = 1, CONF_SEC_NONE = 2 }; /* bits */
+
+struct conf_client {
+	unsigned line;
+	struct conf_net net;
+	bool writable, root_squash, all_squash;
+	bool secure; /* only from ports below 1024 */
+	uint32_t anonuid, anongid;
+	unsigned sec; /* enum conf_sec bits */
+};
+
+struct conf_export {
+	char path[CONF_PATH_MAX];
+	unsigned line;
+	unsigned store; /* index into vserver.store */
+	char store_name[CONF_NAME_MAX];
+	unsigned client_count;
+	struct conf_client client[CONF_CLIENTS_MAX]; /* the first that matches decides */
+};
+
+enum conf_giveback { CONF_GIVEBACK_MANUAL, CONF_GIVEBACK_AUTO };
+
+struct conf_vserver {
+	char name[CONF_NAME_MAX];
+	unsigned line;
+	char home_name[CONF_NAME_MAX];
+	unsigned home; /* index into conf.node */
+	unsigned priority;
+	char user[CONF_NAME_MAX]; /* empty: as the daemon */
+	uint64_t hold_down_ns;	  /* after an automatic move: none for so long */
+	enum conf_giveback giveback;
+	bool migrate; /* false: never moved automatically */
+	bool portmap;
+	uint16_t nfs_port, mount_port;
+	unsigned address_count, store_count, export_count;
+	struct conf_address address[CONF_ADDRS_MAX];
+	struct conf_store store[CONF_STORES_MAX];
+	struct conf_export export[CONF_EXPORTS_MAX];
+};
+
+/* Timers in thousandths of the heartbeat. */
+struct conf_timers {
+	uint32_t path_silent, dead, wait, lease, drift_stop;
+};
+
+struct conf {
+	char name[CONF_NAME_MAX];
+	uint64_t heartbeat_ns;
+	struct conf_timers timer;
+	char key[CONF_PATH_MAX], old_key[CONF_PATH_MAX];
+	char run_dir[CONF_PATH_MAX], state_dir[CONF_PATH_MAX];
+	bool strict_read_fence;
+	unsigned coord_count, node_count, unit_count, vserver_count;
+	char coord[CONF_COORD_MAX][CONF_PATH_MAX];
+	struct conf_node node[CONF_NODES_MAX];
+	struct conf_unit unit[CONF_UNITS_MAX];
+	struct conf_vserver vserver[CONF_VSERVERS_MAX];
+};
+
+/* 0, or -EINVAL with one line in `err`.  `name` is what the line calls the text.  The struct is
+ * large: allocate it. conf_check() is included. */
+int conf_parse(struct conf *c, const char *text, size_t len, const char *name, char *err,
+	       size_t err_size);
+/* What spans blocks: names that are used exist, nothing is there twice, the timers' invariants. */
+int conf_check(struct conf *c, const char *name, char *err, size_t err_size);
+/* Reads the whole of a descriptor or file and parses it; also -errno of the reading. */
+int conf_load(struct conf *c, const char *file, char *err, size_t err_size);
+int conf_load_fd(struct conf *c, int fd, const char *name, char *err, size_t err_size);
+
+/* The effective configuration in the same grammar. */
+void conf_print(const struct conf *c, FILE *to);
+/* Of conf_print()'s text: equal on nodes whose configuration means the same. */
+uint64_t conf_hash(const struct conf *c);
+
+/* -1 when there is none. */
+int conf_find_node(const struct conf *c, const char *name);
+int conf_find_unit(const struct conf *c, const char *name);
+int conf_find_vserver(const struct conf *c, const char *name);
+
+/* `path` with %n replaced by the node's name (%% is a percent sign); -ENAMETOOLONG. */
+int conf_path(char *out, size_t size, const char *path, const char *node);
+/* Where a store is on this node: below the unit's path or mount point. */
+int conf_store_dir(char *out, size_t size, const struct conf *c, const struct conf_store *s,
+		   const char *node);
+
+bool conf_net_is_v4(const struct conf_net *n);
+/* Is `addr` (IPv4 mapped) inside `n`? */
+bool conf_net_has(const struct conf_net *n, const uint8_t addr[16]);
+/* "198.51.100.1" or with "/24"; `out` has room for 64 bytes. */
+const char *conf_net_text(const struct conf_net *n, bool with_prefix, char out[64]);
+/* Returns the address's length. */
+socklen_t conf_net_sockaddr(const struct conf_net *n, uint16_t port, struct sockaddr_storage *out);
+
+#endif

@@ -1,0 +1,271 @@
+/* conf_check.c - what no single key can be wrong about: references, doubles, the timers.
+ *
+ * The timers' invariants are safety (SAFETY F4): a former owner must have stopped before the
+ * taker opens, so lease + drift and stop < dead + wait; a path is not called silent on one lost
+ * message; the wait of step 213b leaves time for a slot to be written, read and acted upon. */
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "conf/conf.h"
+#include "conf/conf_lex.h"
+
+#define SLOT_MILLI 500 /* slots are written and read every half heartbeat */
+#define STOP_MILLI 500
+
+struct check {
+	const char *name;
+	char *err;
+	size_t err_size;
+};
+
+__attribute__((format(printf, 3, 4))) static int bad(const struct check *k, unsigned line,
+						     const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	if (line)
+		n = snprintf(k->err, k->err_size, "%s:%u: ", k->name, line);
+	else
+		n = snprintf(k->err, k->err_size, "%s: ", k->name);
+	if (n > 0 && (size_t)n < k->err_size) {
+		va_start(ap, fmt);
+		vsnprintf(k->err + n, k->err_size - (size_t)n, fmt, ap);
+		va_end(ap);
+	}
+	return -EINVAL;
+}
+
+int conf_find_node(const struct conf *c, const char *name)
+{
+	for (unsigned i = 0; i < c->node_count; i++)
+		if (strcmp(c->node[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+int conf_find_unit(const struct conf *c, const char *name)
+{
+	for (unsigned i = 0; i < c->unit_count; i++)
+		if (strcmp(c->unit[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+int conf_find_vserver(const struct conf *c, const char *name)
+{
+	for (unsigned i = 0; i < c->vserver_count; i++)
+		if (strcmp(c->vserver[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+static int check_timers(const struct check *k, const struct conf *c)
+{
+	const struct conf_timers *t = &c->timer;
+	char a[32], b[32];
+
+	if (t->lease + t->drift_stop >= t->dead + t->wait)
+		return bad(k, 0,
+			   "lease + drift_stop is %s heartbeats, allowed less than dead + wait, %s",
+			   limit_text(LIMIT_BEATS, t->lease + t->drift_stop, a),
+			   limit_text(LIMIT_BEATS, t->dead + t->wait, b));
+	if (t->wait <= 2 * SLOT_MILLI + STOP_MILLI)
+		return bad(k, 0, "wait is %s heartbeats, allowed more than 1.5",
+			   limit_text(LIMIT_BEATS, t->wait, a));
+	if (t->dead < t->path_silent)
+		return bad(k, 0, "dead is %s heartbeats, allowed at least path_silent, %s",
+			   limit_text(LIMIT_BEATS, t->dead, a),
+			   limit_text(LIMIT_BEATS, t->path_silent, b));
+	return 0;
+}
+
+static int check_node(const struct check *k, const struct conf *c, unsigned at)
+{
+	const struct conf_node *n = &c->node[at];
+
+	if (n->id == 0)
+		return bad(k, n->line, "node %s needs an id, allowed 1 to 64", n->name);
+	if (n->path_count == 0)
+		return bad(k, n->line, "node %s needs a network", n->name);
+	for (unsigned i = 0; i < at; i++) {
+		if (strcmp(c->node[i].name, n->name) == 0)
+			return bad(k, n->line, "node %s is there twice", n->name);
+		if (c->node[i].id == n->id)
+			return bad(k, n->line, "id %u is that of node %s already", n->id,
+				   c->node[i].name);
+		if (c->node[i].path_count != n->path_count)
+			return bad(k, n->line, "node %s has %u heartbeat paths, node %s %u: allowed "
+				   "the same number, path by path", n->name, n->path_count,
+				   c->node[i].name, c->node[i].path_count);
+	}
+	return 0;
+}
+
+static int check_unit(const struct check *k, struct conf *c, unsigned at)
+{
+	struct conf_unit *u = &c->unit[at];
+
+	for (unsigned i = 0; i < at; i++)
+		if (strcmp(c->unit[i].name, u->name) == 0)
+			return bad(k, u->line, "unit %s is there twice", u->name);
+	switch (u->backend) {
+	case CONF_DIR:
+		if (!u->path[0])
+			return bad(k, u->line, "unit %s with backend dir needs a path", u->name);
+		if (u->image[0] || u->mount_point[0] || u->control[0] || u->record[0])
+			return bad(k, u->line,
+				   "unit %s: image, record, mount_point and control belong to "
+				   "backend loop", u->name);
+		return 0;
+	case CONF_LOOP:
+		if (!u->image[0] || !u->mount_point[0] || !u->control[0])
+			return bad(k, u->line, "unit %s with backend loop needs image, mount_point "
+				   "and control", u->name);
+		if (u->path[0] || u->fence_command[0])
+			return bad(k, u->line,
+				   "unit %s: path and fence_command belong to backend dir",
+				   u->name);
+		break;
+	}
+	/* The ownership record is a file of the same array beside the image: u1.img -> u1.own. */
+	if (!u->record[0]) {
+		size_t n = strlen(u->image);
+
+		if (n > 4 && strcmp(u->image + n - 4, ".img") == 0)
+			n -= 4;
+		if (n + 5 > sizeof(u->record))
+			return bad(k, u->line, "unit %s: image is too long", u->name);
+		memcpy(u->record, u->image, n);
+		memcpy(u->record + n, ".own", 5);
+	}
+	return 0;
+}
+
+static int check_stores(const struct check *k, struct conf *c, struct conf_vserver *v)
+{
+	for (unsigned i = 0; i < v->store_count; i++) {
+		struct conf_store *s = &v->store[i];
+		int unit = conf_find_unit(c, s->unit_name);
+
+		if (!s->unit_name[0] || !s->dir[0])
+			return bad(k, s->line, "store %s needs unit and dir", s->name);
+		if (unit < 0)
+			return bad(k, s->line, "store %s: there is no unit %s", s->name,
+				   s->unit_name);
+		s->unit = (unsigned)unit;
+		for (const struct conf_vserver *w = c->vserver; w <= v; w++)
+			for (unsigned j = 0; j < w->store_count; j++) {
+				const struct conf_store *o = &w->store[j];
+
+				if (o == s)
+					break;
+				if (strcmp(o->name, s->name) == 0)
+					return bad(k, s->line, "store %s is there twice", s->name);
+				if (o->unit == s->unit && strcmp(o->dir, s->dir) == 0)
+					return bad(k, s->line, "store %s is in the place of store %s",
+						   s->name, o->name);
+				if (o->unit == s->unit && w != v)
+					return bad(k, s->line,
+						   "unit %s is used by vserver %s already: a unit "
+						   "moves as a whole, so it belongs to one vserver",
+						   s->unit_name, w->name);
+			}
+	}
+	return 0;
+}
+
+static int check_exports(const struct check *k, struct conf_vserver *v)
+{
+	for (unsigned i = 0; i < v->export_count; i++) {
+		struct conf_export *e = &v->export[i];
+		unsigned j;
+
+		for (j = 0; j < v->store_count && strcmp(v->store[j].name, e->store_name); j++)
+			;
+		if (j == v->store_count)
+			return bad(k, e->line, "export %s: vserver %s has no store %s", e->path,
+				   v->name, e->store_name[0] ? e->store_name : "named");
+		e->store = j;
+		if (e->client_count == 0)
+			return bad(k, e->line, "export %s has no client line: nobody could use it",
+				   e->path);
+		for (j = 0; j < i; j++)
+			if (strcmp(v->export[j].path, e->path) == 0)
+				return bad(k, e->line, "export %s is there twice", e->path);
+	}
+	return 0;
+}
+
+static int check_addresses(const struct check *k, const struct conf *c,
+			   const struct conf_vserver *v)
+{
+	char text[64];
+
+	for (unsigned i = 0; i < v->address_count; i++) {
+		const struct conf_address *a = &v->address[i];
+
+		for (const struct conf_vserver *w = c->vserver; w <= v; w++)
+			for (unsigned j = 0; j < w->address_count; j++) {
+				if (&w->address[j] == a)
+					break;
+				if (memcmp(w->address[j].net.addr, a->net.addr, 16) == 0)
+					return bad(k, a->line,
+						   "address %s is that of vserver %s already",
+						   conf_net_text(&a->net, false, text), w->name);
+			}
+		for (unsigned n = 0; n < c->node_count && a->dev[0]; n++)
+			for (unsigned j = 0; j < c->node[n].path_count; j++)
+				if (memcmp(c->node[n].path[j].addr.addr, a->net.addr, 16) == 0)
+					return bad(k, a->line, "address %s is node %s's own",
+						   conf_net_text(&a->net, false, text),
+						   c->node[n].name);
+	}
+	return 0;
+}
+
+static int check_vserver(const struct check *k, struct conf *c, unsigned at)
+{
+	struct conf_vserver *v = &c->vserver[at];
+	int home = v->home_name[0] ? conf_find_node(c, v->home_name) : 0, rc;
+
+	for (unsigned i = 0; i < at; i++)
+		if (strcmp(c->vserver[i].name, v->name) == 0)
+			return bad(k, v->line, "vserver %s is there twice", v->name);
+	if (home < 0)
+		return bad(k, v->line, "vserver %s: there is no node %s", v->name, v->home_name);
+	v->home = (unsigned)home;
+	snprintf(v->home_name, sizeof(v->home_name), "%s", c->node[home].name);
+	if (v->address_count == 0 || v->store_count == 0)
+		return bad(k, v->line, "vserver %s needs at least one address and one store",
+			   v->name);
+	rc = check_stores(k, c, v);
+	if (rc == 0)
+		rc = check_exports(k, v);
+	return rc ? rc : check_addresses(k, c, v);
+}
+
+int conf_check(struct conf *c, const char *name, char *err, size_t err_size)
+{
+	struct check k = {name, err, err_size};
+	int rc = check_timers(&k, c);
+
+	if (rc == 0 && !c->name[0])
+		rc = bad(&k, 0, "cluster is missing");
+	if (rc == 0 && c->node_count == 0)
+		rc = bad(&k, 0, "there is no node");
+	if (rc == 0 && c->node_count > 1 && c->coord_count == 0)
+		rc = bad(&k, 0, "coordination is missing, allowed 1 to %d devices", CONF_COORD_MAX);
+	for (unsigned i = 0; i < c->coord_count && rc == 0; i++)
+		for (unsigned j = 0; j < i; j++)
+			if (strcmp(c->coord[i], c->coord[j]) == 0)
+				rc = bad(&k, 0, "coordination device %s is there twice", c->coord[i]);
+	for (unsigned i = 0; i < c->node_count && rc == 0; i++)
+		rc = check_node(&k, c, i);
+	for (unsigned i = 0; i < c->unit_count && rc == 0; i++)
+		rc = check_unit(&k, c, i);
+	for (unsigned i = 0; i < c->vserver_count && rc == 0; i++)
+		rc = check_vserver(&k, c, i);
+	return rc;
+}

@@ -1,0 +1,224 @@
+/* t_conf.c - the configuration: the shipped example, every limit, every kind of mistake. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "check.h"
+#include "conf/conf.h"
+#include "conf/conf_lex.h"
+
+static struct conf conf, again;
+static char err[512];
+
+static int parse(const char *text)
+{
+	err[0] = '\0';
+	return conf_parse(&conf, text, strlen(text), "t.conf", err, sizeof(err));
+}
+
+/* A whole configuration with `extra` put in the place that `where` names. */
+static int parse_with(const char *where, const char *extra)
+{
+	char text[4096];
+	const char *c = strcmp(where, "cluster") ? "" : extra, *n = strcmp(where, "node") ? "" : extra,
+		   *u = strcmp(where, "unit") ? "" : extra, *v = strcmp(where, "vs") ? "" : extra,
+		   *s = strcmp(where, "store") ? "" : extra, *e = strcmp(where, "export") ? "" : extra;
+
+	snprintf(text, sizeof(text),
+		 "cluster t { coordination \"/c\"\n%s }\n"
+		 "node a { id 1 network 127.0.0.1 port 7000 %s }\n"
+		 "unit u { backend dir path \"/u\" %s }\n"
+		 "vserver v { address 127.0.0.9 %s\n"
+		 "store s { unit u dir \"s\" %s }\n"
+		 "export \"/s\" { store s %s\nclient * rw\n } }\n",
+		 c, n, u, v, s, e);
+	return parse(text);
+}
+
+static void t_example(void)
+{
+	CHECK_EQ(0, conf_load(&conf, "test/lab/example.conf", err, sizeof(err)));
+	CHECK_EQ(2, conf.node_count);
+	CHECK_EQ(100 * MS_NS, conf.heartbeat_ns);
+	CHECK_EQ(2, conf.coord_count);
+	CHECK(conf.node[1].path[1].interconnect);
+	CHECK_EQ(7401, conf.node[1].path[1].port);
+	CHECK_EQ(CONF_LOOP, conf.unit[0].backend);
+	CHECK(strcmp(conf.unit[0].record, "/array/u1.own") == 0);
+	CHECK_EQ(64U << 20, conf.vserver[0].store[0].log_half_bytes);
+	CHECK(strcmp(conf.vserver[0].address[0].dev, "net0") == 0);
+	CHECK_EQ(2, conf.vserver[0].export[0].client_count);
+	CHECK(!conf.vserver[0].export[0].client[1].writable);
+	CHECK(conf.vserver[0].export[0].client[1].all_squash);
+}
+
+static void t_print_back(void)
+{
+	char *text = NULL, *text2 = NULL;
+	size_t len = 0, len2 = 0;
+	FILE *f;
+
+	CHECK_EQ(0, conf_load(&conf, "test/lab/example.conf", err, sizeof(err)));
+	f = open_memstream(&text, &len);
+	conf_print(&conf, f);
+	fclose(f);
+	CHECK_EQ(0, conf_parse(&again, text, len, "printed", err, sizeof(err)));
+	f = open_memstream(&text2, &len2);
+	conf_print(&again, f);
+	fclose(f);
+	CHECK(len == len2 && memcmp(text, text2, len) == 0);
+	CHECK(conf_hash(&conf) == conf_hash(&again));
+	again.node[0].path[0].port++;
+	CHECK(conf_hash(&conf) != conf_hash(&again));
+	free(text);
+	free(text2);
+}
+
+/* Every cut of a good text is an error or a good text, never a crash; so is every flipped bit. */
+static void t_cuts_and_flips(void)
+{
+	FILE *f = fopen("test/lab/example.conf", "r");
+	char text[8192], turned[8192];
+	size_t len;
+
+	CHECK(f != NULL);
+	len = fread(text, 1, sizeof(text), f);
+	fclose(f);
+	for (size_t i = 0; i < len; i += 3)
+		(void)conf_parse(&conf, text, i, "cut", err, sizeof(err));
+	for (size_t i = 0; i < len; i += 2) {
+		memcpy(turned, text, len);
+		turned[i] = (char)(turned[i] ^ (1 << (i % 8)));
+		if (conf_parse(&conf, turned, len, "turned", err, sizeof(err)))
+			CHECK(strncmp(err, "turned:", 7) == 0);
+	}
+}
+
+static void t_limits(void)
+{
+	static const struct {
+		enum limit_row row;
+		const char *where;
+	} rows[] = {{LIMIT_HEARTBEAT, "cluster"},  {LIMIT_PRIORITY, "vs"},
+		    {LIMIT_HOLD_DOWN, "vs"},	   {LIMIT_NFS_PORT, "vs"},
+		    {LIMIT_MOUNT_PORT, "vs"},	   {LIMIT_LOG_HALF, "store"},
+		    {LIMIT_INDEX_MAP, "store"},	   {LIMIT_CHECKPOINT, "store"},
+		    {LIMIT_CACHE_INODES, "store"}, {LIMIT_DUP_KEEP, "store"}};
+	char line[128], text[32];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct limit *l = &conf_limit[rows[i].row];
+		uint64_t step = l->unit == LIMIT_TIME ? 1000 : 1;
+
+		snprintf(line, sizeof(line), "%s %s", l->key, limit_text(l->unit, l->lo, text));
+		CHECK_EQ(0, parse_with(rows[i].where, line));
+		snprintf(line, sizeof(line), "%s %s", l->key, limit_text(l->unit, l->hi, text));
+		CHECK_EQ(0, parse_with(rows[i].where, line));
+		snprintf(line, sizeof(line), "%s %s", l->key,
+			 limit_text(l->unit, l->hi + step, text));
+		CHECK_EQ(-EINVAL, parse_with(rows[i].where, line));
+		CHECK(strstr(err, "out of range, allowed ") && strncmp(err, "t.conf:", 7) == 0);
+		if (l->lo == 0)
+			continue;
+		snprintf(line, sizeof(line), "%s %s", l->key,
+			 limit_text(l->unit, l->lo - step, text));
+		CHECK_EQ(-EINVAL, parse_with(rows[i].where, line));
+	}
+	CHECK_EQ(-EINVAL, parse_with("cluster", "heartbeat 99999999999999999999s"));
+	CHECK_EQ(-EINVAL, parse_with("cluster", "heartbeat 100"));
+	CHECK_EQ(-EINVAL, parse_with("store", "log_half 64Q"));
+}
+
+/* covers: F4 */
+static void t_timers(void)
+{
+	CHECK_EQ(0, parse_with("cluster", "lease 3 dead 4 wait 2 drift_stop 0.5"));
+	CHECK_EQ(3000, conf.timer.lease);
+	CHECK_EQ(-EINVAL, parse_with("cluster", "lease 5.5"));
+	CHECK(strstr(err, "lease + drift_stop is 6 heartbeats") != NULL);
+	CHECK_EQ(0, parse_with("cluster", "lease 5.499"));
+	CHECK_EQ(-EINVAL, parse_with("cluster", "path_silent 2"));
+	CHECK_EQ(-EINVAL, parse_with("cluster", "wait 1.5"));
+	CHECK_EQ(-EINVAL, parse_with("cluster", "path_silent 5"));
+}
+
+static void t_mistakes(void)
+{
+	static const struct {
+		const char *where, *text, *says;
+	} rows[] = {
+		{"cluster", "colour red", "t.conf:2: unknown key colour in cluster"},
+		{"node", "id 2", "id is given twice"},
+		{"node", "interconnect 1.2.3", "is no address"},
+		{"node", "network 1.2.3.4 port 0", "port 0 is out of range, allowed 1 to 65535"},
+		{"unit", "image \"/x\"", "belong to backend loop"},
+		{"unit", "fence_command \"fence\"", "must be an absolute path"},
+		{"vs", "home b", "there is no node b"},
+		{"vs", "portmap maybe", "allowed off or on"},
+		{"vs", "address 127.0.0.9", "address 127.0.0.9 is that of vserver v already"},
+		{"vs", "store s { unit u dir \"other\" }", "store s is there twice"},
+		{"vs", "store t { unit u dir \"s\" }", "is in the place of store"},
+		{"vs", "store t { unit x dir \"t\" }", "there is no unit x"},
+		{"vs", "export \"/s\" { store s\nclient * }", "export /s is there twice"},
+		{"vs", "export \"/t\" { store s }", "has no client line"},
+		{"store", "dir \"../up\"", "dir is given twice"},
+		{"export", "client 10.0.0.0/33 ro", "is no address"},
+		{"export", "client 10.0.0.0/8 async", "unknown client option async"},
+		{"export", "client 10.0.0.0/8 sec=krb5", "allowed sys and none"},
+		{"export", "client 10.0.0.0/8 anonuid=-2", "anonuid -2 is no such number"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		CHECK_EQ(-EINVAL, parse_with(rows[i].where, rows[i].text));
+		if (!strstr(err, rows[i].says))
+			printf("# %s\n", err);
+		CHECK(strstr(err, rows[i].says) != NULL);
+	}
+	CHECK_EQ(-EINVAL, parse("cluster x {"));
+	CHECK_EQ(-EINVAL, parse("cluster \"x"));
+	CHECK_EQ(-EINVAL, parse("cluster x y"));
+	CHECK_EQ(-EINVAL, parse(""));
+	CHECK_EQ(-ENOENT, conf_load(&conf, "/nonexistent/x.conf", err, sizeof(err)));
+}
+
+static void t_nets(void)
+{
+	const uint8_t a[16] = {[10] = 255, [11] = 255, [12] = 10, [13] = 1, [14] = 2, [15] = 3};
+	struct conf_net n;
+	char text[64];
+
+	CHECK(conf_net_parse("10.1.0.0/16", true, &n) && conf_net_has(&n, a));
+	CHECK(conf_net_parse("10.1.2.0/23", true, &n) && conf_net_has(&n, a));
+	CHECK(conf_net_parse("10.1.4.0/23", true, &n) && !conf_net_has(&n, a));
+	CHECK(conf_net_parse("0.0.0.0/0", true, &n) && conf_net_has(&n, a));
+	CHECK(conf_net_parse("2001:db8::/32", true, &n) && !conf_net_has(&n, a));
+	CHECK(strcmp(conf_net_text(&n, true, text), "2001:db8::/32") == 0);
+	CHECK(!conf_net_parse("10.1.2.3/x", true, &n));
+	CHECK(!conf_net_parse("", true, &n));
+}
+
+static void t_paths(void)
+{
+	char out[32];
+
+	CHECK_EQ(0, conf_path(out, sizeof(out), "/x/%n/100%%", "n1"));
+	CHECK(strcmp(out, "/x/n1/100%") == 0);
+	CHECK_EQ(-ENAMETOOLONG, conf_path(out, 4, "/x/%n", "n1"));
+	CHECK_EQ(0, parse_with("vs", ""));
+	CHECK_EQ(0, conf_store_dir(out, sizeof(out), &conf, &conf.vserver[0].store[0], "n1"));
+	CHECK(strcmp(out, "/u/s") == 0);
+}
+
+int main(void)
+{
+	CASE(t_example);
+	CASE(t_print_back);
+	CASE(t_cuts_and_flips);
+	CASE(t_limits);
+	CASE(t_timers);
+	CASE(t_mistakes);
+	CASE(t_nets);
+	CASE(t_paths);
+	return check_end();
+}
