@@ -2,15 +2,15 @@
  *
  * Life of a connection:
  *
- *	accept -> [poll says readable] -> ready list -> receive hook: one recv, whole records to
- *	receive() -> replies queued (now, or when the store says durable) -> dirty list -> sending
- *	hook: sendmsg -> ...  -> closed (no more calls) -> freed when the kernel and the last held
- *	reply let go of it
+ *	accept -> [poll says readable] -> ready list -> receiving hook: one recv, whole records to
+ *	receive() -> replies queued (now, or when the store says durable) -> dirty list ->
+ *	sending hook: sendmsg -> ... -> closed (no more calls) -> freed when the kernel and the
+ *	last held reply let go of it
  *
  * Readable is an edge: `readable` stays true until a recv came back short (and after the
- * client's FIN until the recv that says so: the FIN may have shared the last data's edge), so a connection that
- * is not read for a reason of ours (too much queued, lease gone) is put on the ready list again
- * when the reason has gone.  Each pass reads a connection once, at most RECV_BYTES plus the rest
+ * client's FIN until the recv that says so: the FIN may have shared the last data's edge), so a
+ * connection that is not read for a reason of ours (too much queued, lease gone) is put on the
+ * ready list again when the reason has gone.  Each pass reads a connection once, at most RECV_BYTES plus the rest
  * of a large record; what is left waits for the next round behind the others (fairness).
  *
  * Bytes that were received but may not be handed over yet are copied to `held`; they go first.
