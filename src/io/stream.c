@@ -10,8 +10,9 @@
  * Readable is an edge: `readable` stays true until a recv came back short (and after the
  * client's FIN until the recv that says so: the FIN may have shared the last data's edge), so a
  * connection that is not read for a reason of ours (too much queued, lease gone) is put on the
- * ready list again when the reason has gone.  Each pass reads a connection once, at most RECV_BYTES plus the rest
- * of a large record; what is left waits for the next round behind the others (fairness).
+ * ready list again when the reason has gone.  Each pass reads a connection once, at most
+ * RECV_BYTES plus the rest of a large record; what is left waits for the next round behind the
+ * others (fairness).
  *
  * Bytes that were received but may not be handed over yet are copied to `held`; they go first.
  *
