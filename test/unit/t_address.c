@@ -1,0 +1,164 @@
+/* t_address.c - addresses with lifetimes, announcements and tickles, in network namespaces of our
+ * own. covers: F6 VS-76
+ *
+ * Two namespaces joined by a veth pair: the client's side connects to a virtual address, the
+ * address moves (here: the server's socket vanishes without a word), a tickle resets the client's
+ * connection. Ordinary users cannot make namespaces: then the cases say so and count as passed. */
+#include "check.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "io/address.h"
+#include "io/tickle.h"
+
+static bool ready;
+
+static struct sockaddr_storage ip4(const char *text, uint16_t port)
+{
+	struct sockaddr_storage s = {0};
+	struct sockaddr_in *a = (struct sockaddr_in *)(void *)&s;
+
+	a->sin_family = AF_INET;
+	a->sin_port = htons(port);
+	inet_pton(AF_INET, text, &a->sin_addr);
+	return s;
+}
+
+/* A namespace of our own with a dummy-like interface: a veth pair whose both ends are here. */
+static bool enter_namespace(void)
+{
+	if (unshare(CLONE_NEWNET) < 0)
+		return false;
+	return system("ip link set lo up && ip link add va type veth peer name vb && ip link set "
+		      "va up &&"
+		      " ip link set vb up") == 0;
+}
+
+static bool has(const char *text)
+{
+	char cmd[128];
+
+	snprintf(cmd, sizeof(cmd), "ip -o addr show dev va | grep -q '%s'", text);
+	return system(cmd) == 0;
+}
+
+static void t_add_renew_expire_delete(void)
+{
+	struct sockaddr_storage a = ip4("192.0.2.77", 0);
+
+	if (!ready)
+		return;
+	CHECK_EQ(0, address_add(&a, 24, "va", 60));
+	CHECK(has("192.0.2.77/24"));
+	CHECK_EQ(0, address_add(&a, 24, "va", 1)); /* renewed, now with one second left */
+	for (int i = 0; i < 40 && has("192.0.2.77"); i++)
+		usleep(100000);
+	CHECK(!has("192.0.2.77")); /* nobody renewed it */
+	CHECK_EQ(0, address_add(&a, 24, "va", 60));
+	CHECK_EQ(0, address_del(&a, 24, "va"));
+	CHECK(!has("192.0.2.77"));
+	CHECK_EQ(-EADDRNOTAVAIL, address_del(&a, 24, "va"));
+	CHECK_EQ(-ENODEV, address_add(&a, 24, "nosuch", 60));
+}
+
+static void t_announce_is_seen_on_the_wire(void)
+{
+	struct sockaddr_storage a = ip4("192.0.2.78", 0);
+	uint8_t frame[128];
+	int fd;
+	struct pollfd p;
+
+	if (!ready)
+		return;
+	CHECK_EQ(0, address_add(&a, 24, "va", 60));
+	fd = socket(AF_PACKET, SOCK_RAW, htons(0x0806));
+	CHECK(fd >= 0);
+	CHECK_EQ(0, address_announce(&a, "va"));
+	p = (struct pollfd){.fd = fd, .events = POLLIN};
+	for (;;) {
+		ssize_t n;
+
+		CHECK_EQ(1, poll(&p, 1, 2000));
+		n = recv(fd, frame, sizeof(frame), 0);
+		if (n >= 42 && memcmp(frame + 28, "\xc0\x00\x02\x4e", 4) == 0)
+			break;
+	}
+	CHECK(memcmp(frame, "\xff\xff\xff\xff\xff\xff", 6) == 0);
+	CHECK(memcmp(frame + 38, "\xc0\x00\x02\x4e", 4) == 0); /* target is itself: gratuitous */
+	close(fd);
+}
+
+static void mapped(uint8_t out[16], const struct sockaddr_in *a)
+{
+	memset(out, 0, 16);
+	out[10] = out[11] = 0xff;
+	memcpy(out + 12, &a->sin_addr, 4);
+}
+
+/* The server's end disappears silently (TCP_REPAIR close sends nothing), as when a node dies. */
+static void t_tickle_resets_the_client(void)
+{
+	struct sockaddr_storage a = ip4("127.0.0.9", 0);
+	struct sockaddr_in local, remote;
+	socklen_t len = sizeof(local);
+	uint8_t l[16], r[16];
+	struct tickle t;
+	int ls, c, s, one = 1;
+	struct pollfd p;
+
+	if (!ready)
+		return;
+	ls = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK_EQ(0, bind(ls, (struct sockaddr *)&a, sizeof(struct sockaddr_in)));
+	CHECK_EQ(0, listen(ls, 4));
+	CHECK_EQ(0, getsockname(ls, (struct sockaddr *)&local, &len));
+	c = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK_EQ(0, connect(c, (struct sockaddr *)&local, sizeof(local)));
+	s = accept(ls, NULL, NULL);
+	len = sizeof(remote);
+	CHECK_EQ(0, getpeername(s, (struct sockaddr *)&remote, &len));
+	CHECK_EQ(0, setsockopt(s, IPPROTO_TCP, TCP_REPAIR, &one, sizeof(one)));
+	close(s);
+	p = (struct pollfd){.fd = c, .events = POLLIN};
+	CHECK_EQ(0, poll(&p, 1, 100)); /* the client knows nothing */
+	CHECK_EQ(0, tickle_open(&t));
+	mapped(l, &local);
+	mapped(r, &remote);
+	CHECK_EQ(0, tickle_send(&t, l, ntohs(local.sin_port), r, ntohs(remote.sin_port)));
+	CHECK_EQ(1, poll(&p, 1, 1000));
+	CHECK_EQ(-1, recv(c, l, 1, 0));
+	CHECK_EQ(ECONNRESET, errno);
+	tickle_close(&t);
+	close(c);
+	close(ls);
+}
+
+static void t_loopback(void)
+{
+	struct sockaddr_storage a = ip4("127.3.4.5", 0), b = ip4("192.0.2.1", 0);
+
+	CHECK(address_is_loopback(&a));
+	CHECK(!address_is_loopback(&b));
+}
+
+int main(void)
+{
+	ready = enter_namespace();
+	if (!ready)
+		printf("no network namespace of our own: only the pure case runs\n");
+	CASE(t_add_renew_expire_delete);
+	CASE(t_announce_is_seen_on_the_wire);
+	CASE(t_tickle_resets_the_client);
+	CASE(t_loopback);
+	return check_end();
+}
