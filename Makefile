@@ -61,7 +61,7 @@ $(foreach c,$(CMDS),$(eval $(call CMD_RULE,$(c))))
 
 $(OUT)/unit/%: $(OUT)/test/unit/%.o $(HELPOBJ) $(LIB)
 	@mkdir -p $(@D)
-	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(LDLIBS)
 
 unit-build: $(UNITBIN)
 unit: unit-build

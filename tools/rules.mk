@@ -1,0 +1,14 @@
+# Test tools in C, and the demonstration.
+tools: $(OUT)/array
+
+.PHONY: demo
+demo: all
+	@OUT=$(OUT) tools/demo
+
+$(OUT)/array: $(OUT)/tools/array.o $(OUT)/tools/array_pr.o $(OUT)/tools/array_vol.o $(LIB)
+	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ -lfuse3 -lpthread
+
+$(OUT)/tools/array.o: CFLAGS += $(shell pkg-config --cflags fuse3 2>/dev/null)
+
+# The array's parts have unit tests like every module.
+$(OUT)/unit/t_array: $(OUT)/tools/array_pr.o $(OUT)/tools/array_vol.o
