@@ -15,9 +15,43 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "io/loop.h"
 #include "io/peer.h"
+#include "nfs/exports.h"
 
 struct rpc_server;
+
+struct rpc_server_args {
+	struct loop *loop;	     /* for the retry timer; NULL: rpc_durable() alone drives it */
+	const struct nfs_conf *conf; /* copied; its stores are open already and stay so */
+	/* SAFETY F4: may state be read and may replies leave?  Asked after a call was received and
+	 * before each reply that was held; "no" means silence.  NULL: always. */
+	bool (*may_serve)(void *arg);
+	/* The first reply is on its way.  May be NULL. */
+	void (*on_first_reply)(void *arg);
+	void *arg;
+};
+
+/* 0 or -errno with a line for people. */
+int rpc_server_new(struct rpc_server **sp, const struct rpc_server_args *a, char *err,
+		   size_t err_size);
+/* Drops what is held.  Before it: the transports are closed (they may own bulk buffers of ours)
+ * and the stores too (a commit under way calls back). */
+void rpc_server_free(struct rpc_server *s);
+/* What a store's on_durable() is passed on to: releases the replies that waited for it. */
+void rpc_durable(struct rpc_server *s, struct store *store, uint64_t lsn);
+/* Calls and replies that have not left yet: 0 means a drain is done. */
+size_t rpc_pending(const struct rpc_server *s);
+
+/* Counters (nfs/stats.h has their help texts): `each` gets every one. */
+void rpc_stats_each(const struct rpc_server *s,
+		    void (*each)(void *arg, const char *name, const char *help, uint64_t value),
+		    void *arg);
+/* Per procedure: program and version as in "nfs3", procedure as in "GETATTR". */
+void rpc_procs_each(const struct rpc_server *s,
+		    void (*each)(void *arg, const char *program, const char *proc, uint64_t calls,
+				 uint64_t errors),
+		    void *arg);
 
 /* One call message.  `msg` is valid during this call only.  A message that is no RPC call at all
  * is counted and dropped; the return value is false then, and a stream is to be closed. */

@@ -1,0 +1,161 @@
+/* nfs3_dir.c - READDIR and READDIRPLUS.
+ *
+ * Cookies are the store's: fixed for the life of an entry and growing, so a listing goes on
+ * rightly whatever was added or removed meanwhile, on this node or another.  A cookie is thus
+ * never bad; the verifier is a constant of the file system.  A foreign one is refused all the
+ * same, except all zeros: clients that seek in a directory they have just opened send that.
+ *
+ * A listing is gathered first (the names copied, since looking at an inode ends the life of what
+ * the store showed), then encoded; limits are counted by the protocol's own sizes on the way. */
+#include <string.h>
+
+#include "nfs/rpc_int.h"
+
+#define LIST_TAIL      8	     /* no more entries, eof */
+#define ATTR_SIZE      (4 + 84)	     /* post_op_attr */
+#define HANDLE_XDR     (4 + 4 + HANDLE_SIZE)
+#define COOKIE_DOTDOT  2
+
+struct listing {
+	struct rpc_server *srv;
+	uint64_t root_parent; /* what ".." is here, 0: what the store says */
+	size_t left;	      /* of the reply */
+	size_t dir_left;      /* READDIRPLUS: of what dircount counts */
+	size_t per_entry;
+	uint32_t count, names_len;
+	bool full;
+};
+
+static bool gather(void *arg, uint64_t cookie, uint64_t ino, const char *name, size_t name_len)
+{
+	struct listing *l = arg;
+	size_t plain = 8 + 4 + xdr_padded(name_len) + 8;
+	size_t whole = 4 + plain + l->per_entry;
+	struct dir_entry *e = &l->srv->entries[l->count];
+
+	if (whole > l->left || plain > l->dir_left || l->count == DIR_ENTRIES_MAX) {
+		l->full = true;
+		return false;
+	}
+	l->left -= whole;
+	l->dir_left -= plain;
+	e->cookie = cookie;
+	e->ino = cookie == COOKIE_DOTDOT && l->root_parent ? l->root_parent : ino;
+	e->name_at = l->names_len;
+	e->name_len = (uint32_t)name_len;
+	memcpy(l->srv->names + l->names_len, name, name_len);
+	l->names_len += (uint32_t)name_len;
+	l->count++;
+	return true;
+}
+
+static void put_verifier(struct wr *w, const struct fs *fs)
+{
+	wr_u64(w, fs->fsid | 1);
+}
+
+static bool verifier_ok(const struct fs *fs, uint64_t cookie, const uint8_t *verf)
+{
+	uint64_t v = xdr_take64(verf);
+
+	return cookie == 0 || v == 0 || v == (fs->fsid | 1);
+}
+
+static int check_dir(const struct call *c, uint64_t cookie, const uint8_t *verf)
+{
+	if (c->obj.in->type != STORE_DIR)
+		return NFS3ERR_NOTDIR;
+	if (access_check(c->obj.in, &c->cred, MAY_READ) != 0)
+		return NFS3ERR_ACCES;
+	return verifier_ok(c->obj.fs, cookie, verf) ? NFS3_OK : NFS3ERR_BAD_COOKIE;
+}
+
+/* Gathers entries after `cookie` into replies of at most `max` bytes. */
+static int list_dir(struct call *c, struct listing *l, uint64_t cookie, size_t max, bool *eof)
+{
+	struct obj *o = &c->obj;
+	size_t limit = c->peer->stream ? RPC_DIRLIST_MAX : RPC_UDP_MAX;
+	size_t fixed = ATTR_SIZE + NFS3_COOKIEVERFSIZE + LIST_TAIL;
+	int err;
+
+	max = max < limit ? max : limit;
+	if (max < fixed)
+		return NFS3ERR_TOOSMALL;
+	l->srv = c->srv;
+	l->left = max - fixed;
+	l->root_parent = o->ino == o->x->root_ino ? o->ino : 0;
+	err = store_readdir(o->fs->store, o->ino, cookie, gather, l, eof);
+	if (err)
+		return nfs3_status(err);
+	if (l->count == 0 && l->full)
+		return NFS3ERR_TOOSMALL;
+	store_touch(o->fs->store, o->ino);
+	put_attr_of(&c->out, o->fs, o->ino);
+	put_verifier(&c->out, o->fs);
+	return NFS3_OK;
+}
+
+static void put_entry(struct call *c, const struct dir_entry *e)
+{
+	struct xdr_bytes name = {c->srv->names + e->name_at, e->name_len};
+
+	wr_u32(&c->out, 1);
+	wr_u64(&c->out, e->ino);
+	xdr_put_bytes(&c->out, &name);
+	wr_u64(&c->out, e->cookie);
+}
+
+static void put_tail(struct call *c, bool eof)
+{
+	wr_u32(&c->out, 0);
+	wr_u32(&c->out, eof);
+}
+
+int nfs3_readdir(struct call *c)
+{
+	const struct READDIR3args *a = &c->args.readdir;
+	struct listing l = {.dir_left = SIZE_MAX};
+	bool eof = false;
+	int status = check_dir(c, a->cookie, a->cookieverf);
+
+	if (status == NFS3_OK)
+		status = list_dir(c, &l, a->cookie, a->count, &eof);
+	if (status != NFS3_OK)
+		return status;
+	for (uint32_t i = 0; i < l.count; i++)
+		put_entry(c, &c->srv->entries[i]);
+	put_tail(c, eof);
+	return NFS3_OK;
+}
+
+/* Attributes and handle, unless searching the directory is not allowed. */
+static void put_plus(struct call *c, const struct dir_entry *e, bool may_search)
+{
+	const struct obj *o = &c->obj;
+	const struct store_inode *in = may_search ? store_inode(o->fs->store, e->ino) : NULL;
+
+	put_attr(&c->out, o->fs, in);
+	wr_u32(&c->out, in != NULL);
+	if (in)
+		put_handle(&c->out, o->x, e->ino, in->generation);
+}
+
+int nfs3_readdirplus(struct call *c)
+{
+	const struct READDIRPLUS3args *a = &c->args.readdirplus;
+	struct listing l = {.dir_left = a->dircount ? a->dircount : SIZE_MAX,
+			    .per_entry = ATTR_SIZE + HANDLE_XDR};
+	bool eof = false, may_search = access_check(c->obj.in, &c->cred, MAY_EXEC) == 0;
+	int status = check_dir(c, a->cookie, a->cookieverf);
+
+	if (status == NFS3_OK)
+		status = list_dir(c, &l, a->cookie, a->maxcount, &eof);
+	if (status != NFS3_OK)
+		return status;
+	for (uint32_t i = 0; i < l.count; i++) {
+		put_entry(c, &c->srv->entries[i]);
+		put_plus(c, &c->srv->entries[i], may_search);
+	}
+	put_tail(c, eof);
+	return NFS3_OK;
+}
