@@ -92,7 +92,6 @@ NUMBER(cl_wait, struct conf, timer.wait, LIMIT_WAIT, uint32_t)
 NUMBER(cl_lease, struct conf, timer.lease, LIMIT_LEASE, uint32_t)
 NUMBER(cl_drift, struct conf, timer.drift_stop, LIMIT_DRIFT_STOP, uint32_t)
 TEXT(cl_key, struct conf, key, lex_path, "key")
-TEXT(cl_old_key, struct conf, old_key, lex_path, "old_key")
 TEXT(cl_run_dir, struct conf, run_dir, lex_path, "run_dir")
 TEXT(cl_state_dir, struct conf, state_dir, lex_path, "state_dir")
 
@@ -114,6 +113,19 @@ static void cl_read_fence(struct ctx *p, void *at)
 	((struct conf *)at)->strict_read_fence = lex_choice(&p->x, "read_fence", words) == 1;
 }
 
+static void cl_takeover(struct ctx *p, void *at)
+{
+	((struct conf *)at)->takeover_off = !lex_on_off(&p->x, "takeover");
+}
+
+static void cl_self_fence(struct ctx *p, void *at)
+{
+	static const char *const words[] = {"reboot", "stop", NULL};
+
+	((struct conf *)at)->self_fence =
+		(enum conf_self_fence)lex_choice(&p->x, "self_fence", words);
+}
+
 static const struct key CLUSTER_KEYS[] = {
 	{"heartbeat", cl_heartbeat, false},
 	{"path_silent", cl_path_silent, false},
@@ -122,11 +134,12 @@ static const struct key CLUSTER_KEYS[] = {
 	{"lease", cl_lease, false},
 	{"drift_stop", cl_drift, false},
 	{"key", cl_key, false},
-	{"old_key", cl_old_key, false},
 	{"coordination", cl_coordination, false},
 	{"run_dir", cl_run_dir, false},
 	{"state_dir", cl_state_dir, false},
 	{"read_fence", cl_read_fence, false},
+	{"takeover", cl_takeover, false},
+	{"self_fence", cl_self_fence, false},
 	{NULL, NULL, false},
 };
 

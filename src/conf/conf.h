@@ -20,8 +20,8 @@
 
 #define CONF_NAME_MAX	  32  /* with the NUL, like all below */
 #define CONF_PATH_MAX	  256
-#define CONF_NODES_MAX	  16
-#define CONF_COORD_MAX	  5
+#define CONF_NODES_MAX	  8
+#define CONF_COORD_MAX	  3
 #define CONF_PATHS_MAX	  4 /* heartbeat paths of a node */
 #define CONF_UNITS_MAX	  32
 #define CONF_VSERVERS_MAX 32
@@ -45,7 +45,7 @@ struct conf_path {
 struct conf_node {
 	char name[CONF_NAME_MAX];
 	unsigned line;
-	uint16_t id; /* its slot on the coordination devices */
+	uint16_t id; /* 1 to 8: its slot on the coordination devices */
 	unsigned path_count;
 	struct conf_path path[CONF_PATHS_MAX]; /* networks and interconnects, in the file's order */
 	struct conf_path metrics;	       /* port 0: none */
@@ -101,6 +101,9 @@ struct conf_export {
 	struct conf_client client[CONF_CLIENTS_MAX]; /* the first that matches decides */
 };
 
+/* What a node does when it cannot prove that it let go of a unit (SAFETY F1). */
+enum conf_self_fence { CONF_FENCE_REBOOT, CONF_FENCE_STOP };
+
 enum conf_giveback { CONF_GIVEBACK_MANUAL, CONF_GIVEBACK_AUTO };
 
 struct conf_vserver {
@@ -130,9 +133,11 @@ struct conf {
 	char name[CONF_NAME_MAX];
 	uint64_t heartbeat_ns;
 	struct conf_timers timer;
-	char key[CONF_PATH_MAX], old_key[CONF_PATH_MAX];
+	char key[CONF_PATH_MAX]; /* io/seal.h */
 	char run_dir[CONF_PATH_MAX], state_dir[CONF_PATH_MAX];
 	bool strict_read_fence;
+	bool takeover_off; /* never by force */
+	enum conf_self_fence self_fence;
 	unsigned coord_count, node_count, unit_count, vserver_count;
 	char coord[CONF_COORD_MAX][CONF_PATH_MAX];
 	struct conf_node node[CONF_NODES_MAX];

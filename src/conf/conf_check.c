@@ -86,7 +86,7 @@ static int check_node(const struct check *k, const struct conf *c, unsigned at)
 	const struct conf_node *n = &c->node[at];
 
 	if (n->id == 0)
-		return bad(k, n->line, "node %s needs an id, allowed 1 to 64", n->name);
+		return bad(k, n->line, "node %s needs an id, allowed 1 to 8", n->name);
 	if (n->path_count == 0)
 		return bad(k, n->line, "node %s needs a network", n->name);
 	for (unsigned i = 0; i < at; i++) {

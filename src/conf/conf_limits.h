@@ -14,7 +14,7 @@
 	X(WAIT, "wait", LIMIT_BEATS, 1600, 100000, 2000)                                           \
 	X(LEASE, "lease", LIMIT_BEATS, 1000, 100000, 3000)                                         \
 	X(DRIFT_STOP, "drift_stop", LIMIT_BEATS, 100, 10000, 500)                                  \
-	X(ID, "id", LIMIT_COUNT, 1, 64, 0)                                                         \
+	X(ID, "id", LIMIT_COUNT, 1, 8, 0)                                                          \
 	X(PORT, "port", LIMIT_COUNT, 1, 65535, 7400)                                               \
 	X(PRIORITY, "priority", LIMIT_COUNT, 0, 1000, 100)                                         \
 	X(HOLD_DOWN, "hold_down", LIMIT_TIME, 0, 86400 * S_NS, 60 * S_NS)                          \

@@ -1,0 +1,401 @@
+/* unit.c - ownership of storage units: locks, the record S, acquiring and releasing.
+ *
+ *	acquire:  S says it may be -> both lock bytes -> (loop: R) -> S again -> write S
+ *	release:  nothing holds it -> S unowned -> (loop: R) -> the lock, by closing it
+ *
+ * A lock is waited for, never a pid (F5): a killed worker's writes are in flight until its ring is
+ * gone, and with the ring goes the lock. */
+#include "io/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "io/loop.h"
+
+#define MS		 1000000ULL
+#define BLOCK		 4096
+#define WAIT_OWN_NS	 (5000 * MS)  /* my own last instance grows quiet */
+#define WAIT_VICTIM_NS	 (300 * MS)   /* a dead one has long been; a live one never is */
+#define WAIT_FENCED_NS	 (15000 * MS) /* it is off; its writes may still drain */
+
+void unit_sleep_ms(unsigned ms)
+{
+	struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+	nanosleep(&ts, NULL);
+}
+
+void unit_say(struct unit_answer *out, enum unit_outcome outcome, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	out->outcome = outcome;
+	out->err = err;
+	va_start(ap, fmt);
+	vsnprintf(out->text, sizeof(out->text), fmt, ap);
+	va_end(ap);
+}
+
+/* ---- locks ----------------------------------------------------------------------------------- */
+static int set_lock(int fd, short type, off_t start, off_t len)
+{
+	struct flock fl = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
+
+	if (fcntl(fd, F_OFD_SETLK, &fl) == 0)
+		return 0;
+	return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
+}
+
+int unit_lock_open(const struct unit_spec *u)
+{
+	/* Only `init` makes a record; a lock file beside nothing is made on the way. */
+	int flags = O_RDWR | O_CLOEXEC | (u->backend == UNIT_LOOP ? O_CREAT : 0);
+	int fd = open(u->lock, flags, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int unit_lock_worker(const struct unit_spec *u)
+{
+	int fd = unit_lock_open(u), rc;
+
+	if (fd < 0)
+		return fd;
+	rc = set_lock(fd, F_WRLCK, UNIT_LOCK_WORKER, 1);
+	if (rc == 0)
+		return fd;
+	close(fd);
+	return rc;
+}
+
+int unit_lock_both(int lock_fd, uint64_t limit_ns)
+{
+	uint64_t until = loop_clock_ns() + limit_ns;
+	int rc;
+
+	while ((rc = set_lock(lock_fd, F_WRLCK, UNIT_LOCK_OWNER, 2)) == -EBUSY) {
+		if (loop_clock_ns() >= until)
+			return -EBUSY;
+		unit_sleep_ms(2);
+	}
+	if (rc == 0)
+		rc = set_lock(lock_fd, F_UNLCK, UNIT_LOCK_WORKER, 1);
+	return rc;
+}
+
+/* ---- the record S ---------------------------------------------------------------------------- */
+static int record_open(const struct unit_spec *u, int flags)
+{
+	int fd = open(u->record, flags | O_DIRECT | O_CLOEXEC);
+
+	if (fd < 0 && errno == EINVAL)
+		fd = open(u->record, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int record_io(const struct unit_spec *u, uint8_t *block, bool write)
+{
+	int fd = record_open(u, write ? O_RDWR | O_DSYNC : O_RDONLY);
+	ssize_t n;
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	n = write ? pwrite(fd, block, BLOCK, 0) : pread(fd, block, BLOCK, 0);
+	rc = n < 0 ? -errno : n == BLOCK ? 0 : -EIO;
+	if (rc == 0 && write && fsync(fd) < 0)
+		rc = -errno;
+	close(fd);
+	return rc;
+}
+
+int unit_record_read(const struct unit_spec *u, const struct seal *s, struct owner *o)
+{
+	uint8_t *block = mem_aligned(BLOCK, BLOCK);
+	int rc;
+
+	memset(block, 0, BLOCK);
+	rc = record_io(u, block, false);
+	if (rc == 0)
+		rc = owner_decode(o, block);
+	if (rc == 0 && (memcmp(o->cluster, u->cluster, 16) != 0 || o->unit != u->id ||
+			!seal_mac_ok(s, o->key_id, block, OWNER_MAC_OFF, block + OWNER_MAC_OFF)))
+		rc = -EBADMSG;
+	free(block);
+	return rc;
+}
+
+static int record_put(const struct unit_spec *u, const struct seal *s, struct owner *o)
+{
+	uint8_t *block = mem_aligned(BLOCK, BLOCK);
+	int rc;
+
+	o->key_id = seal_send_id(s);
+	memset(block, 0, BLOCK);
+	owner_encode(o, block);
+	seal_mac(s, o->key_id, block, OWNER_MAC_OFF, block + OWNER_MAC_OFF);
+	owner_finish(block);
+	rc = record_io(u, block, true);
+	free(block);
+	return rc;
+}
+
+int unit_record_write(const struct unit_spec *u, const struct seal *s, const struct owner *last,
+		      const struct unit_self *self, uint64_t epoch)
+{
+	struct owner o = *last;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	o.previous_epoch = last->epoch;
+	o.previous_node = last->node;
+	o.epoch = epoch;
+	o.node = self ? self->node : 0;
+	o.generation = self ? self->generation : 0;
+	o.written_ns = (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+	o.pid = (uint32_t)getppid();
+	memset(o.node_name, 0, sizeof(o.node_name));
+	if (self) {
+		memcpy(o.boot_id, self->boot_id, 16);
+		snprintf(o.node_name, sizeof(o.node_name), "%s", self->node_name);
+	}
+	return record_put(u, s, &o);
+}
+
+int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t err_size)
+{
+	struct owner o = {.unit = u->id};
+	int fd, rc;
+
+	memcpy(o.cluster, u->cluster, 16);
+	if (u->backend == UNIT_DIR) {
+		fd = open(u->record, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		rc = fd < 0 ? -errno : 0;
+		if (fd >= 0)
+			close(fd);
+	} else {
+		rc = unit_record_read(u, s, &o);
+		rc = rc == 0 ? -EEXIST : rc == -ENODATA ? 0 : rc;
+		o = (struct owner){.unit = u->id};
+		memcpy(o.cluster, u->cluster, 16);
+	}
+	fd = open("/proc/sys/kernel/random/uuid", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		/* Sixteen characters of its text are 60 random bits: enough to tell units apart. */
+		if (read(fd, o.unit_uuid, 16) != 16)
+			memset(o.unit_uuid, 0, 16);
+		close(fd);
+	}
+	if (rc == 0)
+		rc = record_put(u, s, &o);
+	if (rc)
+		snprintf(err, err_size, "%s: the ownership record of unit %s %s%s", u->record,
+			 u->name, rc == -EEXIST ? "is there already, nothing was changed" :
+			 "cannot be made: ", rc == -EEXIST ? "" : strerror(-rc));
+	return rc;
+}
+
+/* ---- deciding -------------------------------------------------------------------------------- */
+bool unit_allowed(const struct owner *o, const struct unit_self *self, const struct unit_ask *ask,
+		  struct unit_answer *out)
+{
+	bool yes = false;
+
+	out->owner = o->node;
+	out->owner_epoch = o->epoch;
+	out->owner_generation = o->generation;
+	switch (ask->how) {
+	case UNIT_KEEP:
+		yes = o->node == self->node && o->generation == self->generation &&
+		      o->epoch <= ask->victim_epoch;
+		break;
+	case UNIT_VICTIM:
+		yes = o->node == ask->victim && o->epoch <= ask->victim_epoch;
+		if (yes)
+			break;
+		__attribute__((fallthrough));
+	case UNIT_FREE:
+		yes = o->node == 0 || o->node == self->node;
+		break;
+	}
+	if (!yes)
+		unit_say(out, UNIT_LOST, 0, "S names node %u at epoch %llu", o->node,
+			 (unsigned long long)o->epoch);
+	return yes;
+}
+
+static int read_or_say(const struct unit_spec *u, const struct seal *s, struct owner *o,
+		       struct unit_answer *out)
+{
+	int rc = unit_record_read(u, s, o);
+
+	if (rc)
+		unit_say(out, UNIT_ERROR, rc, "%s: the ownership record %s%s", u->record,
+			 rc == -EBADMSG	  ? "is damaged or of another cluster or key" :
+			 rc == -EPROTO	  ? "is of a newer format" :
+			 rc == -ENODATA	  ? "is blank (holdfast init)" :
+					    "cannot be read: ",
+			 rc == -EBADMSG || rc == -EPROTO || rc == -ENODATA ? "" : strerror(-rc));
+	return rc;
+}
+
+/* How long to wait for the lock, and whether its holder must be fenced when it is not given up. */
+static uint64_t lock_patience(const struct unit_spec *u, const struct owner *o,
+			      const struct unit_self *self, const struct unit_ask *ask, bool *hold)
+{
+	bool from_victim = ask->how == UNIT_VICTIM && o->node == ask->victim;
+
+	*hold = from_victim && !ask->fenced && u->backend == UNIT_DIR;
+	if (from_victim && ask->fenced)
+		return WAIT_FENCED_NS;
+	if (o->node == self->node)
+		return WAIT_OWN_NS;
+	return WAIT_VICTIM_NS;
+}
+
+static bool take_lock(const struct unit_spec *u, const struct owner *o,
+		      const struct unit_self *self, const struct unit_ask *ask, int lock_fd,
+		      struct unit_answer *out)
+{
+	bool hold;
+	uint64_t patience = lock_patience(u, o, self, ask, &hold);
+	int rc;
+
+	/* A lock says nothing about the processes of another boot or machine (F5). */
+	if (hold && memcmp(o->boot_id, self->boot_id, 16) != 0) {
+		unit_say(out, UNIT_HELD, 0, "S was written on another machine or boot");
+		return false;
+	}
+	rc = unit_lock_both(lock_fd, patience);
+	if (rc == -EBUSY && hold)
+		unit_say(out, UNIT_HELD, 0, "node %u holds the lock and is alive", o->node);
+	else if (rc)
+		unit_say(out, UNIT_ERROR, rc, "%s: the lock cannot be had: %s", u->lock,
+			 strerror(-rc));
+	return rc == 0;
+}
+
+static void finish_dir(const struct unit_spec *u, const struct seal *s,
+		       const struct unit_self *self, const struct unit_ask *ask,
+		       struct unit_answer *out)
+{
+	struct owner o;
+	uint64_t epoch;
+	int rc;
+
+	/* Read again: it may have changed hands while the lock was waited for. */
+	if (read_or_say(u, s, &o, out) || !unit_allowed(&o, self, ask, out))
+		return;
+	epoch = (o.epoch > ask->epoch_min ? o.epoch : ask->epoch_min) + 1;
+	rc = unit_record_write(u, s, &o, self, epoch);
+	if (rc) {
+		unit_say(out, UNIT_ERROR, rc, "%s: S cannot be written: %s", u->record,
+			 strerror(-rc));
+		return;
+	}
+	out->outcome = UNIT_WON;
+	out->owner = self->node;
+	out->epoch = out->owner_epoch = epoch;
+	out->owner_generation = self->generation;
+}
+
+void unit_acquire(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+		  const struct unit_ask *ask, int lock_fd, struct unit_answer *out)
+{
+	struct owner o;
+
+	if (read_or_say(u, s, &o, out) || !unit_allowed(&o, self, ask, out) ||
+	    !take_lock(u, &o, self, ask, lock_fd, out))
+		return;
+	switch (u->backend) {
+	case UNIT_DIR:
+		finish_dir(u, s, self, ask, out);
+		break;
+	case UNIT_LOOP:
+		unit_loop_acquire(u, s, self, ask, out);
+		break;
+	}
+}
+
+void unit_release(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+		  int lock_fd, struct unit_answer *out)
+{
+	struct owner o;
+	int rc = unit_lock_both(lock_fd, WAIT_OWN_NS);
+
+	if (rc) {
+		unit_say(out, UNIT_ERROR, rc, "%s: a worker's writes may be in flight", u->lock);
+		return;
+	}
+	if (u->backend == UNIT_LOOP) {
+		unit_loop_release(u, s, self, out);
+		return;
+	}
+	if (read_or_say(u, s, &o, out))
+		return;
+	if (o.node == self->node && o.generation == self->generation)
+		rc = unit_record_write(u, s, &o, NULL, o.epoch + 1);
+	if (rc)
+		unit_say(out, UNIT_ERROR, rc, "%s: S cannot be written: %s", u->record,
+			 strerror(-rc));
+	else
+		unit_say(out, UNIT_WON, 0, "released");
+}
+
+uint16_t unit_key_node(uint64_t key)
+{
+	uint16_t node = (uint16_t)(key >> 40 & 0xff);
+
+	return owner_key(node, key & 0xffffffffffULL) == key ? node : 0;
+}
+
+void unit_read(const struct unit_spec *u, const struct seal *s, struct unit_answer *out)
+{
+	struct owner o;
+	uint64_t key = 0;
+
+	if (read_or_say(u, s, &o, out))
+		return;
+	out->owner = o.node;
+	out->owner_epoch = o.epoch;
+	out->owner_generation = o.generation;
+	if (u->backend == UNIT_LOOP) {
+		int rc = unit_loop_holder(u, &key);
+
+		if (rc) {
+			unit_say(out, UNIT_ERROR, rc, "%s: the reservation cannot be read: %s",
+				 u->control, strerror(-rc));
+			return;
+		}
+		out->holder = unit_key_node(key);
+	}
+	unit_say(out, UNIT_WON, 0, "read");
+}
+
+int unit_dir_poll(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+		  uint64_t epoch, int lock_fd)
+{
+	struct stat by_path, by_fd;
+	struct owner o;
+	int rc;
+
+	/* The very file whose lock we hold, not another of its name. */
+	if (stat(u->record, &by_path) < 0 || fstat(lock_fd, &by_fd) < 0)
+		return -errno;
+	if (by_path.st_ino != by_fd.st_ino || by_path.st_dev != by_fd.st_dev)
+		return -ESTALE;
+	rc = unit_record_read(u, s, &o);
+	if (rc)
+		return rc;
+	return o.node == self->node && o.generation == self->generation && o.epoch == epoch ?
+		       0 : -ESTALE;
+}

@@ -1,0 +1,134 @@
+/* unit.h - a storage unit: who owns it (the pair <S,R>), and putting it into use.  Blocking calls,
+ * made in helper processes (io/process.h) and by `holdfast init`; they decide nothing but what
+ * SAFETY F1, F2 and F5 ask, from the state that they read back.
+ *
+ *	backend	S, the ownership record		R, the reservation
+ *	dir	PATH/.holdfast-unit		OFD lock on a byte of that file (one machine only)
+ *	loop	the record file of the array	persistent reservation WE-RO, one key for each
+ *		(same reservation as the image)	(node, boot generation)
+ *
+ * Both also have a lock file with two bytes: UNIT_LOCK_OWNER is held by holdfastd as long as it owns
+ * the unit, UNIT_LOCK_WORKER by the worker's ring, so it outlives the worker's writes in flight.  To
+ * acquire is to hold both for a moment: no byte of an earlier worker can land afterwards.  For `dir` the
+ * lock file is the record itself. */
+#ifndef HF_IO_UNIT_H
+#define HF_IO_UNIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec/owner.h"
+#include "io/seal.h"
+
+#define UNIT_PATH_MAX	 512
+#define UNIT_LOCK_OWNER	 8192
+#define UNIT_LOCK_WORKER 8193
+
+enum unit_backend { UNIT_DIR, UNIT_LOOP };
+
+struct unit_spec {
+	enum unit_backend backend;
+	char name[32];
+	uint32_t id; /* hash of the name, as core has it */
+	uint8_t cluster[16];
+	char root[UNIT_PATH_MAX]; /* dir: the path; loop: the mount point */
+	char lock[UNIT_PATH_MAX];
+	char image[UNIT_PATH_MAX], record[UNIT_PATH_MAX], control[UNIT_PATH_MAX];
+	const char *fstype;
+};
+
+/* Who asks. */
+struct unit_self {
+	uint16_t node;
+	char node_name[32];
+	uint64_t generation;
+	uint8_t boot_id[16]; /* of this machine */
+};
+
+enum unit_how {
+	UNIT_FREE = 1, /* if S names nobody or this node */
+	UNIT_KEEP,     /* if S names this generation at `victim_epoch` or less; stays mounted */
+	UNIT_VICTIM,   /* like FREE, or from `victim` at `victim_epoch` or less */
+};
+
+struct unit_ask {
+	enum unit_how how;
+	uint16_t victim;
+	uint64_t victim_epoch, epoch_min;
+	bool fenced; /* the victim is surely off: a fence command said so just now */
+};
+
+enum unit_outcome {
+	UNIT_WON = 1, /* S and R are mine; `epoch` */
+	UNIT_LOST,    /* another has it; nothing of mine is registered */
+	UNIT_HELD,    /* the holder must be fenced first (dir) */
+	UNIT_ERROR,   /* err; nothing of mine is registered as far as it could be undone */
+};
+
+struct unit_answer {
+	enum unit_outcome outcome;
+	int err;
+	uint64_t epoch; /* WON: the new one */
+	/* what S and R say */
+	uint16_t owner, holder;
+	uint64_t owner_epoch, owner_generation;
+	char text[200]; /* one line for people when not WON */
+};
+
+/* Opens (and makes) the lock file; descriptor or -errno.  The daemon keeps it as long as it owns
+ * the unit; children inherit it. */
+int unit_lock_open(const struct unit_spec *u);
+/* A descriptor of its own that holds the worker's byte, for one worker; -EBUSY when an earlier
+ * worker's writes may still be in flight. */
+int unit_lock_worker(const struct unit_spec *u);
+
+/* Reads S, and R where that tells something; 0 in `err` when S was readable. */
+void unit_read(const struct unit_spec *u, const struct seal *s, struct unit_answer *out);
+void unit_acquire(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+		  const struct unit_ask *ask, int lock_fd, struct unit_answer *out);
+/* Fail-closed: proves that nothing holds the unit, makes S unowned if it is mine, gives up R. */
+void unit_release(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+		  int lock_fd, struct unit_answer *out);
+/* For the daemon's poll of dir units: is S still that record, mine, at this epoch?  Quick. */
+int unit_dir_poll(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+		  uint64_t epoch, int lock_fd);
+
+/* 0 or -errno with a line in `text`. */
+int unit_mount(const struct unit_spec *u, char *text, size_t size);
+/* 0 only when it is proved that nothing of ours is mounted or attached.  `lost`: the reservation
+ * is gone, so the file system is shut down first instead of flushed. */
+int unit_unmount(const struct unit_spec *u, bool lost, char *text, size_t size);
+/* Nobody here has the image attached (F1); 0, -EBUSY. */
+int unit_prove_free(const struct unit_spec *u, char *text, size_t size);
+
+/* Makes the unit's first record, unowned; -EEXIST when there is one. */
+int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t err_size);
+
+/* ---- between the files of this module ---- */
+/* The two bytes of the lock, tried until `limit_ns` from now; 0, -EBUSY, -errno. */
+int unit_lock_both(int lock_fd, uint64_t limit_ns);
+int unit_record_read(const struct unit_spec *u, const struct seal *s, struct owner *o);
+/* The next S: mine at `epoch`, or unowned when `self` is NULL.  Durable on return. */
+int unit_record_write(const struct unit_spec *u, const struct seal *s, const struct owner *last,
+		      const struct unit_self *self, uint64_t epoch);
+/* May it be taken, by what S says? Fills the answer's owner fields, and LOST when not. */
+bool unit_allowed(const struct owner *o, const struct unit_self *self, const struct unit_ask *ask,
+		  struct unit_answer *out);
+void unit_say(struct unit_answer *out, enum unit_outcome outcome, int err, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+struct unit_array; /* a connection to the array's command socket */
+/* The loop backend's part of acquire and release, with the lock held. */
+void unit_loop_acquire(const struct unit_spec *u, const struct seal *s,
+		       const struct unit_self *self, const struct unit_ask *ask,
+		       struct unit_answer *out);
+void unit_loop_release(const struct unit_spec *u, const struct seal *s,
+		       const struct unit_self *self, struct unit_answer *out);
+/* Key of the holder by R, 0 none; -errno. */
+int unit_loop_holder(const struct unit_spec *u, uint64_t *key);
+uint16_t unit_key_node(uint64_t key);
+int unit_loop_blank(const struct unit_spec *u); /* 1: nothing in its first MiB */
+void unit_sleep_ms(unsigned ms);
+
+#endif

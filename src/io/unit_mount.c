@@ -1,0 +1,235 @@
+/* unit_mount.c - a loop unit's file system: attach, mount, unmount, and the proof that it is gone.
+ *
+ * The loop device uses direct I/O, so a page that the array must not get cannot wait in a second
+ * cache, and detaches itself with its last user.  An unmount is believed only when neither the
+ * mount nor a loop device of that image is to be found any more (F1); nothing is unmounted lazily. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "io/loop.h"
+#include "io/unit.h"
+
+#define LOOPS_MAX	256
+#define ATTACH_TRIES	64
+#define UNMOUNT_NS	8000000000ULL
+#define FS_SHUTDOWN	0x8004587dU /* FS_IOC_SHUTDOWN of ext4 and xfs */
+#define FS_NO_LOG_FLUSH 2U
+
+__attribute__((format(printf, 4, 5))) static int say(int rc, char *text, size_t size,
+						     const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, size, fmt, ap);
+	va_end(ap);
+	return rc;
+}
+
+static int open_loop(int number, char path[32])
+{
+	snprintf(path, 32, "/dev/loop%d", number);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+/* Number of the loop device that has the image attached, -1 when none has, -errno. */
+static int find_loop(const struct unit_spec *u)
+{
+	struct loop_info64 info;
+	struct stat image, dev;
+	char path[32];
+
+	if (stat(u->image, &image) < 0)
+		return -errno;
+	for (int i = 0; i < LOOPS_MAX; i++) {
+		int fd, rc;
+
+		snprintf(path, sizeof(path), "/dev/loop%d", i);
+		if (stat(path, &dev) < 0)
+			continue;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		rc = ioctl(fd, LOOP_GET_STATUS64, &info);
+		close(fd);
+		if (rc == 0 && info.lo_inode == image.st_ino && info.lo_device == image.st_dev)
+			return i;
+	}
+	return -1;
+}
+
+/* Is something mounted on the unit's mount point in our namespace? */
+static int is_mounted(const struct unit_spec *u)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char line[2048], at[UNIT_PATH_MAX];
+	int found = 0;
+
+	if (!f)
+		return -errno;
+	while (!found && fgets(line, sizeof(line), f))
+		found = sscanf(line, "%*s %*s %*s %*s %511s", at) == 1 && strcmp(at, u->root) == 0;
+	fclose(f);
+	return found;
+}
+
+int unit_prove_free(const struct unit_spec *u, char *text, size_t size)
+{
+	int rc;
+
+	if (u->backend == UNIT_DIR)
+		return 0;
+	rc = is_mounted(u);
+	if (rc < 0)
+		return say(rc, text, size, "the mounts cannot be read: %s", strerror(-rc));
+	if (rc > 0)
+		return say(-EBUSY, text, size, "%s is still mounted", u->root);
+	rc = find_loop(u);
+	if (rc >= 0)
+		return say(-EBUSY, text, size, "/dev/loop%d still has %s attached", rc, u->image);
+	if (rc != -1)
+		return say(rc, text, size, "%s: %s", u->image, strerror(-rc));
+	return 0;
+}
+
+static int configure(int loop_fd, int image_fd, const struct unit_spec *u)
+{
+	struct loop_config c = {
+		.fd = (uint32_t)image_fd,
+		.block_size = 512,
+		.info = {.lo_flags = LO_FLAGS_DIRECT_IO | LO_FLAGS_AUTOCLEAR},
+	};
+
+	snprintf((char *)c.info.lo_file_name, sizeof(c.info.lo_file_name), "%.63s", u->name);
+	return ioctl(loop_fd, LOOP_CONFIGURE, &c) < 0 ? -errno : 0;
+}
+
+/* Descriptor of an attached loop device, or -errno; it detaches when nobody has it open. */
+static int attach(const struct unit_spec *u, char path[32])
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	int image = open(u->image, O_RDWR | O_DIRECT | O_CLOEXEC);
+	int fd = -EBUSY, rc;
+
+	if (control < 0 || image < 0)
+		fd = -errno;
+	for (int i = 0; i < ATTACH_TRIES && fd == -EBUSY; i++) {
+		int number = ioctl(control, LOOP_CTL_GET_FREE);
+
+		if (number < 0) {
+			fd = -errno;
+			break;
+		}
+		fd = open_loop(number, path);
+		rc = fd < 0 ? -errno : configure(fd, image, u);
+		if (rc == 0)
+			break;
+		/* Another took it in between: the next free one. */
+		if (fd >= 0)
+			close(fd);
+		fd = rc;
+		if (fd == -EBUSY)
+			unit_sleep_ms(2);
+	}
+	if (control >= 0)
+		close(control);
+	if (image >= 0)
+		close(image);
+	return fd;
+}
+
+static void make_parents(const char *path)
+{
+	char at[UNIT_PATH_MAX];
+
+	snprintf(at, sizeof(at), "%s", path);
+	for (char *p = at + 1; (p = strchr(p, '/')); p++) {
+		*p = '\0';
+		mkdir(at, 0755);
+		*p = '/';
+	}
+	mkdir(at, 0755);
+}
+
+int unit_mount(const struct unit_spec *u, char *text, size_t size)
+{
+	char dev[32];
+	int fd, rc = 0;
+
+	if (u->backend == UNIT_DIR)
+		return 0;
+	make_parents(u->root);
+	fd = attach(u, dev);
+	if (fd < 0)
+		return say(fd, text, size, "%s: no loop device: %s", u->image, strerror(-fd));
+	/* No page of an earlier life of this device number may be taken for the disk's. */
+	ioctl(fd, BLKFLSBUF, 0);
+	if (mount(dev, u->root, u->fstype, MS_NOATIME | MS_NODEV | MS_NOSUID | MS_NOEXEC, "") < 0)
+		rc = say(-errno, text, size, "%s on %s: mount: %s", u->image, u->root,
+			 strerror(errno));
+	close(fd);
+	return rc;
+}
+
+static void shut_down(const struct unit_spec *u)
+{
+	unsigned how = FS_NO_LOG_FLUSH;
+	int fd = open(u->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	ioctl(fd, FS_SHUTDOWN, &how);
+	close(fd);
+}
+
+int unit_unmount(const struct unit_spec *u, bool lost, char *text, size_t size)
+{
+	uint64_t until = loop_clock_ns() + UNMOUNT_NS;
+	int rc = 0, n;
+
+	if (u->backend == UNIT_DIR)
+		return 0;
+	if (lost && is_mounted(u) > 0)
+		shut_down(u);
+	while ((n = is_mounted(u)) > 0) {
+		if (umount2(u->root, 0) == 0)
+			continue;
+		rc = -errno;
+		if (rc != -EBUSY || loop_clock_ns() >= until)
+			return say(rc, text, size, "%s: unmount: %s", u->root, strerror(-rc));
+		unit_sleep_ms(5);
+	}
+	/* Detached when its last writes are done. A cut path cannot tell its image any more. */
+	while ((rc = unit_prove_free(u, text, size)) == -EBUSY && loop_clock_ns() < until)
+		unit_sleep_ms(2);
+	return n < 0 ? n : rc;
+}
+
+int unit_loop_blank(const struct unit_spec *u)
+{
+	size_t size = 1 << 20;
+	int fd = open(u->image, O_RDONLY | O_CLOEXEC), blank = 1;
+	uint8_t *p;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	p = malloc(size);
+	n = p ? pread(fd, p, size, 0) : -1;
+	close(fd);
+	for (ssize_t i = 0; i < n; i++)
+		if (p[i])
+			blank = 0;
+	free(p);
+	return n < 0 ? -EIO : blank;
+}
