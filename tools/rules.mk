@@ -2,7 +2,7 @@
 tools: $(OUT)/array
 
 .PHONY: demo
-demo: all
+demo: all tools
 	@OUT=$(OUT) tools/demo
 
 $(OUT)/array: $(OUT)/tools/array.o $(OUT)/tools/array_pr.o $(OUT)/tools/array_vol.o $(LIB)
