@@ -8,3 +8,17 @@ $(SURVIVE): $(OUT)/test/lab/survive.o $(OUT)/test/lab/nfsclient.o
 .PHONY: crash-fs
 crash-fs: tools all
 	@OUT=$(OUT) test/lab/crash-fs
+
+# Clusters under faults, and a real Linux client.
+.PHONY: lab-smoke lab-full lab-soak guest guest-full
+lab-smoke: tools all
+	@OUT=$(OUT) test/lab/run smoke
+lab-full: tools all
+	@OUT=$(OUT) test/lab/run full
+lab-soak: tools all
+	@OUT=$(OUT) test/lab/run soak
+guest: tools all
+	@OUT=$(OUT) test/lab/guest-test kill
+guest-full: tools all
+	@OUT=$(OUT) test/lab/guest-test -f 100000 plain
+	@OUT=$(OUT) test/lab/guest-test move
