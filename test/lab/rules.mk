@@ -22,3 +22,6 @@ guest: tools all
 guest-full: tools all
 	@OUT=$(OUT) test/lab/guest-test -f 100000 plain
 	@OUT=$(OUT) test/lab/guest-test move
+.PHONY: abuse
+abuse: tools all
+	@OUT=$(OUT) test/lab/abuse
