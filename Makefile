@@ -10,7 +10,7 @@ CC      := gcc
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
 	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wformat=2 -Wvla -Wundef -Wswitch-enum \
-	-Wimplicit-fallthrough -Wconversion -Wdouble-promotion -Werror
+	-Wimplicit-fallthrough -Wno-stringop-overflow -Wconversion -Wdouble-promotion -Werror
 CFLAGS.release := -O2 -D_FORTIFY_SOURCE=2
 CFLAGS.asan    := -O1 -Wno-conversion -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS.fault   := -O1 -DHF_FAULTS=1
