@@ -236,7 +236,7 @@ static int check_vserver(const struct check *k, struct conf *c, unsigned at)
 	if (home < 0)
 		return bad(k, v->line, "vserver %s: there is no node %s", v->name, v->home_name);
 	v->home = (unsigned)home;
-	snprintf(v->home_name, sizeof(v->home_name), "%s", c->node[home].name);
+	memcpy(v->home_name, c->node[home].name, sizeof(v->home_name));
 	if (v->address_count == 0 || v->store_count == 0)
 		return bad(k, v->line, "vserver %s needs at least one address and one store",
 			   v->name);
