@@ -51,7 +51,7 @@ $(OUT)/%.o: %.c
 
 $(LIB): $(LIBOBJ)
 	@rm -f $@
-	@echo "  AR $@"; ar rcs $@ $^
+	@echo "  AR $@"; ar rcsP $@ $^
 
 define CMD_RULE
 $(OUT)/$(1): $$(patsubst %.c,$(OUT)/%.o,$$(wildcard cmd/$(1)/*.c)) $(LIB)

@@ -1,0 +1,425 @@
+/* cache.c - live inodes and names, and how a changed row reaches them.
+ *
+ * A read goes: parsed live inode (or cached name) -> active generation -> frozen generation ->
+ * index.  Each answer found below is kept above, so attributes and names that are in use cost one
+ * probe of a hash table.  The live copies are never ahead of the rows: apply_row() changes both,
+ * here, for operations as for recovery.
+ *
+ * What is clean and unused goes again when there is more than conf.cache_inodes: the oldest are
+ * looked at, those used since the last look get a second round.  That happens between rounds and
+ * at the entry of store_inode(), never inside an operation, so pointers hold. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "store/store_impl.h"
+
+#define TABLE_MIN  4096U
+#define TRIM_STEPS 4096U
+#define TRIM_SLACK 16384U
+
+int cache_init(struct store *s)
+{
+	s->inode_mask = s->dent_mask = TABLE_MIN - 1;
+	s->inode = mem_zalloc(TABLE_MIN, sizeof(*s->inode));
+	s->dent = mem_zalloc(TABLE_MIN, sizeof(*s->dent));
+	list_init(&s->inode_lru);
+	list_init(&s->inode_dead);
+	list_init(&s->fd_lru);
+	list_init(&s->dent_lru);
+	return 0;
+}
+
+/* ---- layers ------------------------------------------------------------------------------------ */
+
+static int from_gen(const struct row *r, struct index_row *out, uint64_t *lsn)
+{
+	if (r->dead)
+		return -ENOENT;
+	*out = (struct index_row){.key = r->key, .key_len = r->key_len, .val = r->val,
+				  .val_len = r->val_len};
+	*lsn = r->lsn;
+	return 0;
+}
+
+int row_get(struct store *s, const uint8_t *key, size_t len, struct index_row *out, uint64_t *lsn)
+{
+	struct row *r = gen_find(s->active, key, len);
+	int err;
+
+	if (!r && s->frozen)
+		r = gen_find(s->frozen, key, len);
+	if (r)
+		return from_gen(r, out, lsn);
+	*lsn = s->checkpoint_lsn;
+	err = index_get(s->index, key, len, out);
+	if (err && err != -ENOENT) {
+		store_damage(s, index_error(s->index));
+		return -EUCLEAN;
+	}
+	return err;
+}
+
+/* ---- inodes ------------------------------------------------------------------------------------ */
+
+static struct inode **inode_slot(struct store *s, uint64_t ino)
+{
+	struct inode **at = &s->inode[map64_mix(ino) & s->inode_mask];
+
+	while (*at && (*at)->row.pub.ino != ino)
+		at = &(*at)->next;
+	return at;
+}
+
+struct inode *inode_cached(struct store *s, uint64_t ino)
+{
+	return *inode_slot(s, ino);
+}
+
+static void inode_table_grow(struct store *s)
+{
+	size_t mask = s->inode_mask * 2 + 1;
+	struct inode **table = mem_zalloc(mask + 1, sizeof(*table)), *next;
+
+	for (size_t i = 0; i <= s->inode_mask; i++) {
+		for (struct inode *ip = s->inode[i]; ip; ip = next) {
+			struct inode **at = &table[map64_mix(ip->row.pub.ino) & mask];
+
+			next = ip->next;
+			ip->next = *at;
+			*at = ip;
+		}
+	}
+	free(s->inode);
+	s->inode = table;
+	s->inode_mask = mask;
+}
+
+/* Takes over what a row says. */
+static int inode_parse(struct inode *ip, uint64_t ino, const uint8_t *val, size_t len, uint64_t lsn)
+{
+	struct inode_row row;
+	int err = inode_row_decode(&row, val, len);
+
+	if (err)
+		return err;
+	if (row.pub.target && (!ip->target || strcmp(ip->target, row.pub.target) != 0)) {
+		free(ip->target);
+		ip->target = mem_strdup(row.pub.target);
+	}
+	ip->row = row;
+	ip->row.pub.target = ip->target;
+	ip->row.pub.ino = ino;
+	ip->row.pub.lsn = lsn;
+	return 0;
+}
+
+static struct inode *inode_add(struct store *s, uint64_t ino, const uint8_t *val, size_t len,
+			       uint64_t lsn)
+{
+	struct inode *ip = mem_zalloc(1, sizeof(*ip)), **at;
+
+	if (inode_parse(ip, ino, val, len, lsn)) {
+		free(ip);
+		store_damage(s, "an inode row of the index cannot be decoded");
+		return NULL;
+	}
+	ip->fd = -1;
+	ip->dirty_seq = ip->row.has_object; /* nobody knows any more what was synced */
+	list_init(&ip->fd_lru);
+	if (s->inode_count >= s->inode_mask)
+		inode_table_grow(s);
+	at = &s->inode[map64_mix(ino) & s->inode_mask];
+	ip->next = *at;
+	*at = ip;
+	list_add_head(&s->inode_lru, &ip->lru);
+	s->inode_count++;
+	return ip;
+}
+
+struct inode *inode_get(struct store *s, uint64_t ino)
+{
+	struct inode *ip = inode_cached(s, ino);
+	struct index_row row;
+	uint8_t key[9];
+	uint64_t lsn;
+
+	if (ip) {
+		ip->ref = true;
+		return ip->row.pub.nlink ? ip : NULL;
+	}
+	if (ino == 0 || ino >= s->next_ino || row_get(s, key, key_inode(key, ino), &row, &lsn))
+		return NULL;
+	return inode_add(s, ino, row.val, row.val_len, lsn);
+}
+
+static void inode_drop(struct store *s, struct inode *ip)
+{
+	*inode_slot(s, ip->row.pub.ino) = ip->next;
+	object_close(s, ip);
+	list_del(&ip->lru);
+	s->inode_count--;
+	free(ip->target);
+	free(ip);
+}
+
+/* Effects and fsyncs under way still point to it, and a cut still to come is known only here. */
+static bool inode_busy(const struct store *s, const struct inode *ip)
+{
+	return ip->pins > 0 || ip->effect_lsn > s->durable_lsn;
+}
+
+/* ---- names ------------------------------------------------------------------------------------- */
+
+static uint64_t dent_hash(const struct store *s, uint64_t dir, const char *name, size_t len)
+{
+	return row_hash(s->seed ^ dir * 0x9e3779b97f4a7c15ULL, (const uint8_t *)name, len);
+}
+
+static struct dent **dent_slot(struct store *s, uint64_t hash, uint64_t dir, const char *name,
+			       size_t len)
+{
+	struct dent **at = &s->dent[hash & s->dent_mask];
+
+	while (*at && !((*at)->hash == hash && (*at)->dir == dir && (*at)->len == len &&
+			memcmp((*at)->name, name, len) == 0))
+		at = &(*at)->next;
+	return at;
+}
+
+static void dent_table_grow(struct store *s)
+{
+	size_t mask = s->dent_mask * 2 + 1;
+	struct dent **table = mem_zalloc(mask + 1, sizeof(*table)), *next;
+
+	for (size_t i = 0; i <= s->dent_mask; i++) {
+		for (struct dent *d = s->dent[i]; d; d = next) {
+			next = d->next;
+			d->next = table[d->hash & mask];
+			table[d->hash & mask] = d;
+		}
+	}
+	free(s->dent);
+	s->dent = table;
+	s->dent_mask = mask;
+}
+
+static void dent_set(struct store *s, uint64_t dir, const char *name, size_t len, uint64_t ino,
+		     uint64_t cookie)
+{
+	uint64_t hash = dent_hash(s, dir, name, len);
+	struct dent *d = *dent_slot(s, hash, dir, name, len);
+
+	if (!d) {
+		if (s->dent_count >= s->dent_mask)
+			dent_table_grow(s);
+		d = mem_alloc(sizeof(*d) + len);
+		d->dir = dir;
+		d->hash = hash;
+		d->len = (uint8_t)len;
+		d->ref = false;
+		memcpy(d->name, name, len);
+		d->next = s->dent[hash & s->dent_mask];
+		s->dent[hash & s->dent_mask] = d;
+		list_add_head(&s->dent_lru, &d->lru);
+		s->dent_count++;
+	}
+	d->ino = ino;
+	d->cookie = cookie;
+}
+
+static void dent_drop(struct store *s, struct dent *d)
+{
+	*dent_slot(s, d->hash, d->dir, d->name, d->len) = d->next;
+	list_del(&d->lru);
+	s->dent_count--;
+	free(d);
+}
+
+int name_get(struct store *s, uint64_t dir, const char *name, size_t len, uint64_t *ino,
+	     uint64_t *cookie)
+{
+	struct dent *d = *dent_slot(s, dent_hash(s, dir, name, len), dir, name, len);
+	uint8_t key[ROW_KEY_MAX];
+	struct index_row row;
+	uint64_t lsn;
+	struct rd r;
+	int err;
+
+	*ino = *cookie = 0;
+	if (d) {
+		d->ref = true;
+		*ino = d->ino;
+		*cookie = d->cookie;
+		return d->ino ? 0 : -ENOENT;
+	}
+	err = row_get(s, key, key_name(key, dir, name, len), &row, &lsn);
+	if (err && err != -ENOENT)
+		return err;
+	if (err == 0) {
+		rd_init(&r, row.val, row.val_len);
+		*ino = rd_u64(&r);
+		*cookie = rd_u64(&r);
+		if (!rd_done(&r) || *ino == 0) {
+			store_damage(s, "a name row of the index cannot be decoded");
+			return -EUCLEAN;
+		}
+	}
+	dent_set(s, dir, name, len, *ino, *cookie);
+	return err;
+}
+
+/* ---- applying ---------------------------------------------------------------------------------- */
+
+static uint64_t be64(const uint8_t *p)
+{
+	struct rd r;
+
+	rd_init(&r, p, 8);
+	return rd_u64(&r);
+}
+
+static void apply_inode(struct store *s, const struct change *c, uint64_t lsn)
+{
+	uint64_t ino = be64(c->key + 1);
+	struct inode *ip = inode_cached(s, ino);
+
+	if (c->type == CHANGE_PUT && ino >= s->next_ino) {
+		s->next_ino = ino + 1;
+		s->files++;
+	} else if (c->type == CHANGE_DEL) {
+		s->files--;
+	}
+	if (ip && c->type == CHANGE_PUT) {
+		if (inode_parse(ip, ino, c->val, c->val_len, lsn))
+			HF_UNREACHABLE("an inode row of ours does not decode");
+	} else if (ip) {
+		ip->row.pub.nlink = 0; /* goes when its last effect is done (dead_trim) */
+		list_del(&ip->lru);
+		list_add_tail(&s->inode_dead, &ip->lru);
+	}
+}
+
+static void apply_name(struct store *s, const struct change *c)
+{
+	const char *name = (const char *)c->key + 9;
+	uint64_t dir = be64(c->key + 1);
+
+	if (c->type == CHANGE_DEL)
+		dent_set(s, dir, name, c->key_len - 9, 0, 0);
+	else
+		dent_set(s, dir, name, c->key_len - 9, be64(c->val), be64(c->val + 8));
+}
+
+static void apply_state(struct store *s, const struct change *c)
+{
+	if (c->type == CHANGE_PUT && c->key_len == 2 && c->key[1] == 'v' && c->val_len == 8)
+		s->verifier = be64(c->val);
+}
+
+void apply_row(struct store *s, const struct change *c, uint64_t lsn, bool fresh)
+{
+	gen_put(s->active, c->key, c->key_len, c->type == CHANGE_PUT ? c->val : NULL, c->val_len, lsn,
+		fresh);
+	switch (c->key[0]) {
+	case TABLE_INODE:
+		apply_inode(s, c, lsn);
+		return;
+	case TABLE_NAME:
+		apply_name(s, c);
+		return;
+	case TABLE_CONN:
+		conn_apply(s, c->key, c->type == CHANGE_PUT);
+		return;
+	case TABLE_FORGET:
+		dup_forget_apply(s, c->key + 1, lsn);
+		return;
+	case TABLE_STATE:
+		apply_state(s, c);
+		return;
+	default:
+		return;
+	}
+}
+
+/* ---- letting go -------------------------------------------------------------------------------- */
+
+static void inodes_trim(struct store *s)
+{
+	struct inode *ip;
+
+	for (unsigned i = 0; i < TRIM_STEPS && s->inode_count > s->conf.cache_inodes; i++) {
+		if (list_empty(&s->inode_lru))
+			return;
+		ip = LIST_OWNER(s->inode_lru.prev, struct inode, lru);
+		if (ip->ref || inode_busy(s, ip)) {
+			ip->ref = false;
+			list_del(&ip->lru);
+			list_add_head(&s->inode_lru, &ip->lru);
+			continue;
+		}
+		HF_MARK("store.inode_evicted");
+		inode_drop(s, ip);
+	}
+}
+
+static void dents_trim(struct store *s)
+{
+	for (unsigned i = 0; i < TRIM_STEPS && s->dent_count > s->conf.cache_inodes * 2; i++) {
+		struct dent *d = LIST_OWNER(s->dent_lru.prev, struct dent, lru);
+
+		if (d->ref) {
+			d->ref = false;
+			list_del(&d->lru);
+			list_add_head(&s->dent_lru, &d->lru);
+			continue;
+		}
+		dent_drop(s, d);
+	}
+}
+
+/* Removed files: their descriptors would keep the space that unlinking should free. */
+static void dead_trim(struct store *s)
+{
+	struct list *it, *tmp;
+
+	LIST_EACH_SAFE (it, tmp, &s->inode_dead) {
+		struct inode *ip = LIST_OWNER(it, struct inode, lru);
+
+		if (!inode_busy(s, ip))
+			inode_drop(s, ip);
+	}
+}
+
+void cache_trim(struct store *s)
+{
+	dead_trim(s);
+	inodes_trim(s);
+	dents_trim(s);
+}
+
+const struct store_inode *store_inode(struct store *s, uint64_t ino)
+{
+	struct inode *ip;
+
+	if (s->inode_count > s->conf.cache_inodes + TRIM_SLACK && !s->op.active)
+		cache_trim(s);
+	ip = inode_get(s, ino);
+	return ip ? &ip->row.pub : NULL;
+}
+
+void cache_fini(struct store *s)
+{
+	struct list *it, *tmp;
+
+	LIST_EACH_SAFE (it, tmp, &s->inode_dead)
+		inode_drop(s, LIST_OWNER(it, struct inode, lru));
+	LIST_EACH_SAFE (it, tmp, &s->inode_lru)
+		inode_drop(s, LIST_OWNER(it, struct inode, lru));
+	LIST_EACH_SAFE (it, tmp, &s->dent_lru)
+		dent_drop(s, LIST_OWNER(it, struct dent, lru));
+	free(s->inode);
+	free(s->dent);
+}

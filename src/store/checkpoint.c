@@ -1,0 +1,459 @@
+/* checkpoint.c - from log to index and objects, without stopping service.
+ *
+ *	IDLE -> FROZEN    the active generation is frozen, the other log half takes over, at once
+ *	FROZEN -> RUNNING when the frozen half's last batch is durable: the helper thread starts
+ *	RUNNING -> IDLE   the helper is done: the reader renews, the generation is dropped, and only
+ *	                  then is its half free
+ *
+ * The helper makes objects durable, then commits the index with its lsn, then unlinks what the
+ * commit dropped (S1, S7).  It reads the frozen generation, which nobody changes, and shares
+ * nothing else with the loop.  Any error of its steps ends the process: the log still has
+ * everything, and a half is never freed after a failed step (S6).
+ *
+ * A thread for each checkpoint, not one for life: so it has the sandbox of the process as it is
+ * then, and nothing of it is left between checkpoints. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "store/store_impl.h"
+
+#define SYNC_ALL_ABOVE 256U  /* objects: from here on one syncfs is cheaper */
+#define INDEX_STEP     2048U /* pages */
+#define INDEX_SLACK    64U
+
+/* ---- the index file's room (S6) ------------------------------------------------------------------ */
+
+/* Pages that writing a generation may take, at worst: each row lands on a page of its own, but
+ * never more pages than there are plus what the new bytes fill. */
+static uint64_t gen_pages(const struct gen *g, uint64_t pages_used)
+{
+	uint64_t fill, touch;
+
+	if (!g)
+		return 0;
+	fill = g->arena.bytes / 2048 + g->touched.count / 64;
+	touch = g->rows + g->rows / 8;
+	if (touch > pages_used + pages_used / 8)
+		touch = pages_used + pages_used / 8;
+	return fill + touch + INDEX_SLACK;
+}
+
+static uint64_t pages_needed(const struct store *s)
+{
+	uint64_t used = s->index_pages;
+
+	return gen_pages(s->active, used) + gen_pages(s->frozen, used);
+}
+
+void index_allocate(struct store *s)
+{
+	struct index_size z;
+	uint64_t want, need = pages_needed(s);
+
+	index_size(s->index, &z);
+	if (z.page_bytes == 0)
+		return;
+	s->index_pages = z.pages_used;
+	want = z.pages_used + need + need / 2 + INDEX_STEP;
+	if (want > z.pages_max)
+		want = z.pages_max;
+	want *= z.page_bytes;
+	if (want > s->index_allocated &&
+	    (fallocate(index_fd(s->index), FALLOC_FL_KEEP_SIZE, 0, (off_t)want) == 0 ||
+	     errno == EOPNOTSUPP))
+		s->index_allocated = want;
+	s->index_room = s->index_allocated / z.page_bytes;
+	s->index_room = s->index_room > z.pages_used ? s->index_room - z.pages_used : 0;
+}
+
+bool index_has_room(struct store *s, bool growing)
+{
+	uint64_t need = pages_needed(s) + INDEX_SLACK + (growing ? INDEX_STEP / 4 : 0);
+
+	if (need <= s->index_room)
+		return true;
+	/* Asking again costs system calls: not for each of a stream of refused operations. */
+	if (loop_now_ns(s->loop) < s->index_asked_ns + NSEC / 10)
+		return false;
+	s->index_asked_ns = loop_now_ns(s->loop);
+	index_allocate(s);
+	if (need > s->index_room)
+		HF_MARK("store.index_full");
+	return need <= s->index_room;
+}
+
+/* ---- the helper -------------------------------------------------------------------------------- */
+
+static void fail(struct store *s, const char *what, const char *where, int err)
+{
+	if (err == -EUCLEAN)
+		s->cp.damage = what;
+	else
+		store_fatal(s, what, where, -err);
+}
+
+static int sync_objects(struct store *s)
+{
+	struct map64 parents = {0};
+	int err = 0;
+
+	if (s->cp.close || s->frozen->touched.count > SYNC_ALL_ABOVE)
+		return syncfs(s->objects_fd) ? -errno : 0;
+	for (size_t i = 0; s->frozen->touched.count && i <= s->frozen->touched.mask && !err; i++) {
+		const struct map64_slot *t = &s->frozen->touched.slot[i];
+
+		if (!t->key || (t->val & TOUCH_GONE))
+			continue;
+		err = object_sync(s, t->key);
+		if (err == 0 && (t->val & TOUCH_NEW) && !*map64_put(&parents, t->key >> 6)) {
+			*map64_put(&parents, t->key >> 6) = 1;
+			err = object_sync_parent(s, t->key);
+		}
+	}
+	map64_fini(&parents);
+	return err;
+}
+
+static int put_rows(struct store *s)
+{
+	struct row **all = gen_sorted(s->frozen);
+	int err = 0;
+
+	for (size_t i = 0; i < s->frozen->rows && !err; i++) {
+		const struct row *r = all[i];
+
+		if (!r->dead)
+			err = index_put(s->index, r->key, r->key_len, r->val, r->val_len);
+		else if (!r->fresh)
+			err = index_del(s->index, r->key, r->key_len);
+		if (err == -ENOENT)
+			err = 0;
+	}
+	free(all);
+	return err;
+}
+
+static size_t key_table(uint8_t *key, enum table t, uint64_t id)
+{
+	struct wr w;
+
+	wr_init(&w, key, 9);
+	wr_u8(&w, (uint8_t)t);
+	wr_u64(&w, id);
+	return wr_len(&w);
+}
+
+static int put_replies(struct store *s)
+{
+	struct list *head = &s->frozen->chunks;
+	uint8_t key[9], *val;
+	size_t len;
+	int err = 0;
+
+	for (struct list *it = head->next; it != head && !err; it = it->next) {
+		const struct dup_chunk *c = LIST_OWNER(it, struct dup_chunk, link);
+
+		val = dup_chunk_encode(c, &len);
+		err = index_put(s->index, key, key_table(key, TABLE_REPLIES, c->id), val, len);
+		free(val);
+	}
+	for (size_t i = 0; i < s->frozen->chunk_gone_count && !err; i++) {
+		err = index_del(s->index, key,
+				key_table(key, TABLE_REPLIES, s->frozen->chunk_gone[i]));
+		if (err == -ENOENT)
+			err = 0;
+	}
+	return err;
+}
+
+static int put_unlinks(struct store *s)
+{
+	uint8_t key[9];
+	int err = 0;
+
+	for (size_t i = 0; i < s->cp.gone_count && !err; i++) {
+		err = index_del(s->index, key, key_table(key, TABLE_UNLINK, s->cp.gone[i]));
+		if (err == -ENOENT)
+			err = 0;
+	}
+	for (size_t i = 0; i < s->frozen->unlink_count && !err; i++)
+		err = index_put(s->index, key,
+				key_table(key, TABLE_UNLINK, s->frozen->unlink[i]), "", 0);
+	return err;
+}
+
+static int put_meta(struct store *s)
+{
+	static const uint8_t key[2] = {TABLE_META, 0};
+	uint8_t val[META_SIZE];
+
+	meta_encode(&s->cp.meta, val);
+	return index_put(s->index, key, sizeof(key), val, sizeof(val));
+}
+
+static int write_index(struct store *s)
+{
+	int err = index_write_begin(s->index);
+
+	if (err == 0)
+		err = put_rows(s);
+	if (err == 0)
+		err = put_replies(s);
+	if (err == 0)
+		err = put_unlinks(s);
+	if (err == 0)
+		err = put_meta(s);
+	return err ? err : index_write_commit(s->index);
+}
+
+static int unlink_objects(struct store *s)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < s->frozen->unlink_count && !err; i++)
+		err = object_unlink(s, s->frozen->unlink[i]);
+	return err;
+}
+
+static void checkpoint_write(struct store *s)
+{
+	int err;
+
+#ifndef HF_MUTANT_NO_OBJECT_SYNC
+	err = sync_objects(s);
+	if (err)
+		store_fatal(s, "an object cannot be made durable", "objects", -err);
+#endif
+	err = write_index(s);
+	if (err) {
+		fail(s, index_error(s->index), "index", err);
+		return;
+	}
+	err = unlink_objects(s);
+	if (err) /* they stay on the index's list and the next open tries again */
+		log_limited(LOG_L_WARN, "store %s: removed objects cannot be unlinked: %s", s->path,
+			    strerror(-err));
+}
+
+static void *helper(void *arg)
+{
+	struct store *s = arg;
+
+	checkpoint_write(s);
+	__atomic_store_n(&s->cp.done, true, __ATOMIC_RELEASE);
+	loop_wake(&s->cp.wake);
+	return NULL;
+}
+
+/* ---- the loop's side ------------------------------------------------------------------------------ */
+
+void checkpoint_switch(struct store *s, unsigned half)
+{
+	hf_assert(!s->frozen && s->cp.state == CHECKPOINT_IDLE);
+	dup_freeze(s);
+	s->frozen = s->active;
+	s->frozen->half = half;
+	s->active = s->spare ? s->spare : gen_new(s->seed);
+	s->spare = NULL;
+	s->cp.state = CHECKPOINT_FROZEN;
+	s->cp.meta = (struct meta){.checkpoint_lsn = s->last_lsn, .next_half = half ^ 1U,
+				   .epoch = s->epoch, .next_ino = s->next_ino, .files = s->files,
+				   .service_ns = store_service_ns(s), .time_ns = s->time_ns,
+				   .clean = s->cp.close};
+}
+
+void checkpoint_freeze(struct store *s)
+{
+	unsigned half = s->log.half;
+
+	wal_seal(s);
+	checkpoint_switch(s, half);
+	s->log.half = half ^ 1U;
+	s->log.off = 0;
+	s->cp.wanted = false;
+	loop_timer_clear(s->loop, &s->cp.timer);
+	checkpoint_progress(s);
+}
+
+static void checkpoint_begin(struct store *s)
+{
+	struct checkpoint *cp = &s->cp;
+
+	if (!s->frozen->chain_known)
+		s->frozen->chain_crc = s->log.chain_crc;
+	cp->meta.chain_crc = s->frozen->chain_crc;
+	cp->started_ns = loop_clock_ns();
+	cp->done = false;
+	cp->damage = NULL;
+	cp->state = CHECKPOINT_RUNNING;
+}
+
+static void thread_start(struct store *s)
+{
+	sigset_t all, old;
+	int err;
+
+	checkpoint_begin(s);
+	sigfillset(&all); /* signals are for the loop's thread, SIGBUS for whoever caused it */
+	sigdelset(&all, SIGBUS);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&s->cp.thread, NULL, helper, s);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err)
+		store_fatal(s, "cannot start the checkpoint's thread", "thread", err);
+}
+
+/* The next one has rows of TABLE_UNLINK to drop. */
+static void remember_gone(struct store *s)
+{
+	struct checkpoint *cp = &s->cp;
+
+	free(cp->gone);
+	cp->gone_count = s->frozen->unlink_count;
+	cp->gone = mem_alloc(cp->gone_count * sizeof(*cp->gone));
+	if (cp->gone_count)
+		memcpy(cp->gone, s->frozen->unlink, cp->gone_count * sizeof(*cp->gone));
+}
+
+static void checkpoint_end(struct store *s)
+{
+	struct checkpoint *cp = &s->cp;
+	uint64_t took = loop_clock_ns() - cp->started_ns;
+	int err;
+
+	if (cp->damage) {
+		store_damage(s, cp->damage);
+		return;
+	}
+	err = index_renew(s->index);
+	if (err) {
+		store_damage(s, index_error(s->index));
+		return;
+	}
+	s->checkpoint_lsn = cp->meta.checkpoint_lsn;
+	dup_written(s);
+	remember_gone(s);
+	gen_reset(s->frozen);
+	s->spare = s->frozen;
+	s->frozen = NULL;
+	cp->state = CHECKPOINT_IDLE;
+	s->stats.checkpoints++;
+	s->stats.checkpoint_ns_last = took;
+	if (took > s->stats.checkpoint_ns_max)
+		s->stats.checkpoint_ns_max = took;
+	index_allocate(s);
+	HF_MARK("store.checkpoint");
+}
+
+/* Whoever waits for room waits for the lsn after the last: this record has it. */
+static void wake_stalled(struct store *s)
+{
+	uint64_t wait;
+
+	if (!s->log.stalled || s->cp.closed)
+		return;
+	s->log.stalled = false;
+	if (store_op_begin(s, NULL, &wait))
+		return;
+	s->op.type = REC_NOTE;
+	store_op_end(s, NULL, 0);
+}
+
+static void on_helper_done(struct loop_wake *w)
+{
+	struct store *s = LIST_OWNER(w, struct store, cp.wake);
+
+	if (s->cp.state != CHECKPOINT_RUNNING || !__atomic_load_n(&s->cp.done, __ATOMIC_ACQUIRE))
+		return;
+	pthread_join(s->cp.thread, NULL);
+	checkpoint_end(s);
+	if (s->damaged)
+		return;
+	wake_stalled(s);
+	checkpoint_progress(s);
+}
+
+static bool checkpoint_due(struct store *s)
+{
+	if (s->active->records == 0)
+		return false;
+	return s->cp.wanted || wal_half_used(s) > s->log.half_bytes / 2;
+}
+
+/* The last checkpoint of an orderly end: when everything else is over, records or not. */
+static void close_progress(struct store *s)
+{
+	void (*done)(void *arg, int err) = s->close_done;
+
+	if (s->cp.closed) {
+		s->close_done = NULL;
+		done(s->close_arg, 0);
+	} else if (list_empty(&s->commits)) {
+		s->cp.close = s->cp.closed = true;
+		checkpoint_freeze(s);
+	}
+}
+
+void checkpoint_progress(struct store *s)
+{
+	struct checkpoint *cp = &s->cp;
+
+	if (s->damaged)
+		return;
+	if (cp->state == CHECKPOINT_FROZEN && s->durable_lsn >= cp->meta.checkpoint_lsn)
+		thread_start(s);
+	if (cp->state != CHECKPOINT_IDLE || s->op.active)
+		return;
+	if (s->close_done)
+		close_progress(s);
+	else if (checkpoint_due(s))
+		checkpoint_freeze(s);
+	else if (s->active->records > 0 && cp->timer.deadline_ns == 0)
+		loop_timer_set(s->loop, &cp->timer,
+			       loop_now_ns(s->loop) + s->conf.checkpoint_interval_ns);
+}
+
+static void on_interval(struct loop_timer *t)
+{
+	struct store *s = LIST_OWNER(t, struct store, cp.timer);
+
+	s->cp.wanted = true;
+}
+
+void store_checkpoint(struct store *s)
+{
+	if (s->cp.state == CHECKPOINT_IDLE && s->active->records > 0)
+		s->cp.wanted = true;
+	loop_again(s->loop);
+}
+
+int checkpoint_now(struct store *s)
+{
+	checkpoint_begin(s);
+	checkpoint_write(s);
+	checkpoint_end(s);
+	return s->damaged ? -EUCLEAN : 0;
+}
+
+int checkpoint_init(struct store *s)
+{
+	s->cp.timer.fire = on_interval;
+	return loop_wake_init(s->loop, &s->cp.wake, on_helper_done);
+}
+
+void checkpoint_fini(struct store *s)
+{
+	if (s->cp.state == CHECKPOINT_RUNNING && s->cp.thread)
+		pthread_join(s->cp.thread, NULL);
+	loop_timer_clear(s->loop, &s->cp.timer);
+	loop_wake_fini(&s->cp.wake);
+	free(s->cp.gone);
+}

@@ -1,0 +1,328 @@
+/* index.c - LMDB behind a guard against SIGBUS, one reader and one writer. */
+#include "store/index.h"
+
+#include <errno.h>
+#include <lmdb.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "store/record.h"
+
+#define KEY_ROOM 512U
+
+struct index {
+	MDB_env *env;
+	MDB_dbi dbi;
+	MDB_txn *reader;
+	MDB_cursor *cursor;
+	MDB_txn *writer; /* (helper thread) */
+	MDB_cursor *put;
+	const char *error;
+	struct slot {
+		uint8_t key[KEY_ROOM];
+		uint8_t *copy;
+		size_t copy_size;
+	} point, scan; /* apart, so that a listing's caller may look at inodes */
+};
+
+/* ---- the guard -------------------------------------------------------------------------------- */
+
+static _Thread_local sigjmp_buf *volatile guard;
+
+static void on_bus(int sig)
+{
+	if (guard)
+		siglongjmp(*guard, 1);
+	signal(sig, SIG_DFL); /* not ours: the access repeats and ends the process */
+}
+
+static void guard_install(void)
+{
+	struct sigaction sa = {.sa_handler = on_bus, .sa_flags = SA_NODEFER};
+
+	sigaction(SIGBUS, &sa, NULL);
+}
+
+static int fault(struct index *x)
+{
+	guard = NULL;
+	x->error = "the index file cannot be read (SIGBUS on its mapping)";
+	HF_MARK("store.index_bus");
+	return -EUCLEAN;
+}
+
+/* Runs the following expression under the guard. */
+#define GUARDED(x, err, expr)                                                                      \
+	do {                                                                                       \
+		sigjmp_buf jump_;                                                                  \
+		if (sigsetjmp(jump_, 0) == 0) {                                                    \
+			guard = &jump_;                                                            \
+			(err) = (expr);                                                            \
+			guard = NULL;                                                              \
+		} else {                                                                           \
+			(err) = fault(x);                                                          \
+		}                                                                                  \
+	} while (0)
+
+static int from_lmdb(struct index *x, int rc)
+{
+	if (rc == 0)
+		return 0;
+	if (rc == MDB_NOTFOUND)
+		return -ENOENT;
+	if (rc != -EUCLEAN)
+		x->error = mdb_strerror(rc);
+	if (rc == MDB_MAP_FULL)
+		return -ENOSPC;
+	if (rc == MDB_VERSION_MISMATCH)
+		return -ENOTSUP;
+	return rc > 0 ? -rc : -EUCLEAN;
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+static int env_open(struct index *x, const char *dir, uint64_t map_bytes, bool create, bool ro)
+{
+	unsigned flags = MDB_NOLOCK | MDB_NOTLS | MDB_NOMEMINIT | (ro ? MDB_RDONLY : 0U);
+	MDB_txn *txn = NULL;
+	int rc;
+
+	if ((rc = mdb_env_set_mapsize(x->env, map_bytes)) != 0 ||
+	    (rc = mdb_env_open(x->env, dir, flags, 0600)) != 0)
+		return rc;
+	if ((rc = mdb_txn_begin(x->env, NULL, create ? 0 : MDB_RDONLY, &txn)) != 0)
+		return rc;
+	if ((rc = mdb_dbi_open(txn, NULL, 0, &x->dbi)) != 0) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	if (create && (rc = mdb_txn_commit(txn)) != 0)
+		return rc;
+	if (create)
+		rc = mdb_txn_begin(x->env, NULL, MDB_RDONLY, &txn);
+	if (rc == 0)
+		x->reader = txn;
+	return rc;
+}
+
+int index_open(struct index **ip, const char *dir, uint64_t map_bytes, bool create, bool read_only)
+{
+	struct index *x = mem_zalloc(1, sizeof(*x));
+	int rc;
+
+	guard_install();
+	rc = mdb_env_create(&x->env);
+	if (rc == 0)
+		GUARDED(x, rc, env_open(x, dir, map_bytes, create, read_only));
+	if (rc) {
+		rc = from_lmdb(x, rc);
+		index_close(x);
+		return rc;
+	}
+	*ip = x;
+	return 0;
+}
+
+void index_close(struct index *x)
+{
+	if (!x)
+		return;
+	if (x->cursor)
+		mdb_cursor_close(x->cursor);
+	if (x->reader)
+		mdb_txn_abort(x->reader);
+	if (x->env)
+		mdb_env_close(x->env);
+	free(x->point.copy);
+	free(x->scan.copy);
+	free(x);
+}
+
+int index_renew(struct index *x)
+{
+	int rc;
+
+	if (x->cursor)
+		mdb_cursor_close(x->cursor);
+	x->cursor = NULL;
+	mdb_txn_reset(x->reader);
+	GUARDED(x, rc, mdb_txn_renew(x->reader));
+	return from_lmdb(x, rc);
+}
+
+/* ---- reading ---------------------------------------------------------------------------------- */
+
+/* Into our own memory, under the caller's guard. */
+static int copy_out(struct slot *to, const MDB_val *key, const MDB_val *val, struct index_row *out)
+{
+	if (key->mv_size > KEY_ROOM)
+		return MDB_CORRUPTED;
+	if (val->mv_size > to->copy_size) {
+		free(to->copy);
+		to->copy_size = val->mv_size + 4096;
+		to->copy = mem_alloc(to->copy_size);
+	}
+	if (key->mv_data != to->key)
+		memcpy(to->key, key->mv_data, key->mv_size);
+	if (val->mv_size)
+		memcpy(to->copy, val->mv_data, val->mv_size);
+	out->key = to->key;
+	out->key_len = key->mv_size;
+	out->val = to->copy;
+	out->val_len = val->mv_size;
+	return 0;
+}
+
+static int do_get(struct index *x, MDB_val *k, struct index_row *out)
+{
+	MDB_val v;
+	int rc = mdb_get(x->reader, x->dbi, k, &v);
+
+	return rc ? rc : copy_out(&x->point, k, &v, out);
+}
+
+int index_get(struct index *x, const uint8_t *key, size_t len, struct index_row *out)
+{
+	MDB_val k = {.mv_size = len, .mv_data = x->point.key};
+	int rc;
+
+	hf_assert(len <= KEY_ROOM);
+	memmove(x->point.key, key, len);
+	GUARDED(x, rc, do_get(x, &k, out));
+	return from_lmdb(x, rc);
+}
+
+static int do_cursor(struct index *x, MDB_val *k, MDB_cursor_op op, struct index_row *out)
+{
+	MDB_val v;
+	int rc = x->cursor ? 0 : mdb_cursor_open(x->reader, x->dbi, &x->cursor);
+
+	if (rc == 0)
+		rc = mdb_cursor_get(x->cursor, k, &v, op);
+	return rc ? rc : copy_out(&x->scan, k, &v, out);
+}
+
+int index_seek(struct index *x, const uint8_t *key, size_t len, struct index_row *out)
+{
+	MDB_val k = {.mv_size = len, .mv_data = x->scan.key};
+	int rc;
+
+	hf_assert(len <= KEY_ROOM);
+	memmove(x->scan.key, key, len);
+	GUARDED(x, rc, do_cursor(x, &k, MDB_SET_RANGE, out));
+	return from_lmdb(x, rc);
+}
+
+int index_next(struct index *x, struct index_row *out)
+{
+	MDB_val k;
+	int rc;
+
+	GUARDED(x, rc, do_cursor(x, &k, MDB_NEXT, out));
+	return from_lmdb(x, rc);
+}
+
+/* ---- writing ---------------------------------------------------------------------------------- */
+
+static int do_begin(struct index *x)
+{
+	int rc = mdb_txn_begin(x->env, NULL, 0, &x->writer);
+
+	if (rc == 0)
+		rc = mdb_cursor_open(x->writer, x->dbi, &x->put);
+	return rc;
+}
+
+int index_write_begin(struct index *x)
+{
+	int rc;
+
+	GUARDED(x, rc, do_begin(x));
+	return from_lmdb(x, rc);
+}
+
+int index_put(struct index *x, const uint8_t *key, size_t key_len, const void *val, size_t val_len)
+{
+	/* LMDB's structures have no const; it does not write through these. */
+	MDB_val k = {.mv_size = key_len, .mv_data = (void *)(uintptr_t)key};
+	MDB_val v = {.mv_size = val_len, .mv_data = (void *)(uintptr_t)val};
+	int rc;
+
+	GUARDED(x, rc, mdb_cursor_put(x->put, &k, &v, 0));
+	return from_lmdb(x, rc);
+}
+
+int index_del(struct index *x, const uint8_t *key, size_t key_len)
+{
+	MDB_val k = {.mv_size = key_len, .mv_data = (void *)(uintptr_t)key};
+	int rc;
+
+	GUARDED(x, rc, mdb_del(x->writer, x->dbi, &k, NULL));
+	return from_lmdb(x, rc);
+}
+
+static int do_commit(struct index *x)
+{
+	MDB_txn *txn = x->writer;
+
+	mdb_cursor_close(x->put);
+	x->put = NULL;
+	x->writer = NULL;
+	return mdb_txn_commit(txn);
+}
+
+int index_write_commit(struct index *x)
+{
+	int rc;
+
+	GUARDED(x, rc, do_commit(x));
+	return from_lmdb(x, rc);
+}
+
+void index_write_abort(struct index *x)
+{
+	if (x->put)
+		mdb_cursor_close(x->put);
+	if (x->writer)
+		mdb_txn_abort(x->writer);
+	x->put = NULL;
+	x->writer = NULL;
+}
+
+/* ---- size ------------------------------------------------------------------------------------- */
+
+void index_size(struct index *x, struct index_size *out)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	GUARDED(x, rc, mdb_env_info(x->env, &info));
+	if (rc)
+		return;
+	GUARDED(x, rc, mdb_env_stat(x->env, &st));
+	if (rc)
+		return;
+	out->page_bytes = st.ms_psize;
+	out->pages_used = info.me_last_pgno + 1;
+	out->pages_max = info.me_mapsize / st.ms_psize;
+}
+
+int index_fd(struct index *x)
+{
+	int fd = -1;
+
+	mdb_env_get_fd(x->env, &fd);
+	return fd;
+}
+
+const char *index_error(const struct index *x)
+{
+	return x->error ? x->error : "no reason given";
+}

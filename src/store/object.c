@@ -1,0 +1,285 @@
+/* object.c - one plain file per regular file that was ever written to.
+ *
+ * objects/aa/bb/ID: sixteen folders of sixteen, sixty-four neighbouring inode numbers in one
+ * folder, so that a checkpoint makes few folders durable for many new files.  The folders exist
+ * from the creation of the store (S7).
+ *
+ * An object may be shorter than its inode (the rest reads as zeros), never longer while it is in
+ * use: what an unfinished write left behind its end is cut, and the cut made durable, before the
+ * first use in this life of the inode in memory (object_ready), so a gap left by extending a file
+ * reads as zeros and recovery never meets leftovers in the middle of the records it replays.
+ *
+ * Descriptors are kept open in a bounded list, oldest use first out. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "store/store_impl.h"
+
+#define BLOCK	      4096U
+#define RESERVE_AHEAD ((uint64_t)1 << 20)
+
+void object_parent(uint64_t ino, char *out, size_t size)
+{
+	snprintf(out, size, "%02x/%02x", (unsigned)(ino >> 10 & 15), (unsigned)(ino >> 6 & 15));
+}
+
+size_t object_path(uint64_t ino, char *out, size_t size)
+{
+	int n = snprintf(out, size, "%02x/%02x/%016llx", (unsigned)(ino >> 10 & 15),
+			 (unsigned)(ino >> 6 & 15), (unsigned long long)ino);
+
+	return (size_t)n;
+}
+
+int objects_make(int dir_fd)
+{
+	char path[32];
+
+	if (mkdirat(dir_fd, "objects", 0700))
+		return -errno;
+	for (unsigned a = 0; a < 16; a++) {
+		snprintf(path, sizeof(path), "objects/%02x", a);
+		if (mkdirat(dir_fd, path, 0700))
+			return -errno;
+		for (unsigned b = 0; b < 16; b++) {
+			snprintf(path, sizeof(path), "objects/%02x/%02x", a, b);
+			if (mkdirat(dir_fd, path, 0700))
+				return -errno;
+		}
+	}
+	return 0;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------- */
+
+static void fd_used(struct store *s, struct inode *ip)
+{
+	if (list_empty(&ip->fd_lru))
+		s->fd_count++;
+	list_del(&ip->fd_lru);
+	list_add_head(&s->fd_lru, &ip->fd_lru);
+}
+
+void object_close(struct store *s, struct inode *ip)
+{
+	if (ip->fd < 0)
+		return;
+	close(ip->fd);
+	ip->fd = -1;
+	list_del(&ip->fd_lru);
+	s->fd_count--;
+}
+
+void fd_trim(struct store *s)
+{
+	struct list *it = s->fd_lru.prev, *prev;
+
+	for (; s->fd_count > s->fd_max && it != &s->fd_lru; it = prev) {
+		struct inode *ip = LIST_OWNER(it, struct inode, fd_lru);
+
+		prev = it->prev;
+		if (ip->pins == 0 && ip->effect_lsn <= s->durable_lsn)
+			object_close(s, ip);
+	}
+}
+
+/* Only when no effect is outstanding: then everything behind inode.size is a leftover. */
+static int object_cut_leftover(struct inode *ip)
+{
+	struct stat st;
+
+	if (fstat(ip->fd, &st))
+		return -errno;
+	if ((uint64_t)st.st_size > ip->row.pub.size) {
+		HF_MARK("store.leftover_cut");
+		if (ftruncate(ip->fd, (off_t)ip->row.pub.size) || fdatasync(ip->fd))
+			return -errno;
+	}
+	ip->checked = true;
+	ip->alloc_from = ip->alloc_to = 0;
+	return 0;
+}
+
+int object_ready(struct store *s, struct inode *ip, bool make)
+{
+	char path[48];
+	int err;
+
+	if (ip->fd < 0) {
+		object_path(ip->row.pub.ino, path, sizeof(path));
+		ip->fd = openat(s->objects_fd, path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
+		if (ip->fd < 0 && errno == ENOENT && ip->row.has_object)
+			store_damage(s, "an object file is missing");
+		if (ip->fd < 0)
+			return errno == ENOENT ? -EIO : -errno;
+	}
+	fd_used(s, ip);
+	if (ip->checked)
+		return 0;
+	err = object_cut_leftover(ip);
+	if (err)
+		store_fatal(s, "cannot cut an object", "objects", -err);
+	return 0;
+}
+
+/* ---- data -------------------------------------------------------------------------------------- */
+
+int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf)
+{
+	size_t at = 0;
+	int err = object_ready(s, ip, false);
+
+	if (err)
+		return err;
+	while (at < len) {
+		ssize_t n = pread(ip->fd, (uint8_t *)buf + at, len - at, (off_t)(off + at));
+
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		at += (size_t)n;
+	}
+	memset((uint8_t *)buf + at, 0, len - at);
+	return 0;
+}
+
+int object_write(struct inode *ip, uint64_t off, const void *data, size_t len)
+{
+	size_t at = 0;
+
+	while (at < len) {
+		ssize_t n = pwrite(ip->fd, (const uint8_t *)data + at, len - at, (off_t)(off + at));
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		at += (size_t)n;
+	}
+	return 0;
+}
+
+/* How far ahead of an append blocks are taken: little for small files, at most a MiB. */
+static uint64_t reserve_ahead(const struct inode *ip, uint64_t end)
+{
+	uint64_t ahead = end / 8 / BLOCK * BLOCK;
+
+	if (end <= ip->row.pub.size)
+		return 0;
+	return ahead > RESERVE_AHEAD ? RESERVE_AHEAD : ahead;
+}
+
+int object_reserve(struct store *s, struct inode *ip, uint64_t off, size_t len)
+{
+	uint64_t from = off / BLOCK * BLOCK, to = (off + len + BLOCK - 1) / BLOCK * BLOCK;
+
+	if (from >= ip->alloc_from && to <= ip->alloc_to)
+		return 0;
+	to += reserve_ahead(ip, off + len);
+	if (fallocate(ip->fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from))) {
+		if (errno == EOPNOTSUPP) /* then the headroom of the file system has to do */
+			return 0;
+		HF_MARK("store.no_space");
+		return errno == EINTR ? object_reserve(s, ip, off, len) : -errno;
+	}
+	if (from <= ip->alloc_to && to >= ip->alloc_from && ip->alloc_to) {
+		ip->alloc_from = from < ip->alloc_from ? from : ip->alloc_from;
+		ip->alloc_to = to > ip->alloc_to ? to : ip->alloc_to;
+	} else {
+		ip->alloc_from = from;
+		ip->alloc_to = to;
+	}
+	return 0;
+}
+
+/* ---- effects of durable records ------------------------------------------------------------------ */
+
+static int object_cut(int fd, uint64_t size)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if ((uint64_t)st.st_size > size && ftruncate(fd, (off_t)size))
+		return -errno;
+	return 0;
+}
+
+void object_effect(struct store *s, const struct effect *e)
+{
+	struct inode *ip = e->ip;
+	int err = 0;
+
+	if (e->type == CHANGE_WRITE) {
+		err = object_write(ip, e->off, e->data, e->len);
+	} else if (e->type == CHANGE_TRUNC && ip->fd >= 0) {
+		err = object_cut(ip->fd, e->off);
+		if (ip->alloc_to > e->off) /* the blocks went with the data */
+			ip->alloc_from = ip->alloc_to = 0;
+	}
+	if (err)
+		store_fatal(s, "an object cannot be written", "objects", -err);
+}
+
+/* In recovery the objects are opened for each effect: few are touched twice in a row. */
+int object_replay(struct store *s, const struct change *c)
+{
+	struct inode tmp = {.fd = -1};
+	char path[48];
+	int err = 0;
+
+	object_path(c->ino, path, sizeof(path));
+	tmp.fd = openat(s->objects_fd, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (tmp.fd < 0)
+		return -errno;
+	if (c->type == CHANGE_WRITE)
+		err = object_write(&tmp, c->arg, c->val, c->val_len);
+	else if (c->type == CHANGE_TRUNC)
+		err = object_cut(tmp.fd, c->arg);
+	close(tmp.fd);
+	return err;
+}
+
+/* ---- for the checkpoint's helper ----------------------------------------------------------------- */
+
+int object_unlink(struct store *s, uint64_t ino)
+{
+	char path[48];
+
+	object_path(ino, path, sizeof(path));
+	return unlinkat(s->objects_fd, path, 0) && errno != ENOENT ? -errno : 0;
+}
+
+int object_sync(struct store *s, uint64_t ino)
+{
+	char path[48];
+	int fd, err;
+
+	object_path(ino, path, sizeof(path));
+	fd = openat(s->objects_fd, path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	err = fdatasync(fd) ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+int object_sync_parent(struct store *s, uint64_t ino)
+{
+	char path[48];
+	int fd, err;
+
+	object_parent(ino, path, sizeof(path));
+	fd = openat(s->objects_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	err = fsync(fd) ? -errno : 0;
+	close(fd);
+	return err;
+}

@@ -1,0 +1,374 @@
+/* store_impl.h - the inside of a store, shared by this room's files only.
+ *
+ *	label.c      LABEL, the lock on it, making a new store
+ *	log.c        halves, batches, group commit, room
+ *	record.c     bytes of log and rows (pure)
+ *	overlay.c    one generation of rows
+ *	index.c      LMDB
+ *	cache.c      live inodes and names over generations and index; apply() of rows
+ *	object.c     object files: opening, reading, effects, space
+ *	dir.c        lookup and listing
+ *	ops.c        the changing calls
+ *	commit.c     COMMIT
+ *	dup.c        the duplicate request cache
+ *	conn.c       client connections
+ *	checkpoint.c freeze, the helper thread, dropping a generation
+ *	recover.c    reading the log back
+ *	check.c      offline check
+ *	store.c      life
+ *
+ * The rule that carries it: state changes only through apply_change(), live and in recovery; a
+ * changing call checks everything first, then emits its changes, each of which goes into the
+ * record and is applied at once.  Rows are applied to the active generation, effects on objects
+ * wait on the batch until it is durable (S1). */
+#ifndef HF_STORE_IMPL_H
+#define HF_STORE_IMPL_H
+
+#include <pthread.h>
+
+#include "base/list.h"
+#include "io/loop.h"
+#include "store/index.h"
+#include "store/overlay.h"
+#include "store/record.h"
+#include "store/store.h"
+
+#define OP_ROOM	     (40U << 10) /* no record without file data is bigger */
+#define HALF_RESERVE (64U << 10) /* the end of a half is kept for the records of coming opens */
+#define OP_EFFECTS   4U
+#define NO_LSN	     UINT64_MAX
+#define NSEC	     1000000000ULL
+
+/* ---- live inodes and names ------------------------------------------------------------------- */
+
+struct inode {
+	struct inode *next;
+	struct list lru, fd_lru;
+	struct inode_row row; /* row.pub is what callers see; its target is our own copy */
+	char *target;
+	uint64_t effect_lsn;	 /* last lsn with an effect on the object, done or not */
+	uint64_t trunc_lsn;	 /* ... that cuts it */
+	uint64_t alloc_from, alloc_to; /* this range of the object is known to have its blocks */
+	int fd;			 /* of the object, or -1 */
+	unsigned pins;		 /* effects and fsyncs under way: not to be evicted */
+	bool ref;		 /* used since the last look of the evictor */
+	bool checked;		 /* the object is known not to be longer than the inode */
+	/* Unstable writes seen, and how many of them the last COMMIT's fsync covered; mark_lsn is
+	 * that COMMIT's record.  Equal: nothing is in the page cache only. */
+	uint64_t dirty_seq, clean_seq, mark_lsn;
+};
+
+struct dent {
+	struct dent *next;
+	struct list lru;
+	uint64_t dir, ino, cookie; /* ino 0: there is no such name */
+	uint64_t hash;
+	bool ref;
+	uint8_t len;
+	char name[];
+};
+
+/* ---- the log ---------------------------------------------------------------------------------- */
+
+struct effect {
+	struct inode *ip;
+	enum change_type type;
+	uint64_t off, lsn;
+	const uint8_t *data;
+	size_t len;
+};
+
+struct batch {
+	struct list link;
+	struct loop_op op;
+	struct store *store; /* NULL: the store is gone, the write is not */
+	uint8_t *buf;
+	size_t cap, len; /* len: header and records */
+	uint64_t first_lsn;
+	uint32_t count, crc;
+	unsigned half;
+	uint64_t off;
+	struct effect *effect;
+	size_t effect_count, effect_cap;
+};
+
+struct wal {
+	int fd[2];
+	uint64_t half_bytes;
+	unsigned half;	   /* that the filling batch belongs to */
+	uint64_t off;	   /* where the filling batch will start in it */
+	struct batch *fill;
+	struct list queue; /* full batches, oldest first */
+	struct batch *in_flight;
+	uint32_t chain_crc; /* of the last batch sealed */
+	struct list pool;
+	unsigned pooled;
+	bool stalled; /* a caller was told to wait for room */
+};
+
+/* ---- the operation under way ------------------------------------------------------------------ */
+
+struct op {
+	bool active;
+	bool unstable; /* the reply waits for nothing */
+	bool has_caller;
+	struct store_caller caller;
+	enum rec_type type;
+	uint64_t lsn;
+	int64_t time_ns;
+	struct wr w;
+	unsigned changes;
+	struct effect effect[OP_EFFECTS];
+	unsigned effects;
+};
+
+/* ---- duplicate requests ----------------------------------------------------------------------- */
+
+struct dup_chunk {
+	struct list link;
+	uint64_t id;
+	size_t size, used, live;
+	bool filling, writing, stored;
+	uint8_t mem[];
+};
+
+struct dup_client {
+	struct dup_client *next;
+	uint8_t client[16];
+	struct dup_ent *first, *last;
+	uint64_t count;
+};
+
+struct dup_ent {
+	struct dup_ent *next; /* in its hash chain */
+	struct dup_ent *later; /* the client's next */
+	struct dup_client *owner;
+	struct dup_chunk *chunk;
+	uint64_t hash, lsn, service_ns;
+	struct store_caller caller;
+	uint32_t reply_len;
+	bool gone;
+	uint8_t reply[];
+};
+
+struct dup {
+	struct dup_ent **bucket;
+	size_t mask, count;
+	struct dup_client *client[256];
+	struct dup_chunk *fill;
+	struct list stored; /* chunks that the index has */
+	uint64_t next_id;
+};
+
+/* ---- connections ------------------------------------------------------------------------------ */
+
+struct conn {
+	struct list link;
+	struct store_conn c;
+	bool old;    /* of the previous owner */
+	bool open;   /* as the callers see it */
+	bool logged; /* as the log has it */
+};
+
+/* ---- checkpoints ------------------------------------------------------------------------------ */
+
+enum checkpoint_state { CHECKPOINT_IDLE, CHECKPOINT_FROZEN, CHECKPOINT_RUNNING };
+
+struct checkpoint {
+	enum checkpoint_state state;
+	pthread_t thread;
+	struct loop_wake wake;
+	struct loop_timer timer;
+	struct meta meta;
+	uint64_t started_ns;
+	bool wanted;   /* on demand */
+	bool close;    /* the last one: everything, and say clean */
+	bool closed;   /* ... it was begun */
+	bool done;     /* (helper, atomically) */
+	const char *damage;
+	uint64_t *gone; /* rows of TABLE_UNLINK whose objects are gone: dropped by the next one */
+	size_t gone_count;
+};
+
+struct commit {
+	struct list link;
+	struct loop_op op;
+	struct store *store;
+	struct inode *ip; /* pinned until the mark is written */
+	uint64_t ino, mark, dirty_seq;
+	int dir_fd;
+	bool parent;	 /* the folder is made durable, too */
+	bool needs_mark; /* else there was nothing to make durable */
+	bool synced;
+	void (*done)(void *arg, int err, uint64_t lsn);
+	void *arg;
+};
+
+struct store {
+	char *path;
+	struct store_conf conf;
+	struct loop *loop;
+	struct loop_hook hook;
+	void (*on_durable)(void *arg, uint64_t lsn);
+	void (*on_damage)(void *arg, const char *reason);
+	void *arg;
+	int dir_fd, label_fd, objects_fd;
+	struct label label;
+	struct index *index;
+	struct wal log;
+	struct gen *active, *frozen, *spare;
+	struct op op;
+	struct dup dup;
+	struct checkpoint cp;
+
+	uint64_t seed;
+	uint64_t epoch, verifier;
+	uint64_t last_lsn, durable_lsn, checkpoint_lsn;
+	uint64_t next_ino, files;
+	int64_t time_ns;
+	uint64_t service_base_ns, opened_ns; /* service clock = base + (now - opened) */
+	uint64_t replay_service_ns;	      /* in recovery: the batch's */
+	bool replaying;
+	bool damaged;
+	bool was_clean;
+	uint64_t recovered_records, recovery_ns;
+
+	struct inode **inode;
+	size_t inode_mask, inode_count;
+	struct list inode_lru, inode_dead, fd_lru;
+	size_t fd_count, fd_max;
+	struct dent **dent;
+	size_t dent_mask, dent_count;
+	struct list dent_lru;
+	struct list conns;
+	bool conns_dirty;
+	struct list commits; /* waiting for the fsync, or for room in the log */
+
+	uint64_t index_pages, index_asked_ns;
+	uint64_t index_room;	  /* pages that the index may grow by before it must ask again */
+	uint64_t index_allocated; /* bytes of the index file that have their blocks */
+
+	void (*close_done)(void *arg, int err);
+	void *close_arg;
+	struct store_stats stats;
+};
+
+/* Says what failed where, and ends the process (S6). */
+_Noreturn void store_fatal(const struct store *s, const char *what, const char *where, int err);
+/* Damage: reported once; the store answers nothing any more. */
+void store_damage(struct store *s, const char *reason);
+uint64_t store_service_ns(const struct store *s);
+
+/* store.c: recovery into memory only, for the check. */
+struct recovered {
+	unsigned half;
+	uint64_t off; /* where the log goes on */
+	uint32_t chain_crc;
+	uint64_t epoch; /* the last one seen */
+};
+int store_open_dry(struct store **sp, const char *dir, struct recovered *from, char *err,
+		   size_t err_size);
+
+/* label.c */
+int label_read(struct label *l, int dir_fd, const char *dir, int *fd, char *err, size_t err_size);
+int label_lock(int fd, const char *dir, char *err, size_t err_size);
+int say(char *err, size_t size, int code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* wal.c */
+int wal_open(struct store *s, int flags, char *err, size_t err_size);
+void wal_start(struct store *s, unsigned half, uint64_t off, uint32_t chain_crc);
+void wal_close(struct store *s);
+/* Is there room in the active half for one more operation of this size? Freezes if that helps. */
+bool wal_room(struct store *s, size_t len);
+/* At least `len` bytes at the filling batch's end; a record begun there moves along. */
+void wal_reserve(struct store *s, size_t len);
+void wal_append(struct store *s, size_t len);
+void wal_seal(struct store *s);
+/* Starts the write of the oldest batch unless one is in flight. */
+void wal_submit(struct store *s);
+/* The same, and waits: only while opening. */
+int wal_write_now(struct store *s);
+uint64_t wal_half_used(const struct store *s);
+
+/* cache.c */
+int cache_init(struct store *s);
+void cache_fini(struct store *s);
+void cache_trim(struct store *s);
+/* Row through the layers: 0, -ENOENT, -EUCLEAN.  Valid until the next change or read. */
+int row_get(struct store *s, const uint8_t *key, size_t len, struct index_row *out, uint64_t *lsn);
+void apply_row(struct store *s, const struct change *c, uint64_t lsn, bool fresh);
+struct inode *inode_get(struct store *s, uint64_t ino);
+/* The cached one only. */
+struct inode *inode_cached(struct store *s, uint64_t ino);
+/* 0 or -ENOENT. */
+int name_get(struct store *s, uint64_t dir, const char *name, size_t len, uint64_t *ino,
+	     uint64_t *cookie);
+
+/* object.c */
+int objects_make(int dir_fd);
+size_t object_path(uint64_t ino, char *out, size_t size);
+void object_parent(uint64_t ino, char *out, size_t size);
+/* Opens (and with `make` creates) the object and sees that it is not longer than the inode. */
+int object_ready(struct store *s, struct inode *ip, bool make);
+void object_close(struct store *s, struct inode *ip);
+int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf);
+int object_write(struct inode *ip, uint64_t off, const void *data, size_t len);
+int object_reserve(struct store *s, struct inode *ip, uint64_t off, size_t len);
+void object_effect(struct store *s, const struct effect *e);
+int object_replay(struct store *s, const struct change *c);
+int object_unlink(struct store *s, uint64_t ino);
+int object_sync(struct store *s, uint64_t ino);
+int object_sync_parent(struct store *s, uint64_t ino);
+void fd_trim(struct store *s);
+
+/* ops.c */
+void emit(struct store *s, const struct change *c, bool fresh);
+void apply_change(struct store *s, const struct change *c, uint64_t lsn, bool fresh);
+
+/* commit.c */
+/* Ends commits whose fsync is done, as far as the log has room. */
+void commit_progress(struct store *s);
+
+/* dup.c */
+void dup_init(struct store *s);
+void dup_fini(struct store *s);
+void dup_add(struct store *s, const struct store_caller *c, const uint8_t *reply, size_t len,
+	     uint64_t lsn, uint64_t service_ns);
+void dup_forget_apply(struct store *s, const uint8_t client[16], uint64_t lsn);
+void dup_expire(struct store *s);
+int dup_load(struct store *s);
+void dup_freeze(struct store *s);
+void dup_written(struct store *s);
+/* (helper) Serialises a chunk; the caller frees. */
+uint8_t *dup_chunk_encode(const struct dup_chunk *c, size_t *len);
+
+/* conn.c */
+void conn_apply(struct store *s, const uint8_t *key, bool put);
+void conn_progress(struct store *s);
+void conn_fini(struct store *s);
+int conn_load(struct store *s);
+
+/* checkpoint.c */
+int checkpoint_init(struct store *s);
+void checkpoint_fini(struct store *s);
+/* The active generation becomes the frozen one; the other half takes over. */
+void checkpoint_freeze(struct store *s);
+/* Called when more is durable, and at the end of each round. */
+void checkpoint_progress(struct store *s);
+/* In the foreground: only while opening. */
+int checkpoint_now(struct store *s);
+/* Will the index file take what the generations hold? (S6) */
+bool index_has_room(struct store *s, bool growing);
+void index_allocate(struct store *s);
+/* The active generation becomes the frozen one (the log's side is the caller's). */
+void checkpoint_switch(struct store *s, unsigned half);
+
+/* recover.c */
+/* Reads META and the log, rebuilds both generations; `dry`: objects are left alone. */
+int recover(struct store *s, bool dry, struct recovered *out, char *err, size_t err_size);
+
+/* ops.c */
+void op_start(struct store *s, const struct store_caller *c);
+
+#endif

@@ -1,0 +1,292 @@
+/* wal.c - two halves, batches, group commit.
+ *
+ * The filling batch takes records; at the end of a loop round it is sealed and written if no other
+ * write is in flight, else it goes on filling.  Exactly one write is in flight, so what is durable
+ * is always a contiguous prefix, and the other half gets its first batch only after this half's
+ * last one is durable (S4).  When a batch is durable the effects of its records on objects are
+ * carried out, then the callers hear of it: so whoever waited for an lsn finds the data there.
+ *
+ * A batch's place is given out when it is sealed; wal_room() counts ahead, so a batch always fits.
+ * The last HALF_RESERVE bytes of a half are for the first records of coming opens. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "store/store_impl.h"
+
+#define POOL_MAX 4U
+
+static void on_written(struct loop_op *op, int res);
+
+/* ---- buffers ---------------------------------------------------------------------------------- */
+
+static struct batch *batch_get(struct store *s)
+{
+	struct wal *l = &s->log;
+	struct batch *b;
+
+	if (!list_empty(&l->pool)) {
+		b = LIST_OWNER(l->pool.next, struct batch, link);
+		list_del(&b->link);
+		l->pooled--;
+	} else {
+		b = mem_zalloc(1, sizeof(*b));
+		b->buf = mem_aligned(BATCH_ALIGN, BATCH_MAX);
+		b->cap = BATCH_MAX;
+		b->op.done = on_written;
+		list_init(&b->link);
+	}
+	b->store = s;
+	b->len = BATCH_HEAD;
+	b->count = 0;
+	b->effect_count = 0;
+	return b;
+}
+
+static void batch_free(struct batch *b)
+{
+	free(b->effect);
+	free(b->buf);
+	free(b);
+}
+
+static void batch_put(struct store *s, struct batch *b)
+{
+	if (s->log.pooled == POOL_MAX) {
+		batch_free(b);
+		return;
+	}
+	list_add_tail(&s->log.pool, &b->link);
+	s->log.pooled++;
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+int wal_open(struct store *s, int flags, char *err, size_t err_size)
+{
+	static const char *const name[2] = {"log/0", "log/1"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = openat(s->dir_fd, name[i], flags | O_DIRECT | O_CLOEXEC);
+
+		/* Some file systems have no O_DIRECT; O_DSYNC is what durability rests on. */
+		if (fd < 0 && errno == EINVAL)
+			fd = openat(s->dir_fd, name[i], flags | O_CLOEXEC);
+		if (fd < 0)
+			return say(err, err_size, -errno, "%s/%s: cannot open the log", s->path, name[i]);
+		s->log.fd[i] = fd;
+	}
+	return 0;
+}
+
+void wal_start(struct store *s, unsigned half, uint64_t off, uint32_t chain_crc)
+{
+	s->log.half = half;
+	s->log.off = off;
+	s->log.chain_crc = chain_crc;
+	s->log.fill = batch_get(s);
+}
+
+void wal_close(struct store *s)
+{
+	struct wal *l = &s->log;
+	struct list *it, *tmp;
+
+	/* A write in flight owns its buffer until the kernel is done with it. */
+	if (l->in_flight)
+		l->in_flight->store = NULL;
+	if (l->fill)
+		batch_free(l->fill);
+	LIST_EACH_SAFE (it, tmp, &l->queue)
+		batch_free(LIST_OWNER(it, struct batch, link));
+	LIST_EACH_SAFE (it, tmp, &l->pool)
+		batch_free(LIST_OWNER(it, struct batch, link));
+	for (int i = 0; i < 2; i++)
+		if (l->fd[i] >= 0)
+			close(l->fd[i]);
+}
+
+uint64_t wal_half_used(const struct store *s)
+{
+	const struct batch *b = s->log.fill;
+
+	return s->log.off + (b && b->count ? batch_padded(b->len) : 0);
+}
+
+/* ---- filling ---------------------------------------------------------------------------------- */
+
+bool wal_room(struct store *s, size_t len)
+{
+	struct wal *l = &s->log;
+	uint64_t most = batch_padded(l->fill->len) + batch_padded(BATCH_HEAD + len);
+
+	if (l->off + most + HALF_RESERVE <= l->half_bytes)
+		return true;
+	if (s->frozen) {
+		HF_MARK("store.log_full");
+		if (!l->stalled)
+			s->stats.stalls++;
+		l->stalled = true;
+		return false;
+	}
+	checkpoint_freeze(s);
+	return true;
+}
+
+void wal_seal(struct store *s)
+{
+	struct wal *l = &s->log;
+	struct batch *b = l->fill, *next;
+
+	if (b->count == 0)
+		return;
+	b->half = l->half;
+	b->off = l->off;
+	b->first_lsn = s->last_lsn - b->count + 1;
+	l->off += batch_padded(b->len);
+	list_add_tail(&l->queue, &b->link);
+	next = batch_get(s);
+	if (s->op.active) { /* its record was begun behind the others: it moves along */
+		size_t part = wr_len(&s->op.w);
+
+		memcpy(next->buf + next->len, s->op.w.start, part);
+		wr_init(&s->op.w, next->buf + next->len, next->cap - next->len);
+		wr_room(&s->op.w, part);
+	}
+	l->fill = next;
+}
+
+void wal_reserve(struct store *s, size_t len)
+{
+	struct batch *b = s->log.fill;
+	size_t part = s->op.active ? wr_len(&s->op.w) : 0;
+
+	if (b->len + part + len > b->cap)
+		wal_seal(s);
+	b = s->log.fill;
+	hf_assert(b->len + part + len <= b->cap);
+}
+
+static void effects_add(struct batch *b, const struct effect *e, unsigned n)
+{
+	if (b->effect_count + n > b->effect_cap) {
+		b->effect_cap = b->effect_cap ? b->effect_cap * 2 : 64;
+		b->effect = mem_realloc(b->effect, b->effect_cap * sizeof(*b->effect));
+	}
+	for (unsigned i = 0; i < n; i++) {
+		b->effect[b->effect_count++] = e[i];
+		e[i].ip->pins++;
+	}
+}
+
+void wal_append(struct store *s, size_t len)
+{
+	struct batch *b = s->log.fill;
+
+	b->len += len;
+	b->count++;
+	effects_add(b, s->op.effect, s->op.effects);
+	s->active->last_lsn = s->last_lsn;
+	s->active->records++;
+	s->stats.records++;
+}
+
+/* ---- writing ---------------------------------------------------------------------------------- */
+
+static void batch_finish(struct store *s, struct batch *b)
+{
+	struct batch_head h = {
+	    .epoch = s->epoch,
+	    .first_lsn = b->first_lsn,
+	    .durable_lsn = s->durable_lsn,
+	    .service_ns = store_service_ns(s),
+	    .count = b->count,
+	    .length = (uint32_t)b->len,
+	    .prev_crc = s->log.chain_crc,
+	};
+	size_t padded = batch_padded(b->len);
+
+	memcpy(h.uuid, s->label.uuid, 16);
+	memset(b->buf + b->len, 0, padded - b->len);
+	batch_seal(&h, b->buf);
+	b->crc = s->log.chain_crc = h.crc;
+}
+
+static struct batch *batch_next(struct store *s)
+{
+	struct wal *l = &s->log;
+	struct batch *b;
+
+	if (l->in_flight)
+		return NULL;
+	if (list_empty(&l->queue))
+		wal_seal(s);
+	if (list_empty(&l->queue))
+		return NULL;
+	b = LIST_OWNER(l->queue.next, struct batch, link);
+	list_del(&b->link);
+	batch_finish(s, b);
+	return b;
+}
+
+static void batch_durable(struct store *s, struct batch *b)
+{
+	s->durable_lsn = b->first_lsn + b->count - 1;
+	s->stats.batches++;
+	s->stats.log_bytes += batch_padded(b->len);
+	for (size_t i = 0; i < b->effect_count; i++) {
+		object_effect(s, &b->effect[i]);
+		b->effect[i].ip->pins--;
+	}
+}
+
+static void on_written(struct loop_op *op, int res)
+{
+	struct batch *b = LIST_OWNER(op, struct batch, op);
+	struct store *s = b->store;
+
+	if (!s) {
+		batch_free(b);
+		return;
+	}
+	if (res < 0 || (size_t)res != batch_padded(b->len))
+		store_fatal(s, "log write failed", b->half ? "log/1" : "log/0", res < 0 ? -res : EIO);
+	s->log.in_flight = NULL;
+	batch_durable(s, b);
+	batch_put(s, b);
+	checkpoint_progress(s);
+	if (s->on_durable && !s->damaged)
+		s->on_durable(s->arg, s->durable_lsn);
+}
+
+void wal_submit(struct store *s)
+{
+	struct batch *b = batch_next(s);
+
+	if (!b)
+		return;
+	s->log.in_flight = b;
+	loop_write(s->loop, &b->op, s->log.fd[b->half], b->buf, batch_padded(b->len), b->off);
+}
+
+int wal_write_now(struct store *s)
+{
+	struct batch *b;
+
+	while ((b = batch_next(s)) != NULL) {
+		ssize_t n = pwrite(s->log.fd[b->half], b->buf, batch_padded(b->len), (off_t)b->off);
+
+		if (n < 0 || (size_t)n != batch_padded(b->len)) {
+			batch_put(s, b);
+			return n < 0 ? -errno : -EIO;
+		}
+		batch_durable(s, b);
+		batch_put(s, b);
+	}
+	return 0;
+}
