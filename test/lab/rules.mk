@@ -23,5 +23,5 @@ guest-full: tools all
 	@OUT=$(OUT) test/lab/guest-test -f 100000 plain
 	@OUT=$(OUT) test/lab/guest-test move
 .PHONY: abuse
-abuse: tools all
+abuse: tools all $(OUT)/abuse
 	@OUT=$(OUT) test/lab/abuse
