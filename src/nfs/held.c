@@ -177,6 +177,7 @@ void held_fini(struct rpc_server *s)
 	for (unsigned i = 0; i < s->fs_count; i++)
 		drop_list(s, &s->fs[i].held);
 	drop_list(s, &s->later);
+	drop_list(s, &s->parked);
 	for (unsigned i = 0; i < HELD_CLASSES; i++) {
 		while (s->held_free[i]) {
 			struct held *h = s->held_free[i];

@@ -416,14 +416,18 @@ void op_cancel(struct call *c)
 
 static void op_finish(struct call *c, int status)
 {
+	uint64_t lsn;
+
 	if (!c->begun)
 		return;
 	if (status != NFS3_OK && !worth_a_record(status)) {
 		op_cancel(c);
 		return;
 	}
-	c->wait_lsn = store_op_end(c->fs->store, c->out.start, wr_len(&c->out));
+	lsn = store_op_end(c->fs->store, c->out.start, wr_len(&c->out));
 	c->begun = false;
+	if (status == NFS3_OK)
+		c->wait_lsn = lsn;
 }
 
 /* ---- one call ------------------------------------------------------------------------------- */

@@ -113,10 +113,7 @@ static void on_committed(void *arg, int err, uint64_t lsn)
 	else
 		h->stat->errors++;
 	hf_assert(wr_ok(&w));
-	held_unlink(s, h);
-	if (rpc_may_serve(s))
-		rpc_reply(s, h->peer, h->obj.fs, err ? LSN_LAST : lsn, &h->key, &w, NULL, 0);
-	held_free(s, h);
+	rpc_reply_late(s, h, err ? LSN_LAST : lsn, &w);
 }
 
 static int check_commit(const struct call *c)

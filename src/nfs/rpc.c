@@ -18,14 +18,15 @@
 #include "base/trace.h"
 #include "nfs/rpc_int.h"
 
-#define RETRY_NS 1000000 /* a call that must wait for something else than the log */
+#define RETRY_NS   1000000 /* for what waits for something else than the log */
+#define PARKED_MAX 8192	   /* what a server keeps while its lease is gone; beyond it is dropped */
 
 static const struct rpc_program *const programs[] = {
     &nfs3_program, &mount3_program, &mount1_program, &pmap2_program, &rpcb3_program, &rpcb4_program,
 };
 #define PROGRAM_COUNT (sizeof(programs) / sizeof(programs[0]))
 
-bool rpc_may_serve(struct rpc_server *s)
+static bool may_serve(struct rpc_server *s)
 {
 	if (s->may_serve == NULL || s->may_serve(s->arg))
 		return true;
@@ -80,6 +81,41 @@ void rpc_reply(struct rpc_server *s, struct rpc_peer *peer, struct fs *fs, uint6
 		held_key(s, h, key);
 	held_wait(s, h, fs, lsn);
 	s->stats.held++;
+}
+
+static void retry_soon(struct rpc_server *s)
+{
+	if (s->loop && !s->retry.deadline_ns)
+		loop_timer_set(s->loop, &s->retry, loop_clock_ns() + RETRY_NS);
+}
+
+/* Silence, not loss: what came or would have left without a lease is put aside.  It goes on when
+ * the lease is back; when it never comes back the process ends, and all this with it. */
+void rpc_park(struct rpc_server *s, struct held *h)
+{
+	if (s->parked_count >= PARKED_MAX) {
+		held_free(s, h);
+		return;
+	}
+	HF_MARK("nfs.parked");
+	s->parked_count++;
+	list_del(&h->link);
+	list_add_tail(&s->parked, &h->link);
+	retry_soon(s);
+}
+
+void rpc_reply_late(struct rpc_server *s, struct held *h, uint64_t lsn, const struct wr *out)
+{
+	struct fs *fs = h->obj.fs;
+
+	if (lsn == LSN_LAST)
+		lsn = store_last_lsn(fs->store);
+	held_unlink(s, h);
+	if (lsn > store_durable_lsn(fs->store) || may_serve(s))
+		rpc_reply(s, h->peer, fs, lsn, &h->key, out, NULL, 0);
+	else
+		rpc_park(s, held_new(s, HELD_REPLY, h->peer, out->start, wr_len(out)));
+	held_free(s, h);
 }
 
 /* ---- refusals ------------------------------------------------------------------------------- */
@@ -256,8 +292,8 @@ static void put_by(struct call *c)
 	held_wait(s, h, c->fs, c->wait_lsn);
 	s->stats.rerun++;
 	/* What it waits for may be something else than the log: then the timer runs it again. */
-	if (c->wait_lsn <= store_durable_lsn(c->fs->store) && s->loop && !s->retry.deadline_ns)
-		loop_timer_set(s->loop, &s->retry, loop_clock_ns() + RETRY_NS);
+	if (c->wait_lsn <= store_durable_lsn(c->fs->store))
+		retry_soon(s);
 }
 
 static void finish(struct call *c, enum call_end end)
@@ -338,8 +374,10 @@ static bool run_message(struct rpc_server *s, struct rpc_peer *peer, const uint8
 		s->stats.bad_message++;
 		return false;
 	}
-	if (!rpc_may_serve(s))
+	if (!may_serve(s)) {
+		rpc_park(s, held_new(s, HELD_CALL, peer, msg, len));
 		return true;
+	}
 	if (!again)
 		s->stats.calls++;
 	client_of(c);
@@ -367,11 +405,15 @@ static void release(struct rpc_server *s, struct held *h)
 	struct rpc_peer *peer;
 	void *bulk = h->bulk;
 
+#ifndef HF_MUTANT_NFS_NO_LEASE
+	if (!may_serve(s)) {
+		rpc_park(s, h);
+		return;
+	}
+#endif
 	if (h->kind == HELD_REPLY) {
-		if (rpc_may_serve(s)) {
-			h->bulk = NULL;
-			rpc_send(s, h->peer, h->data, h->len, bulk, h->bulk_len);
-		}
+		h->bulk = NULL;
+		rpc_send(s, h->peer, h->data, h->len, bulk, h->bulk_len);
 		held_free(s, h);
 		return;
 	}
@@ -383,10 +425,15 @@ static void release(struct rpc_server *s, struct held *h)
 	peer->ops->put(peer);
 }
 
+static void release_all(struct rpc_server *s, struct list *ready)
+{
+	while (!list_empty(ready))
+		release(s, LIST_OWNER(ready->next, struct held, link));
+}
+
 static void release_to(struct rpc_server *s, struct fs *fs, uint64_t lsn)
 {
 	struct list ready;
-	struct list *it;
 
 	list_init(&ready);
 	while (!list_empty(&fs->held)) {
@@ -397,10 +444,7 @@ static void release_to(struct rpc_server *s, struct fs *fs, uint64_t lsn)
 		list_del(&h->link);
 		list_add_tail(&ready, &h->link);
 	}
-	while (!list_empty(&ready)) {
-		it = ready.next;
-		release(s, LIST_OWNER(it, struct held, link));
-	}
+	release_all(s, &ready);
 }
 
 void rpc_durable(struct rpc_server *s, struct store *store, uint64_t lsn)
@@ -414,7 +458,17 @@ void rpc_durable(struct rpc_server *s, struct store *store, uint64_t lsn)
 static void on_retry(struct loop_timer *t)
 {
 	struct rpc_server *s = LIST_OWNER(t, struct rpc_server, retry);
+	struct list ready;
 
+	list_init(&ready);
+	while (!list_empty(&s->parked)) {
+		struct list *it = s->parked.next;
+
+		list_del(it);
+		list_add_tail(&ready, it);
+	}
+	s->parked_count = 0;
+	release_all(s, &ready);
 	for (unsigned i = 0; i < s->fs_count; i++)
 		release_to(s, &s->fs[i], store_durable_lsn(s->fs[i].store));
 }
@@ -478,6 +532,7 @@ int rpc_server_new(struct rpc_server **sp, const struct rpc_server_args *a, char
 	s->portmap_port = conf->portmap_port;
 	s->retry.fire = on_retry;
 	list_init(&s->later);
+	list_init(&s->parked);
 	s->fs = mem_zalloc(conf->store_count, sizeof(*s->fs));
 	s->fs_count = conf->store_count;
 	for (unsigned i = 0; i < conf->store_count; i++)

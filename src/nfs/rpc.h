@@ -25,7 +25,8 @@ struct rpc_server_args {
 	struct loop *loop;	     /* for the retry timer; NULL: rpc_durable() alone drives it */
 	const struct nfs_conf *conf; /* copied; its stores are open already and stay so */
 	/* SAFETY F4: may state be read and may replies leave?  Asked after a call was received and
-	 * before each reply that was held; "no" means silence.  NULL: always. */
+	 * before each reply that was held; "no" means silence: the call or reply is put aside until
+	 * the answer is yes again.  NULL: always. */
 	bool (*may_serve)(void *arg);
 	/* The first reply is on its way.  May be NULL. */
 	void (*on_first_reply)(void *arg);

@@ -196,7 +196,8 @@ struct rpc_server {
 	uint8_t *scratch;
 	/* held.c */
 	struct list later;
-	size_t pending;
+	struct list parked; /* came, or would have left, without a lease */
+	size_t pending, parked_count;
 	struct held *hash[HELD_HASH_SIZE]; /* those with a key */
 	struct held *held_free[HELD_CLASSES];
 	unsigned held_free_count[HELD_CLASSES];
@@ -213,8 +214,11 @@ struct rpc_server {
 /* ---- rpc.c ---- */
 void rpc_run(struct rpc_server *s, struct rpc_peer *peer, const uint8_t *msg, size_t len,
 	     bool again);
-bool rpc_may_serve(struct rpc_server *s);
 struct proc_stat *rpc_stat(const struct call *c);
+/* Ends a HELD_LATER with its reply. */
+void rpc_reply_late(struct rpc_server *s, struct held *h, uint64_t lsn, const struct wr *out);
+/* Takes `h` over until the lease is back. */
+void rpc_park(struct rpc_server *s, struct held *h);
 /* The header of an accepted, successful reply. */
 void rpc_put_head(struct wr *w, uint32_t xid);
 /* Sends now or holds, as `lsn` asks; takes over `bulk`. */

@@ -11,7 +11,7 @@
 	ROW(rerun, "calls put by and run again later (busy object or full log)")                   \
 	ROW(repeats, "repeated calls answered with their first answer")                            \
 	ROW(repeats_pending, "repeats of a call still in progress, its reply redirected")          \
-	ROW(silent, "calls and replies dropped because the lease had ended")                       \
+	ROW(silent, "calls and replies put aside because the lease had ended")                       \
 	ROW(bytes_read, "bytes of READ payload sent")                                              \
 	ROW(bytes_written, "bytes of WRITE payload taken")                                         \
 	ROW(bad_message, "messages that are no RPC call; the connection was closed")               \
