@@ -469,7 +469,8 @@ static void on_reply(struct conn *c, const uint8_t *msg, size_t len)
 		die("a reply with an unknown xid");
 	if (s->op != OP_ECHO &&
 	    !(header_ok(&r) && (s->op == OP_NULL || reply_ok(&r, s))) && L.errors++ < 3)
-		fprintf(stderr, "load: %s: wrong reply (%zu bytes)\n", ops[s->op].name, len);
+		fprintf(stderr, "load: %s: wrong reply (%zu bytes, status %u)\n", ops[s->op].name,
+			len, len >= 28 ? (unsigned)msg[26] << 8 | msg[27] : 0);
 	L.calls++;
 	L.hist[hist_bin(now_ns() - s->sent_ns)]++;
 	s->xid = 0;
