@@ -11,3 +11,5 @@ bench: $(BENCH) $(OUT)/holdfast-vs
 bench-tools: $(OUT)/abuse
 $(OUT)/abuse: $(OUT)/test/lab/abuse.o
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^
+# t_worker runs the program.
+unit: $(OUT)/holdfast-vs

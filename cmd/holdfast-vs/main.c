@@ -1,0 +1,305 @@
+/* main.c - holdfast-vs: serves one virtual server on the node that owns its storage.
+ *
+ * Started by holdfastd only (codec/worker.h), or by hand with --standalone for tests.  It comes up
+ * in this order: arguments and configuration -> user (no way back) -> ring -> the lock's descriptor
+ * into the ring (F5) -> sandbox -> recovery -> READY -> OPEN brings sockets -> serving.  The network
+ * opens last: a client sees a pause, not an error.
+ *
+ * Crashing is fine at any point: the log has what was acknowledged, the daemon starts another. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/sandbox.h"
+#include "vs.h"
+
+#define RING_ENTRIES 1024
+
+static const char usage_text[] =
+    "usage: holdfast-vs --vs NAME --node NAME --epoch N --control FD --config FD --lease FD\n"
+    "                   [--lock FD] --store NAME=DIR ...\n"
+    "       holdfast-vs --standalone DIR --listen ADDRESS:PORT [--export PATH] [--udp]\n"
+    "                   [--log-half BYTES] [--checkpoint-ms N] [--user NAME] [--no-sandbox]\n";
+
+enum option_id {
+	OPT_VS = 256,
+	OPT_NODE,
+	OPT_EPOCH,
+	OPT_CONTROL,
+	OPT_CONFIG,
+	OPT_LEASE,
+	OPT_LOCK,
+	OPT_STORE,
+	OPT_STANDALONE,
+	OPT_LISTEN,
+	OPT_EXPORT,
+	OPT_UDP,
+	OPT_LOG_HALF,
+	OPT_CHECKPOINT_MS,
+	OPT_USER,
+	OPT_NO_SANDBOX,
+	OPT_HELP,
+};
+
+static const struct option options[] = {
+    {"vs", required_argument, NULL, OPT_VS},
+    {"node", required_argument, NULL, OPT_NODE},
+    {"epoch", required_argument, NULL, OPT_EPOCH},
+    {"control", required_argument, NULL, OPT_CONTROL},
+    {"config", required_argument, NULL, OPT_CONFIG},
+    {"lease", required_argument, NULL, OPT_LEASE},
+    {"lock", required_argument, NULL, OPT_LOCK},
+    {"store", required_argument, NULL, OPT_STORE},
+    {"standalone", required_argument, NULL, OPT_STANDALONE},
+    {"listen", required_argument, NULL, OPT_LISTEN},
+    {"export", required_argument, NULL, OPT_EXPORT},
+    {"udp", no_argument, NULL, OPT_UDP},
+    {"log-half", required_argument, NULL, OPT_LOG_HALF},
+    {"checkpoint-ms", required_argument, NULL, OPT_CHECKPOINT_MS},
+    {"user", required_argument, NULL, OPT_USER},
+    {"no-sandbox", no_argument, NULL, OPT_NO_SANDBOX},
+    {"help", no_argument, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+struct args {
+	struct alone_args alone;
+	int config_fd, lease_fd;
+};
+
+static _Noreturn void usage(const char *why)
+{
+	fprintf(stderr, "holdfast-vs: %s\n%s", why, usage_text);
+	exit(VS_EXIT_USAGE);
+}
+
+static uint64_t number(const char *text, const char *what)
+{
+	char *end, why[128];
+	unsigned long long n;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno || end == text || *end || text[0] == '-') {
+		snprintf(why, sizeof(why), "%s: not a number: %.40s", what, text);
+		usage(why);
+	}
+	return n;
+}
+
+static int fd_number(const char *text, const char *what)
+{
+	uint64_t n = number(text, what);
+
+	if (n > 1000000)
+		usage("a descriptor's number is too large");
+	return (int)n;
+}
+
+static void name_set(char out[CONF_NAME_MAX], const char *text, size_t len, const char *what)
+{
+	if (len == 0 || len >= CONF_NAME_MAX)
+		usage(what);
+	memcpy(out, text, len);
+	out[len] = '\0';
+}
+
+static void store_arg(struct vs *v, const char *text)
+{
+	const char *eq = strchr(text, '=');
+	struct vs_store *st;
+
+	if (!eq || v->store_count == CONF_STORES_MAX)
+		usage("--store: NAME=DIR is wanted, at most as many as a vserver may have");
+	st = &v->store[v->store_count++];
+	name_set(st->name, text, (size_t)(eq - text), "--store: bad name");
+	if ((size_t)snprintf(st->dir, sizeof(st->dir), "%s", eq + 1) >= sizeof(st->dir))
+		usage("--store: directory name too long");
+}
+
+static void worker_option(struct vs *v, struct args *a, int id)
+{
+	switch (id) {
+	case OPT_VS:
+		name_set(v->name, optarg, strlen(optarg), "--vs: bad name");
+		break;
+	case OPT_NODE:
+		name_set(v->node, optarg, strlen(optarg), "--node: bad name");
+		break;
+	case OPT_EPOCH:
+		v->epoch = number(optarg, "--epoch");
+		break;
+	case OPT_CONTROL:
+		v->control_fd = fd_number(optarg, "--control");
+		break;
+	case OPT_CONFIG:
+		a->config_fd = fd_number(optarg, "--config");
+		break;
+	case OPT_LEASE:
+		a->lease_fd = fd_number(optarg, "--lease");
+		break;
+	case OPT_LOCK:
+		v->lock_fd = fd_number(optarg, "--lock");
+		break;
+	case OPT_STORE:
+		store_arg(v, optarg);
+		break;
+	default:
+		usage("unknown option");
+	}
+}
+
+static void option(struct vs *v, struct args *a, int id)
+{
+	switch (id) {
+	case OPT_STANDALONE:
+		a->alone.dir = optarg;
+		break;
+	case OPT_LISTEN:
+		if (a->alone.listen_count == sizeof(a->alone.listen) / sizeof(a->alone.listen[0]))
+			usage("--listen: too many");
+		a->alone.listen[a->alone.listen_count++] = optarg;
+		break;
+	case OPT_EXPORT:
+		a->alone.export = optarg;
+		break;
+	case OPT_UDP:
+		a->alone.udp = true;
+		break;
+	case OPT_LOG_HALF:
+		a->alone.log_half_bytes = number(optarg, "--log-half");
+		break;
+	case OPT_CHECKPOINT_MS:
+		a->alone.checkpoint_ns = number(optarg, "--checkpoint-ms") * 1000000;
+		break;
+	case OPT_USER:
+		a->alone.user = optarg;
+		break;
+	case OPT_NO_SANDBOX:
+		v->sandbox = false;
+		break;
+	case OPT_HELP:
+		fputs(usage_text, stdout);
+		exit(VS_EXIT_OK);
+	default:
+		worker_option(v, a, id);
+	}
+}
+
+static void args_parse(struct vs *v, struct args *a, int argc, char **argv)
+{
+	int id;
+
+	while ((id = getopt_long(argc, argv, "", options, NULL)) != -1)
+		option(v, a, id);
+	if (optind < argc)
+		usage("unexpected argument");
+	if (a->alone.dir)
+		return;
+	if (!v->name[0] || !v->node[0] || !v->epoch || v->control_fd < 0 || a->config_fd < 0 ||
+	    a->lease_fd < 0 || !v->store_count)
+		usage("--vs, --node, --epoch, --control, --config, --lease and --store are needed");
+	if (!v->sandbox)
+		usage("--no-sandbox is for --standalone only");
+}
+
+/* The very bytes that the daemon checked; still they are parsed like any other file. */
+static void config_read(struct vs *v, int fd)
+{
+	char err[512];
+	int i;
+
+	v->conf = mem_zalloc(1, sizeof(*v->conf));
+	if (conf_load_fd(v->conf, fd, "configuration", err, sizeof(err)))
+		vs_fail(v, VS_EXIT_USAGE, "%s", err);
+	close(fd);
+	i = conf_find_vserver(v->conf, v->name);
+	if (i < 0)
+		vs_fail(v, VS_EXIT_USAGE, "configuration: no vserver %s", v->name);
+	v->vserver = &v->conf->vserver[i];
+	if (v->store_count != v->vserver->store_count)
+		vs_fail(v, VS_EXIT_USAGE, "configuration: vserver %s has %u stores, %u were given",
+			v->name, v->vserver->store_count, v->store_count);
+	/* Exports name stores by their place in the configuration: theirs is ours. */
+	for (unsigned k = 0; k < v->store_count; k++) {
+		v->store[k].conf = &v->vserver->store[k];
+		if (strcmp(v->store[k].name, v->vserver->store[k].name) != 0)
+			vs_fail(v, VS_EXIT_USAGE, "configuration: store %u is %s, not %s", k,
+				v->vserver->store[k].name, v->store[k].name);
+	}
+}
+
+void vs_prepare(struct vs *v)
+{
+	struct sandbox_conf sc = {.dir_count = v->store_count};
+	char err[256];
+	int e = sandbox_user(v->vserver->user, err, sizeof(err));
+
+	if (e)
+		vs_fail(v, VS_EXIT_SYSTEM, "%s", err);
+	/* After the change of user, which clears it.  A daemon that died before this line is
+	 * noticed at the control socket. */
+	if (v->control_fd >= 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	e = loop_new(&v->loop, RING_ENTRIES);
+	if (e)
+		vs_fail(v, VS_EXIT_SYSTEM,
+			"io_uring is refused (%s): allow it (sysctl kernel.io_uring_disabled=0, "
+			"container profile)",
+			strerror(-e));
+	if (v->lock_fd >= 0) {
+		e = loop_hold_file(v->loop, v->lock_fd);
+		if (e)
+			vs_fail(v, VS_EXIT_SYSTEM, "lock: cannot be held by the ring: %s",
+				strerror(-e));
+	}
+	for (unsigned i = 0; i < v->store_count; i++)
+		sc.dir[i] = v->store[i].dir;
+	if (v->sandbox && sandbox_enter(&sc, err, sizeof(err)))
+		vs_fail(v, VS_EXIT_SYSTEM, "%s", err);
+}
+
+static _Noreturn void worker_run(struct vs *v, struct args *a)
+{
+	char ident[2 * CONF_NAME_MAX + 2], err[512] = "";
+	enum vs_exit st;
+	int e;
+
+	snprintf(ident, sizeof(ident), "%s/%s", v->node, v->name);
+	log_open(ident, LOG_L_INFO);
+	config_read(v, a->config_fd);
+	e = lease_map(v, a->lease_fd);
+	if (e)
+		vs_fail(v, VS_EXIT_USAGE, "lease: %s", strerror(-e));
+	vs_prepare(v);
+	control_start(v);
+	st = serve_open(v, err, sizeof(err));
+	if (st != VS_EXIT_OK)
+		vs_fail(v, st, "%s", err);
+	control_ready(v);
+	e = loop_run(v->loop);
+	vs_fail(v, VS_EXIT_FAILED, "event loop: %s", strerror(-e));
+}
+
+int main(int argc, char **argv)
+{
+	static struct vs v = {.control_fd = -1, .lock_fd = -1, .sandbox = true};
+	static struct args a = {.config_fd = -1, .lease_fd = -1};
+
+	signal(SIGPIPE, SIG_IGN);
+	v.started_ns = loop_clock_ns();
+	args_parse(&v, &a, argc, argv);
+	if (a.alone.dir)
+		alone_run(&v, &a.alone);
+	/* The daemon says when we drain; a signal to the whole group is not for us. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	worker_run(&v, &a);
+}

@@ -1,0 +1,122 @@
+/* vs.h - the parts of holdfast-vs, the process that serves one virtual server.
+ *
+ *	main.c     arguments, and the order in which a worker comes up
+ *	alone.c    the same without a daemon, for tests and benchmarks
+ *	serve.c    stores, RPC programs and transports put together; drain
+ *	control.c  the socket to holdfastd
+ *	lease.c    may we serve at this moment?
+ *	stats.c    numbers as JSON */
+#ifndef HF_CMD_VS_H
+#define HF_CMD_VS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec/worker.h"
+#include "conf/conf.h"
+#include "io/dgram.h"
+#include "io/loop.h"
+#include "io/stream.h"
+#include "nfs/rpc.h"
+#include "store/store.h"
+
+/* Exit statuses; holdfast-vs(8) lists them. */
+enum vs_exit {
+	VS_EXIT_OK = 0,	     /* drained */
+	VS_EXIT_FAILED = 1,  /* an operation failed while serving */
+	VS_EXIT_USAGE = 2,
+	VS_EXIT_BUSY = 3,    /* a store is in use by another process */
+	VS_EXIT_FORMAT = 4,  /* a store is of a newer format */
+	VS_EXIT_DAMAGED = 5, /* a store is damaged */
+	VS_EXIT_REVOKED = 6, /* the lease was revoked, or the daemon has gone */
+	VS_EXIT_SYSTEM = 7,  /* io_uring refused, no such user, no sandbox */
+};
+
+struct vs;
+
+struct vs_store {
+	struct vs *vs;
+	char name[CONF_NAME_MAX];
+	char dir[CONF_PATH_MAX * 2];
+	const struct conf_store *conf;
+	struct store *s;
+	bool closed;
+};
+
+struct vs {
+	/* arguments */
+	char name[CONF_NAME_MAX], node[CONF_NAME_MAX];
+	uint64_t epoch;
+	int control_fd, lock_fd; /* -1: none */
+	const struct worker_lease *lease; /* NULL: always (no daemon) */
+	struct conf *conf;
+	const struct conf_vserver *vserver;
+	bool sandbox;
+	/* what runs */
+	struct loop *loop;
+	struct stream *stream;
+	struct dgram *dgram;
+	struct rpc_server *rpc;
+	unsigned store_count;
+	struct vs_store store[CONF_STORES_MAX];
+	uint64_t started_ns, opened_ns, first_reply_ns;
+	/* control.c */
+	struct loop_op control_op;
+	struct loop_timer lease_timer;
+	/* drain */
+	struct loop_hook drain_hook;
+	struct loop_timer closed_timer;
+	uint64_t drain_since_ns, drain_dry_ns;
+	unsigned closing;
+	int close_err;
+	void (*drained)(struct vs *v, int err);
+	bool draining, serving;
+};
+
+/* ---- lease.c -------------------------------------------------------------------------------- */
+/* Maps the page. 0 or -errno. */
+int lease_map(struct vs *v, int fd);
+/* May state be read and may a reply leave now?  Does not return when the lease was revoked. */
+bool lease_good(void *vs);
+/* Looks for a revocation now and then although nobody calls. */
+void lease_watch(struct vs *v);
+
+/* ---- serve.c -------------------------------------------------------------------------------- */
+/* Recovers the stores and builds the server; VS_EXIT_OK or the status to exit with and a line. */
+enum vs_exit serve_open(struct vs *v, char *err, size_t err_size);
+/* Serves on a socket, which is taken over. 0 or -errno. */
+int serve_socket(struct vs *v, enum worker_role role, int fd);
+/* Finish what is under way, close the stores, then v->drained(). */
+void serve_drain(struct vs *v, void (*drained)(struct vs *v, int err));
+
+/* ---- control.c ------------------------------------------------------------------------------ */
+void control_start(struct vs *v);
+void control_ready(struct vs *v);
+void control_first_reply(struct vs *v);
+void control_damage(struct vs *v, const char *store, const char *reason);
+/* Says why and exits. */
+_Noreturn void vs_fail(struct vs *v, enum vs_exit status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- stats.c -------------------------------------------------------------------------------- */
+/* JSON text, to be freed. */
+char *stats_json(struct vs *v);
+
+/* ---- alone.c -------------------------------------------------------------------------------- */
+struct alone_args {
+	const char *dir;
+	unsigned listen_count;
+	const char *listen[8];
+	const char *export;
+	const char *user;
+	uint64_t log_half_bytes, checkpoint_ns;
+	bool udp;
+};
+_Noreturn void alone_run(struct vs *v, const struct alone_args *a);
+
+/* ---- main.c --------------------------------------------------------------------------------- */
+/* User, ring, lock, sandbox; in that order. Exits when one fails. */
+void vs_prepare(struct vs *v);
+
+#endif
