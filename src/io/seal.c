@@ -201,3 +201,8 @@ bool seal_mac_ok(const struct seal *s, uint8_t id, const void *data, size_t len,
 
 	return id && seal_mac(s, id, data, len, own) && sodium_memcmp(own, mac, SEAL_MAC_LEN) == 0;
 }
+
+void seal_cluster_id(const char *name, uint8_t id[16])
+{
+	crypto_generichash(id, 16, (const uint8_t *)name, strlen(name), NULL, 0);
+}

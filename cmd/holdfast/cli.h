@@ -1,0 +1,46 @@
+/* cli.h - the command line: nouns and verbs, tables for people, --json for machines. */
+#ifndef HF_CMD_CLI_H
+#define HF_CMD_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Exit statuses, also in holdfast(8). */
+enum cli_exit {
+	CLI_OK = 0,
+	CLI_FAILED = 1,       /* it was refused or did not work; the line says why */
+	CLI_USAGE = 64,       /* no such command or option */
+	CLI_DAMAGED = 65,     /* check found something; a store that cannot be read */
+	CLI_UNAVAILABLE = 69, /* no daemon answers */
+	CLI_INTERNAL = 70,
+	CLI_EXISTS = 73, /* init: something is there already, or cannot be created */
+	CLI_IN_USE = 75, /* check: the store is open */
+	CLI_CONFIG = 78,
+};
+
+struct cli {
+	const char *conf_path; /* -c, default /etc/holdfast/holdfast.conf */
+	const char *node;      /* -N */
+	char socket[512];      /* -s, else RUN_DIR/control.sock of the configuration */
+	bool json, dry_run, force, yes;
+	unsigned timeout_ms;
+	double in_s; /* --in, < 0: not given */
+};
+
+/* Sends a request (taken over) and gives the `result` of the answer, a new reference; NULL after a
+ * line on stderr, with *status set. */
+json_t *cli_ask(struct cli *c, json_t *request, int *status);
+/* Seconds with a unit, for people: "412 ms", "3.2 s", "5 min", "2 d"; -1 gives "never". */
+const char *cli_age(double ms, char out[32]);
+const char *cli_string(const json_t *o, const char *key);
+double cli_number(const json_t *o, const char *key);
+
+void show_status(const json_t *status);
+void show_vservers(const json_t *status);
+bool show_vserver(const json_t *status, const char *name);
+
+int cli_check(struct cli *c, const char *dir);
+int cli_init(struct cli *c);
+
+#endif

@@ -1,0 +1,284 @@
+/* init.c - `holdfast init`: makes what the configuration names and does not exist yet.
+ *
+ * In order: folders, the cluster's key, the areas of the coordination devices, the ownership record
+ * of each unit, the stores in it.  What is there already is kept and said so; nothing is ever
+ * overwritten, so it can be repeated after an error.  Run it once, on one node, before any
+ * holdfastd runs; then copy the key to the other nodes. */
+#include "cli.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "codec/slot.h"
+#include "conf/conf.h"
+#include "ctl/spec.h"
+#include "io/disk.h"
+#include "io/seal.h"
+#include "store/store.h"
+
+struct init {
+	struct conf *conf;
+	const char *node;
+	struct seal seal;
+	char err[512];
+};
+
+static int say_made(const char *what, const char *where)
+{
+	printf("made  %s %s\n", what, where);
+	return CLI_OK;
+}
+
+static int say_kept(const char *what, const char *where)
+{
+	printf("kept  %s %s\n", what, where);
+	return CLI_OK;
+}
+
+static int say_failed(const char *what, const char *where, int rc)
+{
+	fprintf(stderr, "holdfast: init: %s %s: %s\n", what, where, strerror(-rc));
+	return CLI_EXISTS;
+}
+
+/* The path and all above it, mode 0700 for what is new. */
+static int make_dirs(const char *path)
+{
+	char at[512];
+
+	snprintf(at, sizeof(at), "%s", path);
+	for (char *p = at + 1;; p++) {
+		char c = *p;
+
+		if (c != '/' && c != 0)
+			continue;
+		*p = 0;
+		if (mkdir(at, strcmp(at, path) == 0 ? 0700 : 0755) && errno != EEXIST)
+			return -errno;
+		*p = c;
+		if (c == 0)
+			return 0;
+	}
+}
+
+static int make_dir(const struct init *in, const char *path, const char *what)
+{
+	char at[512];
+	struct stat st;
+	int rc = conf_path(at, sizeof(at), path, in->node);
+
+	if (rc == 0 && stat(at, &st) == 0)
+		return S_ISDIR(st.st_mode) ? say_kept(what, at) : say_failed(what, at, -ENOTDIR);
+	if (rc == 0)
+		rc = make_dirs(at);
+	return rc ? say_failed(what, at, rc) : say_made(what, at);
+}
+
+static int make_key(struct init *in)
+{
+	char at[512], *slash;
+	int rc = conf_path(at, sizeof(at), in->conf->key, in->node), made;
+
+	if (rc)
+		return say_failed("key", in->conf->key, rc);
+	slash = strrchr(at, '/');
+	if (slash && slash != at) {
+		*slash = 0;
+		make_dirs(at);
+		*slash = '/';
+	}
+	made = seal_create(at);
+	if (made && made != -EEXIST)
+		return say_failed("key", at, made);
+	if (seal_load(&in->seal, at, in->err, sizeof(in->err))) {
+		fprintf(stderr, "holdfast: init: %s\n", in->err);
+		return CLI_EXISTS;
+	}
+	return made ? say_kept("key", at) : say_made("key", at);
+}
+
+static void make_parent(const char *path)
+{
+	char at[512], *slash;
+
+	snprintf(at, sizeof(at), "%s", path);
+	slash = strrchr(at, '/');
+	if (slash && slash != at) {
+		*slash = 0;
+		make_dirs(at);
+	}
+}
+
+static int make_device(struct init *in, unsigned i)
+{
+	struct slot_header h = {.device = (uint16_t)i,
+				.device_count = (uint16_t)in->conf->coord_count,
+				.node_count = 8,
+				.key_id = seal_send_id(&in->seal)};
+	uint8_t *sector = mem_aligned(SLOT_SIZE, SLOT_SIZE);
+	struct timespec ts;
+	char at[512];
+	int rc = conf_path(at, sizeof(at), in->conf->coord[i], in->node);
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	h.made_ns = (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
+	seal_cluster_id(in->conf->name, h.cluster);
+	slot_header_encode(&h, sector);
+	make_parent(at);
+	if (rc == 0)
+		rc = disk_make(at, sector, in->err, sizeof(in->err));
+	free(sector);
+	if (rc == -EEXIST)
+		return say_kept("coordination device", at);
+	if (rc) {
+		fprintf(stderr, "holdfast: init: %s\n", in->err);
+		return CLI_EXISTS;
+	}
+	return say_made("coordination device", at);
+}
+
+static uid_t owner_uid;
+static gid_t owner_gid;
+
+static int own_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return lchown(path, owner_uid, owner_gid) ? -errno : 0;
+}
+
+/* The worker runs as that user and needs its store; only root can give it away. */
+static int give_store(const char *dir, const char *user)
+{
+	const struct passwd *pw;
+
+	if (!*user || geteuid() != 0)
+		return 0;
+	pw = getpwnam(user);
+	if (!pw)
+		return -ENOENT;
+	owner_uid = pw->pw_uid;
+	owner_gid = pw->pw_gid;
+	return nftw(dir, own_one, 16, FTW_PHYS);
+}
+
+static int make_store(struct init *in, const struct conf_vserver *v, const struct conf_store *cs)
+{
+	struct store_conf sc;
+	char dir[512], label[600];
+	int rc = conf_store_dir(dir, sizeof(dir), in->conf, cs, in->node);
+
+	if (rc)
+		return say_failed("store", cs->dir, rc);
+	snprintf(label, sizeof(label), "%s/LABEL", dir);
+	if (access(label, F_OK) == 0)
+		return say_kept("store", dir);
+	rc = make_dirs(dir);
+	if (rc)
+		return say_failed("store", dir, rc);
+	store_conf_default(&sc);
+	sc.log_half_bytes = cs->log_half_bytes;
+	sc.index_map_bytes = cs->index_map_bytes;
+	if (store_create_at(dir, &sc, in->err, sizeof(in->err))) {
+		fprintf(stderr, "holdfast: init: %s\n", in->err);
+		return CLI_EXISTS;
+	}
+	rc = give_store(dir, v->user);
+	if (rc)
+		return say_failed("giving the store to user", v->user, rc);
+	return say_made("store", dir);
+}
+
+static int make_stores(struct init *in, unsigned unit)
+{
+	int status = CLI_OK;
+
+	for (unsigned v = 0; v < in->conf->vserver_count; v++) {
+		const struct conf_vserver *cv = &in->conf->vserver[v];
+
+		for (unsigned s = 0; s < cv->store_count && status == CLI_OK; s++)
+			if (cv->store[s].unit == unit)
+				status = make_store(in, cv, &cv->store[s]);
+	}
+	return status;
+}
+
+/* A unit that somebody owns is in use: its stores exist, nothing is to be made there. */
+static int make_unit(struct init *in, unsigned i)
+{
+	struct unit_spec u;
+	int rc = spec_unit(&u, in->conf, i, in->node), status;
+
+	if (rc)
+		return say_failed("unit", in->conf->unit[i].name, rc);
+	if (make_dirs(u.root))
+		return say_failed("unit", u.root, -errno);
+	chmod(u.root, 0755); /* workers of several users pass through */
+	rc = unit_make(&u, &in->seal, in->err, sizeof(in->err));
+	if (rc == -EEXIST && u.backend == UNIT_LOOP)
+		return say_kept("unit", u.name);
+	if (rc && rc != -EEXIST) {
+		fprintf(stderr, "holdfast: init: %s\n", in->err);
+		return CLI_EXISTS;
+	}
+	if (rc == -EEXIST)
+		say_kept("unit", u.name);
+	else
+		say_made("unit", u.name);
+	if (u.backend == UNIT_DIR)
+		return make_stores(in, i);
+	rc = unit_mount(&u, in->err, sizeof(in->err));
+	if (rc) {
+		fprintf(stderr, "holdfast: init: unit %s: %s\n", u.name, in->err);
+		return CLI_EXISTS;
+	}
+	chmod(u.root, 0755);
+	status = make_stores(in, i);
+	if (unit_unmount(&u, false, in->err, sizeof(in->err))) {
+		fprintf(stderr, "holdfast: init: unit %s: %s\n", u.name, in->err);
+		return CLI_EXISTS;
+	}
+	return status;
+}
+
+static int make_all(struct init *in)
+{
+	int status = make_dir(in, in->conf->run_dir, "folder");
+
+	if (status == CLI_OK)
+		status = make_dir(in, in->conf->state_dir, "folder");
+	if (status == CLI_OK)
+		status = make_key(in);
+	for (unsigned i = 0; i < in->conf->coord_count && status == CLI_OK; i++)
+		status = make_device(in, i);
+	for (unsigned i = 0; i < in->conf->unit_count && status == CLI_OK; i++)
+		status = make_unit(in, i);
+	return status;
+}
+
+int cli_init(struct cli *c)
+{
+	struct init in = {.conf = mem_zalloc(1, sizeof(*in.conf)), .node = c->node};
+	int status = CLI_CONFIG;
+
+	if (conf_load(in.conf, c->conf_path, in.err, sizeof(in.err))) {
+		fprintf(stderr, "holdfast: %s\n", in.err);
+	} else if (c->node && conf_find_node(in.conf, c->node) < 0) {
+		fprintf(stderr, "holdfast: %s: has no node %s\n", c->conf_path, c->node);
+	} else {
+		if (!in.node)
+			in.node = in.conf->node[0].name;
+		status = make_all(&in);
+	}
+	free(in.conf);
+	return status;
+}

@@ -1,0 +1,349 @@
+/* main.c - holdfast: what operators type.
+ *
+ * One table of commands; each turns its words into one request to the node's daemon (ctl.h) and
+ * shows the answer, as tables or, with --json, as it came.  `check` and `init` work without a
+ * daemon. */
+#include "cli.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "conf/conf.h"
+#include "ctl/ctl.h"
+
+#define CONF_DEFAULT "/etc/holdfast/holdfast.conf"
+
+json_t *cli_ask(struct cli *c, json_t *request, int *status)
+{
+	char err[512] = "";
+	json_t *answer, *result;
+	unsigned wait_ms = c->timeout_ms + (c->in_s > 0 ? (unsigned)(c->in_s * 1000) : 0);
+
+	if (c->in_s >= 0)
+		json_object_set_new(request, "in_ms", json_integer((json_int_t)(c->in_s * 1000)));
+	if (c->force)
+		json_object_set_new(request, "force", json_true());
+	if (c->dry_run)
+		json_object_set_new(request, "dry_run", json_true());
+	answer = ctl_call(c->socket, request, wait_ms, err, sizeof(err));
+	if (!answer) {
+		fprintf(stderr, "holdfast: %s\n", err);
+		*status = CLI_UNAVAILABLE;
+		return NULL;
+	}
+	if (!json_is_true(json_object_get(answer, "ok"))) {
+		const char *todo = json_string_value(json_object_get(answer, "todo"));
+
+		if (c->json)
+			printf("%s\n", json_dumps(answer, JSON_INDENT(2)));
+		fprintf(stderr, "holdfast: refused: %s: %s%s%s\n", cli_string(answer, "reason"),
+			cli_string(answer, "text"), todo && *todo ? "; " : "", todo ? todo : "");
+		*status = CLI_FAILED;
+		json_decref(answer);
+		return NULL;
+	}
+	result = json_object_get(answer, "result");
+	json_incref(result);
+	json_decref(answer);
+	*status = CLI_OK;
+	return result;
+}
+
+static void print_json(const json_t *o)
+{
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	printf("\n");
+}
+
+/* status, vs list: one request, shown by `show`. */
+static int ask_status(struct cli *c, void (*show)(const json_t *))
+{
+	int status;
+	json_t *r = cli_ask(c, json_pack("{s:s}", "verb", "status"), &status);
+
+	if (!r)
+		return status;
+	if (c->json)
+		print_json(r);
+	else
+		show(r);
+	json_decref(r);
+	return status;
+}
+
+/* What acts: says what was (or would be) done. */
+static int act(struct cli *c, json_t *request)
+{
+	int status;
+	json_t *r = cli_ask(c, request, &status);
+
+	if (!r)
+		return status;
+	if (c->json)
+		print_json(r);
+	else
+		printf("%s%s\n", c->dry_run ? "would do: " : "", cli_string(r, "text"));
+	json_decref(r);
+	return status;
+}
+
+static int do_status(struct cli *c, char **w)
+{
+	(void)w;
+	return ask_status(c, show_status);
+}
+
+static int do_vs_list(struct cli *c, char **w)
+{
+	(void)w;
+	return ask_status(c, show_vservers);
+}
+
+static json_t *find_vserver(const json_t *status, const char *name)
+{
+	size_t i;
+	json_t *v;
+
+	json_array_foreach(json_object_get(status, "vservers"), i,
+			   v) if (strcmp(cli_string(v, "name"), name) == 0) return v;
+	return NULL;
+}
+
+static int do_vs_show(struct cli *c, char **w)
+{
+	int status;
+	json_t *v, *r = cli_ask(c, json_pack("{s:s}", "verb", "status"), &status);
+
+	if (!r)
+		return status;
+	v = find_vserver(r, w[0]);
+	if (!v) {
+		fprintf(stderr, "holdfast: no virtual server is named %s; see: holdfast vs list\n",
+			w[0]);
+		status = CLI_FAILED;
+	} else if (c->json) {
+		print_json(v);
+	} else {
+		show_vserver(r, w[0]);
+	}
+	json_decref(r);
+	return status;
+}
+
+static int do_vs_move(struct cli *c, char **w)
+{
+	return act(c, json_pack("{s:s, s:s, s:s}", "verb", "vs-move", "vs", w[0], "node", w[1]));
+}
+
+static int do_vs_start(struct cli *c, char **w)
+{
+	return act(c, json_pack("{s:s, s:s}", "verb", "vs-start", "vs", w[0]));
+}
+
+static int do_takeover(struct cli *c, char **w)
+{
+	return act(c, json_pack("{s:s, s:s}", "verb", "takeover", "node", w[0]));
+}
+
+static int do_giveback(struct cli *c, char **w)
+{
+	return act(c, json_pack("{s:s, s:s}", "verb", "giveback", "node", w[0]));
+}
+
+static int do_inhibit(struct cli *c, char **w)
+{
+	return act(c, json_pack("{s:s, s:s, s:b}", "verb", "inhibit", "scope", w[0], "on",
+				strcmp(w[1], "on") == 0));
+}
+
+static int do_reboot(struct cli *c, char **w)
+{
+	(void)w;
+	return act(c, json_pack("{s:s}", "verb", "reboot"));
+}
+
+static int do_shutdown(struct cli *c, char **w)
+{
+	(void)w;
+	return act(c, json_pack("{s:s}", "verb", "shutdown"));
+}
+
+static int do_check(struct cli *c, char **w)
+{
+	return cli_check(c, w[0]);
+}
+
+static int do_init(struct cli *c, char **w)
+{
+	(void)w;
+	return cli_init(c);
+}
+
+static const struct command {
+	const char *noun, *verb; /* verb NULL: the noun is the whole command */
+	unsigned words;
+	bool local; /* needs no daemon */
+	int (*run)(struct cli *c, char **words);
+	const char *help;
+} commands[] = {
+    {"status", NULL, 0, false, do_status,
+     "status                      nodes, paths, devices, virtual servers: who, since when, why"},
+    {"vs", "list", 0, false, do_vs_list, "vs list                     the virtual servers"},
+    {"vs", "show", 1, false, do_vs_show,
+     "vs show VS                  one of them, with the times of its last bring-up here"},
+    {"vs", "move", 2, false, do_vs_move,
+     "vs move VS NODE             planned move [--in 30s] [--dry-run]"},
+    {"vs", "start", 1, false, do_vs_start,
+     "vs start VS                 try again after failures or a crash loop"},
+    {"takeover", NULL, 1, false, do_takeover,
+     "takeover NODE               take everything of NODE [--in 30s] [--force] [--dry-run]"},
+    {"giveback", NULL, 1, false, do_giveback,
+     "giveback NODE               give back to NODE what is at home there [--dry-run]"},
+    {"inhibit", NULL, 2, false, do_inhibit,
+     "inhibit self|mine|cluster on|off   forbid takeover by me, of me, by anybody"},
+    {"reboot", NULL, 0, false, do_reboot, "reboot                      leave STOPPED (231)"},
+    {"shutdown", NULL, 0, false, do_shutdown,
+     "shutdown                    hand everything over, then end the daemon"},
+    {"check", NULL, 1, true, do_check,
+     "check STOREDIR              verify a store that is not open; changes nothing"},
+    {"init", NULL, 0, true, do_init,
+     "init                        make what the configuration names and does not exist yet"},
+};
+
+static int usage(FILE *to)
+{
+	fprintf(to, "usage: holdfast [-c FILE] [-N NODE] [-s SOCKET] [--json] COMMAND\n");
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		fprintf(to, "  %s\n", commands[i].help);
+	return CLI_USAGE;
+}
+
+/* The socket: -s, else the run_dir of the configuration. */
+static int find_socket(struct cli *c)
+{
+	struct conf *conf;
+	char err[512], dir[CONF_PATH_MAX];
+
+	if (c->socket[0])
+		return CLI_OK;
+	conf = mem_zalloc(1, sizeof(*conf));
+	if (conf_load(conf, c->conf_path, err, sizeof(err))) {
+		fprintf(stderr, "holdfast: %s\n", err);
+		free(conf);
+		return CLI_CONFIG;
+	}
+	if (strstr(conf->run_dir, "%n") && !c->node) {
+		fprintf(stderr, "holdfast: run_dir depends on the node (%%n): name it with -N, or "
+				"the socket with -s\n");
+		free(conf);
+		return CLI_USAGE;
+	}
+	conf_path(dir, sizeof(dir), conf->run_dir, c->node ? c->node : "");
+	snprintf(c->socket, sizeof(c->socket), "%s/control.sock", dir);
+	free(conf);
+	return CLI_OK;
+}
+
+static double duration_s(const char *text)
+{
+	char *end;
+	double v = strtod(text, &end);
+
+	if (v < 0 || end == text)
+		return -1;
+	if (strcmp(end, "ms") == 0)
+		return v / 1000;
+	if (strcmp(end, "") == 0 || strcmp(end, "s") == 0)
+		return v;
+	if (strcmp(end, "m") == 0 || strcmp(end, "min") == 0)
+		return v * 60;
+	return -1;
+}
+
+static bool options(struct cli *c, int argc, char **argv)
+{
+	static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
+					      {"dry-run", no_argument, NULL, 'd'},
+					      {"force", no_argument, NULL, 'f'},
+					      {"in", required_argument, NULL, 'i'},
+					      {"timeout", required_argument, NULL, 't'},
+					      {"help", no_argument, NULL, 'h'},
+					      {NULL, 0, NULL, 0}};
+	int o;
+
+	while ((o = getopt_long(argc, argv, "c:N:s:jdfi:t:h", longs, NULL)) != -1) {
+		switch (o) {
+		case 'c':
+			c->conf_path = optarg;
+			break;
+		case 'N':
+			c->node = optarg;
+			break;
+		case 's':
+			snprintf(c->socket, sizeof(c->socket), "%s", optarg);
+			break;
+		case 'j':
+			c->json = true;
+			break;
+		case 'd':
+			c->dry_run = true;
+			break;
+		case 'f':
+			c->force = true;
+			break;
+		case 'i':
+			c->in_s = duration_s(optarg);
+			if (c->in_s < 0) {
+				fprintf(
+				    stderr,
+				    "holdfast: --in %s: a time like 30s, 500ms or 2min is wanted\n",
+				    optarg);
+				return false;
+			}
+			break;
+		case 't':
+			c->timeout_ms = (unsigned)(duration_s(optarg) * 1000);
+			break;
+		default:
+			return false;
+		}
+	}
+	return true;
+}
+
+static const struct command *find_command(int argc, char **argv, int *used)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		const struct command *k = &commands[i];
+
+		if (argc < 1 || strcmp(argv[0], k->noun) != 0)
+			continue;
+		if (k->verb && (argc < 2 || strcmp(argv[1], k->verb) != 0))
+			continue;
+		*used = k->verb ? 2 : 1;
+		return k;
+	}
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	struct cli c = {.conf_path = CONF_DEFAULT, .timeout_ms = 60000, .in_s = -1};
+	const struct command *k;
+	int used = 0, status;
+
+	if (!options(&c, argc, argv))
+		return usage(stderr);
+	k = find_command(argc - optind, argv + optind, &used);
+	if (!k || argc - optind - used != (int)k->words)
+		return usage(stderr);
+	if (!k->local) {
+		status = find_socket(&c);
+		if (status)
+			return status;
+	}
+	return k->run(&c, argv + optind + used);
+}
