@@ -284,8 +284,10 @@ enum act_type {
 
 enum reserve_mode {
 	RESERVE_FREE = 1, /* only if S names nobody or this node (any instance of it) */
-	RESERVE_KEEP,	  /* only if S names me at exactly `victim_epoch`: a new epoch, same mount */
-	RESERVE_VICTIM,	  /* like FREE, and also from `victim` if S names it at `victim_epoch` */
+	RESERVE_KEEP,	  /* only if S names me, this generation, at `victim_epoch` or less: a new
+			     epoch; the unit may be mounted here and stays so */
+	RESERVE_VICTIM,	  /* like FREE, and also from `victim` if S names it at `victim_epoch` or
+			     less; a greater epoch means it was taken again since: LOST */
 };
 
 struct action {
@@ -372,19 +374,24 @@ struct node_peer {
 	/* step 213 against it */
 	uint8_t step;		 /* 0, 'a' 'b' 'c' 'd', 'T' = completed */
 	bool forced;		 /* by an operator: also when it is not dead */
-	uint64_t step_ns, countdown_ns;
-	uint64_t announce_floor_ns; /* slot writes begun from here on carry the announcement */
+	uint64_t victim_generation; /* that the announcement is about */
+	bool taken;		 /* what is at home on it was taken and is held here: TAKEOVER */
+	uint64_t step_ns;	 /* when the announcement was made */
+	uint64_t countdown_ns;	 /* FO-73: then by force; 0: none */
 	enum reason blocked;	 /* why no takeover of it, for status */
 	uint64_t bad_messages, replays;
 };
 
 struct node_unit {
 	bool held;	       /* I won it and have not released it */
-	bool mounted, unread;  /* unread: S not known yet */
+	bool mounted;
+	bool known;	       /* S was read */
+	bool foul;	       /* could not be unmounted: not touched again by this instance */
+	unsigned vs;	       /* whose it is */
 	uint16_t owner;	       /* by S as last seen, 0 unowned */
 	uint64_t owner_epoch, owner_generation;
 	uint64_t read_op, read_next_ns;
-	uint64_t poll_until_ns;
+	uint64_t reserve_begun_ns, poll_until_ns;
 	unsigned poll_errors;
 };
 
@@ -402,12 +409,10 @@ struct node_vs {
 	uint64_t open_not_before_ns;
 	unsigned at;	       /* unit being worked on */
 	bool worker, drained, addresses, first_reply;
-	bool opened_once;      /* restart in place: no gratuitous steps again */
-	bool killing;
+	bool keep;	       /* restart in place: mount and addresses stay */
 	bool lost;	       /* S or R name another */
 	bool want_down;	       /* bring it down when the operation in flight is over */
-	bool want_retake;      /* lapse while an operation was in flight */
-	bool gave_up, failed, released;
+	bool gave_up, gave_up_told, failed, released;
 	uint64_t revoked_ns;
 	uint16_t victim;       /* from whom it is being taken, 0 nobody */
 	uint64_t victim_epoch;
@@ -416,6 +421,8 @@ struct node_vs {
 	uint16_t move_to;      /* planned move or giveback in progress */
 	uint64_t move_since_ns;
 	uint64_t moved_ns;     /* last automatic move, for hold-down */
+	uint64_t not_before_ns;	   /* next attempt to bring it up */
+	uint64_t failed_until_ns;  /* 0: until an operator says so */
 	enum reason move_reason;
 	uint16_t last_owner;
 	unsigned release_tries;
@@ -445,7 +452,7 @@ struct node {
 	uint64_t state_since_ns;
 	uint8_t prior_state; /* before REBOOTING (step 253) */
 	unsigned reboot_step; /* 251 to 258 while REBOOTING */
-	uint64_t reboot_op;
+	uint64_t reboot_op, reboot_limit_ns;
 	uint64_t generation, sequence, persisted_generation;
 	uint64_t now_ns, last_step_ns, observe_since_ns;
 	uint64_t next_op;
@@ -457,6 +464,7 @@ struct node {
 	uint64_t giveback_since_ns;
 	uint64_t chain;		   /* of good slot writes or acknowledgements; see lease.c */
 	uint64_t lease_base_ns, lease_until_ns;
+	bool lease_lapsed;
 	uint64_t next_send_ns, next_write_ns, next_read_ns;
 	bool write_round;
 	unsigned write_at;
@@ -464,6 +472,7 @@ struct node {
 	uint8_t port_quality[NODE_PATHS_MAX];
 	uint16_t cpu_permille;
 	uint32_t iops;
+	uint16_t answer_peer; /* whose request the answer in my messages is about */
 	struct status_request request;
 	uint64_t request_since_ns;
 	uint32_t request_next;
@@ -472,10 +481,11 @@ struct node {
 	unsigned peer_count; /* without self */
 	struct node_unit unit[NODE_UNITS_MAX];
 	struct node_vs vs[NODE_VS_MAX];
+	uint8_t order[NODE_VS_MAX]; /* indexes by falling priority */
 	struct node_control control[NODE_CONTROLS_MAX];
 	uint64_t stale_completions, clock_backwards;
 	/* buffers of the actions */
-	uint8_t msg_buf[STATUS_MAX];
+	uint8_t msg_buf[STATUS_MAX], send_buf[STATUS_MAX];
 	uint8_t sector_buf[NODE_DEVICES_MAX][SLOT_SIZE], persist_buf[SLOT_SIZE];
 	struct actions *out; /* during a step */
 };

@@ -1,0 +1,413 @@
+/* control.c - operators' commands, and requests from node to node.
+ *
+ * A command that another node must carry out becomes the request field of my messages, on all
+ * paths, the mailbox too (V2), and is repeated until that node's answer names its id or the
+ * command's time is over.  Every command gets exactly one reply. */
+#include "core/internal.h"
+
+static void reply(struct node *n, uint32_t id, enum reason reason, const char *text)
+{
+	struct action *a = act(n, ACT_REPLY);
+
+	a->reply.id = id;
+	a->reply.ok = reason == REASON_NONE || reason == REASON_ALREADY_THERE;
+	a->reply.reason = reason;
+	a->reply.text = text;
+}
+
+int node_vs_find(const struct node *n, uint32_t id)
+{
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		if (n->conf.vs[i].id == id)
+			return (int)i;
+	return -1;
+}
+
+bool request_send(struct node *n, enum status_request_type type, uint16_t to, uint16_t target,
+		  uint32_t vs_id)
+{
+	if (n->request.type != STATUS_REQ_NONE)
+		return false;
+	n->request.type = (uint8_t)type;
+	n->request.to = (uint8_t)to;
+	n->request.target = (uint8_t)target;
+	n->request.flags = 0;
+	n->request.vs = vs_id;
+	n->request.id = ++n->request_next;
+	n->request_since_ns = n->now_ns;
+	n->dirty = true;
+	return true;
+}
+
+static void remember(struct node *n, const struct event *ev, uint32_t request_id)
+{
+	for (unsigned i = 0; i < NODE_CONTROLS_MAX; i++) {
+		struct node_control *c = &n->control[i];
+
+		if (c->used)
+			continue;
+		c->used = true;
+		c->id = ev->control.id;
+		c->verb = ev->control.verb;
+		c->node = ev->control.node;
+		c->vs_id = ev->control.vs_id;
+		c->begun_ns = n->now_ns;
+		c->limit_ns = n->now_ns + n->conf.times.step_ns +
+			      (ev->control.verb == CONTROL_TAKEOVER
+				   ? ev->control.in_ns + n->conf.times.countdown_ns
+				   : 0);
+		c->request_id = request_id;
+		return;
+	}
+	reply(n, ev->control.id, REASON_BUSY, "too many commands in progress");
+}
+
+/* ---- commands ------------------------------------------------------------------------------- */
+
+static void vs_move_command(struct node *n, const struct event *ev)
+{
+	int vs = node_vs_find(n, ev->control.vs_id);
+	uint16_t to = ev->control.node, owner = vs < 0 ? 0 : node_vs_owner(n, (unsigned)vs);
+	enum reason why;
+
+	if (vs < 0) {
+		reply(n, ev->control.id, REASON_UNKNOWN_VS, "");
+		return;
+	}
+	if (owner == to) {
+		reply(n, ev->control.id, REASON_ALREADY_THERE, "");
+		return;
+	}
+	why = owner ? place_refuses(n, (unsigned)vs, to) : REASON_NO_CANDIDATE;
+	if (why == REASON_NONE && owner == n->conf.self && n->vs[vs].state != VS_SERVING)
+		why = REASON_BUSY;
+	if (why == REASON_NONE && owner != n->conf.self && n->request.type != STATUS_REQ_NONE)
+		why = REASON_BUSY;
+	if (why != REASON_NONE || ev->control.dry_run) {
+		reply(n, ev->control.id, why, why == REASON_NONE ? "would move" : "");
+		return;
+	}
+	HF_MARK("control.move");
+	if (owner == n->conf.self)
+		vs_move(n, (unsigned)vs, to, REASON_OPERATOR);
+	else
+		request_send(n, STATUS_REQ_RELEASE_VS, owner, to, ev->control.vs_id);
+	remember(n, ev, owner == n->conf.self ? 0 : n->request.id);
+}
+
+static void start_command(struct node *n, const struct event *ev)
+{
+	int vs = node_vs_find(n, ev->control.vs_id);
+
+	if (vs < 0) {
+		reply(n, ev->control.id, REASON_UNKNOWN_VS, "");
+		return;
+	}
+	if (!ev->control.dry_run) {
+		HF_MARK("control.start");
+		vs_clear_failed(n, (unsigned)vs);
+		request_send(n, STATUS_REQ_START_VS, 0, 0, ev->control.vs_id);
+	}
+	reply(n, ev->control.id, REASON_NONE, "");
+}
+
+static bool has_any(const struct node *n, uint16_t node)
+{
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		if (node_vs_owner(n, i) == node || n->unit[n->conf.vs[i].unit[0]].owner == node)
+			return true;
+	return false;
+}
+
+static void takeover_command(struct node *n, const struct event *ev)
+{
+	struct node_peer *p = peer_find(n, ev->control.node);
+	bool ask = p && peer_live(p) && !ev->control.force;
+	enum reason why = REASON_NONE;
+
+	if (!p)
+		why = REASON_UNKNOWN_NODE;
+	else if (!has_any(n, p->id))
+		why = REASON_ALREADY_THERE;
+	else if (!ask)
+		why = takeover_blocked(n, p);
+	else if (n->request.type != STATUS_REQ_NONE || !node_active(n))
+		why = REASON_BUSY;
+	if (why == REASON_DISABLED && ev->control.force)
+		why = REASON_NONE;
+	if (why != REASON_NONE || ev->control.dry_run) {
+		reply(n, ev->control.id, why, why == REASON_NONE ? "would take over" : "");
+		return;
+	}
+	HF_MARK("step.705");
+	p->countdown_ns = n->now_ns; /* at once, unless it is asked first */
+	if (ask) {
+		HF_MARK("step.710");
+		request_send(n, STATUS_REQ_PLEASE_SHUTDOWN, p->id, n->conf.self, 0);
+		p->countdown_ns += ev->control.in_ns ? ev->control.in_ns : n->conf.times.countdown_ns;
+	} else {
+		p->forced = true;
+	}
+	remember(n, ev, ask ? n->request.id : 0);
+}
+
+static uint16_t holder_for(const struct node *n, uint16_t home)
+{
+	for (unsigned i = 0; i < n->conf.vs_count; i++) {
+		uint16_t owner = node_vs_owner(n, i);
+
+		if (owner && owner != n->conf.vs[i].home && (!home || n->conf.vs[i].home == home))
+			return owner;
+	}
+	return 0;
+}
+
+static void giveback_command(struct node *n, const struct event *ev)
+{
+	uint16_t holder = holder_for(n, ev->control.node);
+	enum reason why = REASON_NONE;
+
+	if (ev->control.node && ev->control.node != n->conf.self && !peer_find(n, ev->control.node))
+		why = REASON_UNKNOWN_NODE;
+	else if (holder == 0)
+		why = REASON_ALREADY_THERE;
+	else if (holder == n->conf.self)
+		why = giveback_start(n, ev->control.node, ev->control.dry_run);
+	else if (n->request.type != STATUS_REQ_NONE)
+		why = REASON_BUSY;
+	if (why != REASON_NONE || ev->control.dry_run) {
+		reply(n, ev->control.id, why, why == REASON_NONE ? "would give back" : "");
+		return;
+	}
+	HF_MARK("step.500");
+	if (holder != n->conf.self)
+		request_send(n, STATUS_REQ_GIVEBACK, holder, ev->control.node, 0);
+	remember(n, ev, holder == n->conf.self ? 0 : n->request.id);
+}
+
+static void move_everything(struct node *n, uint16_t to, enum reason why)
+{
+	for (unsigned k = 0; k < n->conf.vs_count; k++) {
+		unsigned i = n->order[k];
+
+		if (n->vs[i].state != VS_DOWN)
+			vs_move(n, i, to ? to : place_best(n, i, true), why);
+	}
+}
+
+static void inhibit_command(struct node *n, const struct event *ev)
+{
+	if (!ev->control.dry_run) {
+		if (ev->control.scope == INHIBIT_SELF)
+			n->inhibit_self = ev->control.on;
+		else if (ev->control.scope == INHIBIT_MINE)
+			n->inhibit_mine = ev->control.on;
+		else
+			n->inhibit_cluster = ev->control.on;
+		HF_MARK("control.inhibit");
+		n->dirty = true;
+		node_persist(n);
+	}
+	reply(n, ev->control.id, REASON_NONE, "");
+}
+
+void control_event(struct node *n, const struct event *ev)
+{
+	switch (ev->control.verb) {
+	case CONTROL_VS_MOVE:
+		vs_move_command(n, ev);
+		return;
+	case CONTROL_VS_START:
+		start_command(n, ev);
+		return;
+	case CONTROL_TAKEOVER:
+		takeover_command(n, ev);
+		return;
+	case CONTROL_GIVEBACK:
+		giveback_command(n, ev);
+		return;
+	case CONTROL_SHUTDOWN:
+		HF_MARK("control.shutdown");
+		n->leaving = true;
+		n->dirty = true;
+		move_everything(n, 0, REASON_SHUTDOWN);
+		remember(n, ev, 0);
+		return;
+	case CONTROL_INHIBIT:
+		inhibit_command(n, ev);
+		return;
+	case CONTROL_REBOOT:
+		if (n->state != NODE_STOPPED) {
+			reply(n, ev->control.id, REASON_NOT_NORMAL, "the node is not STOPPED");
+			return;
+		}
+		n->conf.reboot_manual = false;
+		reply(n, ev->control.id, REASON_NONE, "");
+		return;
+	}
+}
+
+/* ---- how they end --------------------------------------------------------------------------- */
+
+static bool serves(const struct node *n, unsigned vs, uint16_t node)
+{
+	const struct node_peer *p = peer_get(n, node);
+	const struct status_vs *s = p ? peer_vs(n, p, vs) : NULL;
+
+	if (node == n->conf.self)
+		return n->vs[vs].state == VS_SERVING;
+	return s && peer_live(p) && s->state == VS_SERVING;
+}
+
+static bool all_home(const struct node *n, uint16_t home)
+{
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		if ((!home || n->conf.vs[i].home == home) && !serves(n, i, n->conf.vs[i].home))
+			return false;
+	return true;
+}
+
+static bool all_served_elsewhere(const struct node *n, uint16_t node)
+{
+	for (unsigned i = 0; i < n->conf.vs_count; i++) {
+		uint16_t owner = node_vs_owner(n, i);
+
+		if (owner == 0 || owner == node || !serves(n, i, owner))
+			return false;
+	}
+	return true;
+}
+
+static bool nothing_here(const struct node *n)
+{
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		if (n->vs[i].state != VS_DOWN && n->vs[i].state != VS_STUCK)
+			return false;
+	return true;
+}
+
+static bool done(const struct node *n, const struct node_control *c)
+{
+	int vs = node_vs_find(n, c->vs_id);
+
+	if (c->verb == CONTROL_VS_MOVE)
+		return vs >= 0 && serves(n, (unsigned)vs, c->node);
+	if (c->verb == CONTROL_TAKEOVER)
+		return all_served_elsewhere(n, c->node);
+	if (c->verb == CONTROL_GIVEBACK)
+		return all_home(n, c->node);
+	return c->verb == CONTROL_SHUTDOWN && nothing_here(n);
+}
+
+static void finish(struct node *n, struct node_control *c, enum reason why)
+{
+	reply(n, c->id, why, "");
+	if (c->request_id && n->request.id == c->request_id)
+		n->request.type = STATUS_REQ_NONE;
+	c->used = false;
+}
+
+/* The answer to the request in the air, or NULL. */
+static const struct status_answer *answer_of(const struct node *n)
+{
+	const struct node_peer *p = peer_get(n, n->request.to);
+
+	if (n->request.type == STATUS_REQ_NONE || !p || p->msg.answer.to != n->conf.self ||
+	    p->msg.answer.id != n->request.id)
+		return NULL;
+	return &p->msg.answer;
+}
+
+void control_run(struct node *n)
+{
+	const struct status_answer *answer = answer_of(n);
+	uint32_t refused = answer && answer->result == 2 ? n->request.id : 0;
+
+	for (unsigned i = 0; i < NODE_CONTROLS_MAX; i++) {
+		struct node_control *c = &n->control[i];
+
+		if (!c->used)
+			continue;
+		if (done(n, c))
+			finish(n, c, REASON_NONE);
+		else if (refused && c->request_id == refused)
+			finish(n, c, (enum reason)answer->reason);
+		else if (n->now_ns >= c->limit_ns)
+			finish(n, c, REASON_TIMEOUT);
+	}
+	if (answer || (n->request.type != STATUS_REQ_NONE &&
+		       n->now_ns >= n->request_since_ns + 20 * n->conf.times.heartbeat_ns))
+		n->request.type = STATUS_REQ_NONE;
+}
+
+/* ---- requests received ---------------------------------------------------------------------- */
+
+static enum reason release_asked(struct node *n, const struct node_peer *p,
+				 const struct status_request *q)
+{
+	int vs = node_vs_find(n, q->vs);
+	enum reason why;
+
+	if (vs < 0)
+		return REASON_UNKNOWN_VS;
+	if (n->vs[vs].state == VS_DOWN)
+		return REASON_NOT_OWNER;
+	/* V2: asked through the mailbox alone, I stay unless my own port is the worse one. */
+	if (p->verdict == STATUS_V_UNREACHABLE &&
+	    client_quality(n, n->port_quality) >= client_quality(n, p->msg.port_quality))
+		return REASON_UNREACHABLE;
+	why = place_refuses(n, (unsigned)vs, q->target);
+	if (why == REASON_NONE && n->vs[vs].state != VS_SERVING)
+		why = REASON_BUSY;
+	if (why == REASON_NONE)
+		vs_move(n, (unsigned)vs, q->target,
+			p->verdict == STATUS_V_UNREACHABLE ? REASON_PORT_DOWN : REASON_OPERATOR);
+	return why;
+}
+
+static enum reason carry_out(struct node *n, const struct node_peer *p,
+			     const struct status_request *q)
+{
+	int vs;
+
+	switch ((enum status_request_type)q->type) {
+	case STATUS_REQ_RELEASE_VS:
+		return release_asked(n, p, q);
+	case STATUS_REQ_PLEASE_SHUTDOWN:
+		HF_MARK("step.720");
+		move_everything(n, q->target, REASON_OPERATOR);
+		return REASON_NONE;
+	case STATUS_REQ_GIVEBACK:
+		return giveback_start(n, q->target, false);
+	case STATUS_REQ_START_VS:
+		vs = node_vs_find(n, q->vs);
+		if (vs >= 0)
+			vs_clear_failed(n, (unsigned)vs);
+		return REASON_NONE;
+	case STATUS_REQ_NONE:
+		break;
+	}
+	return REASON_INHIBITED; /* of a newer version: refuse what I do not know */
+}
+
+void request_received(struct node *n, struct node_peer *p)
+{
+	const struct status_request *q = &p->msg.request;
+	enum reason why;
+
+	if (q->type == STATUS_REQ_NONE || q->id == p->answered_id)
+		return;
+	if (q->to != n->conf.self && !(q->to == 0 && q->type == STATUS_REQ_START_VS))
+		return;
+	if (!node_active(n))
+		return;
+	HF_MARK("control.request");
+	p->answered_id = q->id;
+	why = carry_out(n, p, q);
+	p->answer.to = (uint8_t)p->id;
+	p->answer.result = why == REASON_NONE ? 1 : 2;
+	p->answer.reason = (uint8_t)why;
+	p->answer.id = q->id;
+	n->answer_peer = p->id;
+	n->dirty = true;
+}

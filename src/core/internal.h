@@ -1,0 +1,110 @@
+/* internal.h - what the files of the brain share; nobody outside core includes it.
+ *
+ *	node.c      the step, messages in and out, deadlines, invariants
+ *	peer.c      what I know about the others: silence, verdict (OV-10, V1, V2)
+ *	lease.c     coordination devices, chain of good writes, leases (F4)
+ *	vserver.c   one virtual server up and down (OV-27, OV-28)
+ *	takeover.c  steps 213a-d and 222a-c, STOPPED
+ *	reboot.c    steps 251 to 258
+ *	place.c     master and placement
+ *	control.c   operator commands and requests between nodes
+ */
+#ifndef HF_CORE_INTERNAL_H
+#define HF_CORE_INTERNAL_H
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/trace.h"
+#include "core/node.h"
+
+/* node.c */
+struct action *act(struct node *n, enum act_type type);
+uint64_t act_op(struct node *n, struct action *a);
+char *act_text(struct node *n); /* NODE_TEXT_MAX bytes, or NULL when there is no room */
+void act_log(struct node *n, enum log_level level, enum reason reason, const char *text);
+void node_set_state(struct node *n, enum node_state to, enum reason why);
+bool node_active(const struct node *n); /* NORMAL or TAKEOVER */
+uint64_t node_persist(struct node *n);
+void node_fill(const struct node *n, struct status_msg *m);
+void node_accept(struct node *n, struct node_peer *p, const struct status_msg *m);
+const char *node_name(const struct node *n, uint16_t id);
+
+#define SAY(n, level, reason, ...)                                                                 \
+	do {                                                                                       \
+		char *text_ = act_text(n);                                                         \
+		if (text_) {                                                                       \
+			snprintf(text_, NODE_TEXT_MAX, __VA_ARGS__);                               \
+			act_log(n, level, reason, text_);                                          \
+		}                                                                                  \
+	} while (0)
+
+/* peer.c */
+struct node_peer *peer_find(struct node *n, uint16_t id);
+const struct node_peer *peer_get(const struct node *n, uint16_t id);
+bool peer_live(const struct node_peer *p);
+const struct status_vs *peer_vs(const struct node *n, const struct node_peer *p, unsigned vs);
+void peer_message(struct node *n, const struct event *ev);
+void peer_slots(struct node *n, unsigned device, const struct event *ev);
+void peer_observe_anew(struct node *n);
+void peer_verdicts(struct node *n);
+uint64_t peer_deadline_ns(const struct node *n);
+uint8_t client_quality(const struct node *n, const uint8_t *quality);
+
+/* lease.c */
+void lease_run(struct node *n);
+void lease_check(struct node *n); /* lapse */
+bool lease_valid(const struct node *n);
+void lease_written(struct node *n, const struct event *ev);
+void lease_read(struct node *n, const struct event *ev);
+void lease_renew(struct node *n);
+unsigned devices_written_since(const struct node *n, uint64_t begun_ns);
+bool device_fresh(const struct node *n, unsigned d);
+uint64_t lease_deadline_ns(const struct node *n);
+
+/* vserver.c */
+void vs_set_state(struct node *n, unsigned vs, enum vs_state to, enum reason why);
+void vs_up(struct node *n, unsigned vs, uint16_t victim, enum reason why);
+void vs_move(struct node *n, unsigned vs, uint16_t to, enum reason why);
+void vs_hard_down(struct node *n, unsigned vs, enum reason why);
+void vs_clean(struct node *n, unsigned vs);
+void vs_lapsed(struct node *n, unsigned vs, enum reason why);
+void vs_event(struct node *n, const struct event *ev);
+void vs_poll(struct node *n, const struct event *ev);
+void vs_run(struct node *n, unsigned vs);
+void vs_give_lease(struct node *n, unsigned vs);
+void vs_clear_failed(struct node *n, unsigned vs);
+uint64_t vs_deadline_ns(const struct node *n, unsigned vs);
+void vs_check(const struct node *n, unsigned vs);
+
+/* takeover.c */
+void takeover_run(struct node *n);
+enum reason takeover_blocked(const struct node *n, const struct node_peer *p);
+void takeover_won(struct node *n, unsigned vs);
+void takeover_of_me(struct node *n, const struct node_peer *p);
+void node_stop(struct node *n, enum reason why);
+enum reason giveback_start(struct node *n, uint16_t to, bool dry_run);
+uint64_t takeover_deadline_ns(const struct node *n);
+
+/* reboot.c */
+void reboot_begin(struct node *n);
+void reboot_run(struct node *n);
+void reboot_event(struct node *n, const struct event *ev);
+void unit_read_done(struct node *n, const struct event *ev);
+void units_read(struct node *n);
+
+/* place.c */
+void place_run(struct node *n);
+enum reason place_refuses(const struct node *n, unsigned vs, uint16_t node);
+uint16_t place_best(const struct node *n, unsigned vs, bool not_self);
+
+/* control.c */
+void control_event(struct node *n, const struct event *ev);
+void control_run(struct node *n);
+void request_received(struct node *n, struct node_peer *p);
+bool request_send(struct node *n, enum status_request_type type, uint16_t to, uint16_t target,
+		  uint32_t vs_id);
+
+#endif

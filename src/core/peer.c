@@ -1,0 +1,332 @@
+/* peer.c - the others: one ordered stream from all paths (ST-42 to ST-45), silence, verdict.
+ *
+ * Verdict (OV-10, V1, V2):
+ *	a network path heard lately				alive
+ *	network silent, a slot moves on				unreachable
+ *	all silent for dead_ns, and on a majority of devices I read and write freshly
+ *	and saw nothing of him for dead_ns			dead
+ *	silent, but not proven so				silent
+ *	not observed long enough yet				unknown
+ * Silence is counted from what I observed myself since I started, since my last pause (TILT), and
+ * since I last learnt an epoch of his by other means than his messages. */
+#include "core/internal.h"
+
+#include <errno.h>
+
+struct node_peer *peer_find(struct node *n, uint16_t id)
+{
+	for (unsigned i = 0; i < n->peer_count; i++)
+		if (n->peer[i].id == id)
+			return &n->peer[i];
+	return NULL;
+}
+
+const struct node_peer *peer_get(const struct node *n, uint16_t id)
+{
+	for (unsigned i = 0; i < n->peer_count; i++)
+		if (n->peer[i].id == id)
+			return &n->peer[i];
+	return NULL;
+}
+
+bool peer_live(const struct node_peer *p)
+{
+	return p->verdict == STATUS_V_ALIVE || p->verdict == STATUS_V_UNREACHABLE;
+}
+
+const struct status_vs *peer_vs(const struct node *n, const struct node_peer *p, unsigned vs)
+{
+	for (unsigned i = 0; i < p->msg.vs_count; i++)
+		if (p->msg.vs[i].id == n->conf.vs[vs].id)
+			return &p->msg.vs[i];
+	return NULL;
+}
+
+static bool newer(const struct node_seen *old, const struct status_msg *m)
+{
+	return m->generation > old->generation ||
+	       (m->generation == old->generation && m->sequence > old->sequence);
+}
+
+static void remember(struct node_seen *seen, const struct status_msg *m)
+{
+	seen->generation = m->generation;
+	seen->sequence = m->sequence;
+}
+
+/* ST-40: what he acknowledged restarted his silence clock no earlier than I sent it. */
+static void acknowledged(struct node *n, struct node_peer *p, const struct status_msg *m)
+{
+	for (unsigned i = 0; i < m->peer_count; i++) {
+		const struct status_peer *me = &m->peer[i];
+		unsigned at = me->acked % NODE_SENT_RING;
+
+		if (me->node != n->conf.self || me->generation != n->generation || !me->acked)
+			continue;
+		if (n->sent_seq[at] == me->acked && n->sent_ns[at] > p->acked_ns)
+			p->acked_ns = n->sent_ns[at];
+	}
+}
+
+/* A message from any path: newer than all before, or one that another path brought already. */
+static void merge(struct node *n, struct node_peer *p, const struct status_msg *m)
+{
+	if (!newer(&p->latest, m)) { /* ST-44 */
+		HF_MARK("peer.duplicate");
+		return;
+	}
+	acknowledged(n, p, m);
+	node_accept(n, p, m);
+	remember(&p->latest, m);
+}
+
+void peer_message(struct node *n, const struct event *ev)
+{
+	struct node_peer *p = peer_find(n, ev->msg.from);
+	struct status_msg m;
+
+	if (!p || ev->msg.path >= n->conf.path_count)
+		return;
+	if (status_decode(&m, ev->msg.data, ev->msg.len) != 0 || m.sender != p->id) {
+		p->bad_messages++;
+		return;
+	}
+	if (!newer(&p->by_path[ev->msg.path], &m)) {
+		p->replays++;
+		HF_MARK("peer.replay");
+		return;
+	}
+	remember(&p->by_path[ev->msg.path], &m);
+	if (m.generation < p->latest.generation) { /* an instance that is gone */
+		p->replays++;
+		return;
+	}
+	p->path_heard_ns[ev->msg.path] = n->now_ns;
+	p->heard_ns = n->now_ns;
+	p->heard_ever = true;
+	merge(n, p, &m);
+	lease_renew(n);
+}
+
+/* My own slot: a greater generation than mine means that persistent memory was lost. */
+static void own_slot(struct node *n, const uint8_t *sector)
+{
+	struct slot s;
+
+	if (slot_decode(&s, sector) != 0 || memcmp(s.cluster, n->conf.cluster, 16) != 0)
+		return;
+	for (unsigned d = 0; d < n->conf.device_count; d++)
+		if (n->device[d].write_count < s.write_count)
+			n->device[d].write_count = s.write_count;
+#ifndef HF_MUTANT_GENERATION_NOT_INCREMENTED
+	if (n->persisted_generation != n->generation && s.generation >= n->generation) {
+		n->generation = s.generation + 1;
+		HF_MARK("reboot.generation_from_slot");
+	}
+#endif
+}
+
+static void peer_slot(struct node *n, struct node_peer *p, unsigned device, const uint8_t *sector)
+{
+	struct status_msg m;
+	struct slot s;
+	bool first = p->by_device[device].generation == 0;
+
+	if (slot_decode(&s, sector) != 0 || s.node != p->id ||
+	    memcmp(s.cluster, n->conf.cluster, sizeof(s.cluster)) != 0 ||
+	    status_decode(&m, s.payload, s.payload_len) != 0 || m.sender != p->id) {
+		p->bad_messages++;
+		return;
+	}
+	if (!newer(&p->by_device[device], &m))
+		return;
+	remember(&p->by_device[device], &m);
+	if (first) { /* nobody knows how old it is */
+		if (newer(&p->latest, &m))
+			p->msg = m;
+		return;
+	}
+	p->slot_moved_ns[device] = n->now_ns;
+	p->heard_ns = n->now_ns;
+	p->heard_ever = true;
+	merge(n, p, &m);
+}
+
+void peer_slots(struct node *n, unsigned device, const struct event *ev)
+{
+	for (unsigned i = 0; i < NODE_NODES_MAX; i++) {
+		struct node_peer *p = peer_find(n, (uint16_t)(i + 1));
+
+		if (i + 1 == n->conf.self && ev->slots.err[i] == 0)
+			own_slot(n, ev->slots.sector[i]);
+		if (!p)
+			continue;
+		if (ev->slots.err[i] == 0)
+			peer_slot(n, p, device, ev->slots.sector[i]);
+		else if (ev->slots.err[i] != -ENODATA)
+			p->bad_messages++;
+	}
+	lease_renew(n);
+}
+
+void peer_observe_anew(struct node *n)
+{
+	n->observe_since_ns = n->now_ns;
+	for (unsigned i = 0; i < n->peer_count; i++)
+		n->peer[i].observe_since_ns = n->now_ns;
+	for (unsigned d = 0; d < n->conf.device_count; d++)
+		n->device[d].read_since_ns = 0;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Silence on the network counts from here. */
+static uint64_t network_since(const struct node *n, const struct node_peer *p)
+{
+	uint64_t since = later(p->observe_since_ns, n->observe_since_ns);
+
+	for (unsigned i = 0; i < n->conf.path_count; i++)
+		since = later(since, p->path_heard_ns[i]);
+	return since;
+}
+
+static uint64_t device_since(const struct node *n, const struct node_peer *p, unsigned d)
+{
+	uint64_t since = later(p->observe_since_ns, p->slot_moved_ns[d]);
+
+	return later(since, n->device[d].read_since_ns);
+}
+
+static bool network_heard(const struct node *n, const struct node_peer *p)
+{
+	for (unsigned i = 0; i < n->conf.path_count; i++)
+		if (p->path_heard_ns[i] && p->path_heard_ns[i] + n->conf.times.path_silent_ns > n->now_ns)
+			return true;
+	return false;
+}
+
+static bool slot_moves(const struct node *n, const struct node_peer *p)
+{
+	for (unsigned d = 0; d < n->conf.device_count; d++)
+		if (p->slot_moved_ns[d] && p->slot_moved_ns[d] + n->conf.times.dead_ns > n->now_ns)
+			return true;
+	return false;
+}
+
+/* V1: fresh reads and writes on a majority, and silence on all of those. */
+static bool slots_prove_death(const struct node *n, const struct node_peer *p)
+{
+#ifdef HF_MUTANT_VERDICT_WITHOUT_DISK
+	return p->id != 0 && n->conf.device_count > 0;
+#endif
+	unsigned silent = 0;
+
+	for (unsigned d = 0; d < n->conf.device_count; d++)
+		silent += device_fresh(n, d) &&
+			  device_since(n, p, d) + n->conf.times.dead_ns <= n->now_ns;
+	return silent >= n->conf.device_count / 2 + 1;
+}
+
+static bool owns_something(const struct node *n, const struct node_peer *p)
+{
+	for (unsigned i = 0; i < p->msg.vs_count; i++)
+		if (p->msg.vs[i].state != VS_DOWN)
+			return true;
+	for (unsigned u = 0; u < n->conf.unit_count; u++)
+		if (n->unit[u].owner == p->id)
+			return true;
+	return false;
+}
+
+/* Announced leaving is not death, as long as nothing was left behind; with a hard cap. */
+static bool left_in_order(const struct node *n, struct node_peer *p)
+{
+	if (!(p->msg.flags & STATUS_F_LEAVING) || owns_something(n, p))
+		return false;
+	if (!p->leaving_since_ns)
+		p->leaving_since_ns = n->now_ns;
+	return n->now_ns < p->leaving_since_ns + n->conf.times.reboot_cap_ns;
+}
+
+static enum status_verdict judge(const struct node *n, struct node_peer *p)
+{
+	uint64_t dead = n->conf.times.dead_ns;
+
+#ifndef HF_MUTANT_VERDICT_WITHOUT_DISK
+	if (!network_heard(n, p) && slot_moves(n, p))
+		return STATUS_V_UNREACHABLE;
+#endif
+	if (network_heard(n, p))
+		return STATUS_V_ALIVE;
+	if (network_since(n, p) + dead > n->now_ns)
+		return p->heard_ever ? p->verdict : STATUS_V_UNKNOWN;
+	if (left_in_order(n, p))
+		return STATUS_V_LEAVING;
+	return slots_prove_death(n, p) ? STATUS_V_DEAD : STATUS_V_SILENT;
+}
+
+static void set_verdict(struct node *n, struct node_peer *p, enum status_verdict v)
+{
+	if (v == p->verdict)
+		return;
+	SAY(n, v == STATUS_V_ALIVE ? LOG_L_NOTICE : LOG_L_WARN, REASON_NONE,
+	    "peer %s: %s -> %s", node_name(n, p->id), status_verdict_name(p->verdict),
+	    status_verdict_name(v));
+	p->verdict = v;
+	p->verdict_ns = n->now_ns;
+	p->unreachable_since_ns = v == STATUS_V_UNREACHABLE ? n->now_ns : 0;
+	if (v == STATUS_V_DEAD)
+		HF_MARK("peer.dead");
+	if (v == STATUS_V_UNREACHABLE)
+		HF_MARK("peer.unreachable");
+	if (v == STATUS_V_SILENT)
+		HF_MARK("peer.silent_not_proven");
+	if (v == STATUS_V_LEAVING)
+		HF_MARK("peer.left_in_order");
+	n->dirty = true;
+}
+
+void peer_verdicts(struct node *n)
+{
+	for (unsigned i = 0; i < n->peer_count; i++) {
+		struct node_peer *p = &n->peer[i];
+
+		if (p->verdict == STATUS_V_ALIVE)
+			p->leaving_since_ns = 0;
+		set_verdict(n, p, judge(n, p));
+	}
+}
+
+static uint64_t sooner(uint64_t now, uint64_t best, uint64_t t)
+{
+	return t > now && t < best ? t : best;
+}
+
+uint64_t peer_deadline_ns(const struct node *n)
+{
+	uint64_t t = UINT64_MAX, now = n->now_ns;
+
+	for (unsigned i = 0; i < n->peer_count; i++) {
+		const struct node_peer *p = &n->peer[i];
+
+		t = sooner(now, t, network_since(n, p) + n->conf.times.path_silent_ns);
+		t = sooner(now, t, network_since(n, p) + n->conf.times.dead_ns);
+		for (unsigned d = 0; d < n->conf.device_count; d++)
+			t = sooner(now, t, device_since(n, p, d) + n->conf.times.dead_ns);
+	}
+	return t;
+}
+
+/* The worst of the ports that carry clients; good where none does. */
+uint8_t client_quality(const struct node *n, const uint8_t *quality)
+{
+	uint8_t worst = 2;
+
+	for (unsigned i = 0; i < n->conf.path_count; i++)
+		if (n->conf.path_clients[i] && quality[i] < worst)
+			worst = quality[i];
+	return worst;
+}

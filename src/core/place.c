@@ -1,0 +1,345 @@
+/* place.c - the master, and where each virtual server should be (VS-26 to VS-33, OV-03, OV-19).
+ *
+ * The master is the live node with the lowest id among those that have a majority of the
+ * coordination devices (among all live ones when none has).  It decides placement and carries no
+ * safety: every node that follows a wish still has to win the reservation, so two masters for a
+ * moment cost at most a lost RESERVE.
+ *
+ * A vs that somebody has stays there.  One that nobody has goes to the node its last owner
+ * released it for, else home, else to the live node with the fewest; a node that failed to serve
+ * it is not asked again until the failure expires or is cleared (AM-29). */
+#include "core/internal.h"
+
+static bool peer_works(const struct node_peer *p)
+{
+	return peer_live(p) && p->heard_ever &&
+	       (p->msg.state == NODE_NORMAL || p->msg.state == NODE_TAKEOVER);
+}
+
+uint16_t node_vs_owner(const struct node *n, unsigned vs)
+{
+	if (n->vs[vs].state != VS_DOWN)
+		return n->conf.self;
+	for (unsigned i = 0; i < n->peer_count; i++) {
+		const struct node_peer *p = &n->peer[i];
+		const struct status_vs *s = peer_vs(n, p, vs);
+
+		if (p->verdict == STATUS_V_DEAD || p->verdict == STATUS_V_LEAVING || !s)
+			continue;
+		if (s->state != VS_DOWN && !(s->flags & STATUS_VS_GAVE_UP))
+			return p->id;
+	}
+	return 0;
+}
+
+static bool peer_majority(const struct node_peer *p)
+{
+	return p->msg.flags & STATUS_F_MAJORITY;
+}
+
+static uint16_t find_master(const struct node *n, bool with_majority)
+{
+	uint16_t best = 0;
+
+	if (node_active(n) && (!with_majority || node_has_majority(n)))
+		best = n->conf.self;
+	for (unsigned i = 0; i < n->peer_count; i++) {
+		const struct node_peer *p = &n->peer[i];
+
+		if (peer_works(p) && (!with_majority || peer_majority(p)) &&
+		    (best == 0 || p->id < best))
+			best = p->id;
+	}
+	return best;
+}
+
+static void elect(struct node *n)
+{
+	uint16_t master = find_master(n, true);
+	enum status_role role;
+
+	if (master == 0)
+		master = find_master(n, false);
+	role = master == 0 ? STATUS_ROLE_NONE
+			   : master == n->conf.self ? STATUS_ROLE_MASTER : STATUS_ROLE_SLAVE;
+	if (master == n->master && role == n->role)
+		return;
+	HF_MARK("place.new_master");
+	n->master = master;
+	n->role = role;
+	n->dirty = true;
+}
+
+static unsigned load_of(const struct node *n, uint16_t id)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		count += node_vs_owner(n, i) == id;
+	return count;
+}
+
+/* Why `id` cannot be asked to serve `vs`, or NONE. */
+enum reason place_refuses(const struct node *n, unsigned vs, uint16_t id)
+{
+	const struct node_peer *p;
+	const struct status_vs *s;
+
+	if (n->conf.vs[vs].no_migrate && id != n->conf.vs[vs].home)
+		return REASON_NO_MIGRATE;
+	if (id == n->conf.self) {
+		if (!node_active(n) || n->leaving)
+			return REASON_NOT_NORMAL;
+		return n->vs[vs].failed ? REASON_NO_CANDIDATE : REASON_NONE;
+	}
+	p = peer_get(n, id);
+	if (!p)
+		return REASON_UNKNOWN_NODE;
+	if (!peer_works(p) || p->msg.flags & (STATUS_F_LEAVING | STATUS_F_FAILING))
+		return REASON_NOT_NORMAL;
+	if (p->msg.config_hash != n->conf.config_hash)
+		return REASON_CONFIG_MISMATCH;
+	s = peer_vs(n, p, vs);
+	return s && s->flags & STATUS_VS_FAILED ? REASON_NO_CANDIDATE : REASON_NONE;
+}
+
+static unsigned rank(const struct node *n, unsigned vs, uint16_t id)
+{
+	const struct node_peer *p = peer_get(n, id);
+	unsigned bad = 2U - (p ? client_quality(n, p->msg.port_quality)
+			       : client_quality(n, n->port_quality));
+
+	/* ports first, then home, then load, then the id */
+	return bad * 100000U + (id != n->conf.vs[vs].home) * 10000U + load_of(n, id) * 16U + id;
+}
+
+uint16_t place_best(const struct node *n, unsigned vs, bool not_self)
+{
+	uint16_t best = 0;
+
+	for (unsigned i = 0; i < n->conf.node_count; i++) {
+		uint16_t id = n->conf.node[i].id;
+
+		if ((not_self && id == n->conf.self) || place_refuses(n, vs, id) != REASON_NONE)
+			continue;
+		if (best == 0 || rank(n, vs, id) < rank(n, vs, best))
+			best = id;
+	}
+	return best;
+}
+
+/* The node that the last owner released it for, if that node can. */
+static uint16_t released_for(const struct node *n, unsigned vs)
+{
+	const struct node_vs *v = &n->vs[vs];
+	uint64_t epoch = v->released && v->move_to ? v->epoch : 0;
+	uint16_t to = epoch ? v->move_to : 0;
+
+	for (unsigned i = 0; i < n->peer_count; i++) {
+		const struct status_vs *s = peer_vs(n, &n->peer[i], vs);
+
+		if (s && peer_live(&n->peer[i]) && s->state == VS_DOWN &&
+		    s->flags & STATUS_VS_RELEASED && s->target && s->epoch >= epoch) {
+			epoch = s->epoch;
+			to = s->target;
+		}
+	}
+	return to && place_refuses(n, vs, to) == REASON_NONE ? to : 0;
+}
+
+/* First start: the home node may be a moment later than the others (OV-19). */
+static bool wait_for_home(const struct node *n, unsigned vs)
+{
+	const struct node_peer *home = peer_get(n, n->conf.vs[vs].home);
+
+	if (!home || place_refuses(n, vs, home->id) == REASON_NONE)
+		return false;
+	if (home->verdict == STATUS_V_DEAD || home->verdict == STATUS_V_LEAVING)
+		return false;
+	if (n->vs[vs].epoch || home->msg.flags & (STATUS_F_LEAVING | STATUS_F_FAILING))
+		return false;
+	return n->now_ns < n->state_since_ns + n->conf.times.home_wait_ns &&
+	       (home->verdict == STATUS_V_UNKNOWN || home->msg.state == NODE_REBOOTING);
+}
+
+static uint16_t wish(const struct node *n, unsigned vs)
+{
+	uint16_t owner = node_vs_owner(n, vs), to;
+	const struct node_peer *p = peer_get(n, owner);
+
+	if (p && p->forced)
+		return n->conf.self; /* an operator's takeover of it */
+	if (owner)
+		return owner == n->conf.self && n->vs[vs].move_to ? n->vs[vs].move_to : owner;
+	to = released_for(n, vs);
+	if (to)
+		return to;
+	return wait_for_home(n, vs) ? 0 : place_best(n, vs, false);
+}
+
+static void set_targets(struct node *n)
+{
+	const struct node_peer *master = peer_get(n, n->master);
+
+	for (unsigned i = 0; i < n->conf.vs_count; i++) {
+		const struct status_vs *s = master ? peer_vs(n, master, i) : NULL;
+		uint16_t to = wish(n, i);
+
+		if (s && s->target && node_vs_owner(n, i) == 0 &&
+		    released_for(n, i) != n->conf.self)
+			to = s->target;
+		if (to == n->vs[i].target)
+			continue;
+		n->vs[i].target = to;
+		n->dirty = true;
+	}
+}
+
+/* Whom to take it from: 0 nobody has it; *wait: not yet, or by step 213. */
+static uint16_t seize_from(const struct node *n, unsigned vs, bool *wait)
+{
+	const struct node_unit *u = NULL;
+	const struct node_peer *p;
+	const struct status_vs *s;
+
+	for (unsigned i = 0; i < n->conf.vs[vs].unit_count; i++) {
+		const struct node_unit *it = &n->unit[n->conf.vs[vs].unit[i]];
+
+		if (!it->known || it->foul) {
+			*wait = true;
+			return 0;
+		}
+		if (it->owner && it->owner != n->conf.self)
+			u = it;
+	}
+	p = u ? peer_get(n, u->owner) : NULL;
+	if (!p)
+		return 0;
+	s = peer_vs(n, p, vs);
+	if (s && peer_live(p) && p->heard_ever && s->flags & STATUS_VS_GAVE_UP &&
+	    s->epoch >= u->owner_epoch)
+		return p->id;
+	*wait = true;
+	return 0;
+}
+
+/* S named a live node that says it has nothing: look again. */
+static void doubt(struct node *n, unsigned vs)
+{
+	struct node_unit *u = &n->unit[n->conf.vs[vs].unit[0]];
+	const struct node_peer *p = peer_get(n, u->owner);
+	const struct status_vs *s = p ? peer_vs(n, p, vs) : NULL;
+
+	if (s && u->known && n->vs[vs].state == VS_DOWN && peer_live(p) && s->state == VS_DOWN &&
+	    !(s->flags & STATUS_VS_GAVE_UP))
+		u->known = false;
+}
+
+static void bring_up(struct node *n, unsigned vs)
+{
+	struct node_vs *v = &n->vs[vs];
+	bool wait = false;
+	uint16_t victim;
+
+	if (v->state != VS_DOWN || v->target != n->conf.self || v->failed || n->leaving ||
+	    node_vs_owner(n, vs) || !lease_valid(n) || n->now_ns < v->not_before_ns)
+		return;
+	victim = seize_from(n, vs, &wait);
+	if (wait)
+		return;
+	v->not_before_ns = n->now_ns + n->conf.times.heartbeat_ns;
+	if (victim)
+		HF_MARK("place.from_one_that_gave_up");
+	vs_up(n, vs, victim, victim ? REASON_GAVE_UP
+			   : v->epoch || n->unit[n->conf.vs[vs].unit[0]].owner_epoch
+			       ? REASON_OPERATOR
+			       : REASON_FIRST_START);
+}
+
+/* S of my units names an older instance of me, and another node shall have them. */
+static void clean_leftover(struct node *n, unsigned vs)
+{
+	const struct node_unit *u = &n->unit[n->conf.vs[vs].unit[0]];
+	struct node_vs *v = &n->vs[vs];
+
+	if (v->state != VS_DOWN || !u->known || u->owner != n->conf.self || u->foul || v->gave_up)
+		return;
+	if (v->target && v->target != n->conf.self && n->now_ns >= v->not_before_ns) {
+		v->not_before_ns = n->now_ns + 10 * n->conf.times.heartbeat_ns;
+		vs_clean(n, vs);
+	}
+}
+
+/* What I have and others could serve better: ports (OV-11), automatic giveback. */
+static void move_on(struct node *n, unsigned vs)
+{
+	struct node_vs *v = &n->vs[vs];
+	uint16_t home = n->conf.vs[vs].home, best;
+	const struct node_peer *p;
+	bool held_down = v->served_since_ns + n->conf.times.hold_down_ns > n->now_ns;
+
+	if (v->state != VS_SERVING || n->leaving)
+		return;
+	best = place_best(n, vs, true);
+	p = peer_get(n, best);
+	if (p && client_quality(n, n->port_quality) == 0 &&
+	    client_quality(n, p->msg.port_quality) > 0) {
+		HF_MARK("place.port_down");
+		vs_move(n, vs, best, REASON_PORT_DOWN);
+		return;
+	}
+	p = peer_get(n, home);
+	if (n->conf.vs[vs].giveback_auto && p && !held_down &&
+	    place_refuses(n, vs, home) == REASON_NONE && client_quality(n, p->msg.port_quality) > 0) {
+		HF_MARK("place.auto_giveback");
+		vs_move(n, vs, home, REASON_GIVEBACK);
+	}
+}
+
+/* V2: the network is silent, the slot moves, and his clients cannot reach him: ask him. */
+static void ask_unreachable(struct node *n, unsigned vs)
+{
+	const struct node_peer *p = peer_get(n, node_vs_owner(n, vs));
+
+	if (!p || p->verdict != STATUS_V_UNREACHABLE || n->request.type != STATUS_REQ_NONE ||
+	    n->now_ns < p->unreachable_since_ns + n->conf.times.unreachable_ns)
+		return;
+	if (client_quality(n, n->port_quality) <= client_quality(n, p->msg.port_quality) ||
+	    place_refuses(n, vs, n->conf.self) != REASON_NONE)
+		return;
+	HF_MARK("place.ask_through_mailbox");
+	request_send(n, STATUS_REQ_RELEASE_VS, p->id, n->conf.self, n->conf.vs[vs].id);
+}
+
+/* The node it was released for does not take it: try anybody. */
+static void move_overdue(struct node *n, unsigned vs)
+{
+	struct node_vs *v = &n->vs[vs];
+
+	if (v->state != VS_DOWN || !v->move_to)
+		return;
+	if (node_vs_owner(n, vs) == v->move_to ||
+	    n->now_ns > v->since_ns + 30 * n->conf.times.heartbeat_ns) {
+		v->move_to = 0;
+		n->dirty = true;
+	}
+}
+
+void place_run(struct node *n)
+{
+	elect(n);
+	if (!node_active(n))
+		return;
+	units_read(n);
+	set_targets(n);
+	for (unsigned k = 0; k < n->conf.vs_count; k++) {
+		unsigned i = n->order[k];
+
+		move_overdue(n, i);
+		doubt(n, i);
+		bring_up(n, i);
+		clean_leftover(n, i);
+		move_on(n, i);
+		ask_unreachable(n, i);
+	}
+}
