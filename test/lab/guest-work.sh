@@ -14,16 +14,16 @@ step() { echo "$1" >>/mnt/share/progress; echo "step $1 $(cut -d' ' -f1 /proc/up
 mount -t nfs -o vers=3,nolock,proto=tcp,timeo=100,hard "$where" $m || fail mount
 step mounted
 
-# A source tree of our own making: 40 modules, a Makefile, symbolic and hard links.
+# A source tree of our own making: 12 modules, a Makefile, symbolic and hard links.
 src=/tmp/src
 mkdir -p $src/lib $src/include
-for i in $(seq 40); do
+for i in $(seq 12); do
 	printf '#include "m%d.h"\nint m%d(int x){int s=0;for(int i=0;i<x;i++)s+=i*%d;return s;}\n' $i $i $i >$src/lib/m$i.c
 	printf 'int m%d(int x);\n' $i >$src/include/m$i.h
 done
-{ for i in $(seq 40); do echo "#include \"m$i.h\""; done
+{ for i in $(seq 12); do echo "#include \"m$i.h\""; done
   echo '#include <stdio.h>'; echo 'int main(void){long t=0;'
-  for i in $(seq 40); do echo "t+=m$i(10);"; done; echo 'printf("%ld\n",t);return 0;}'; } >$src/main.c
+  for i in $(seq 12); do echo "t+=m$i(10);"; done; echo 'printf("%ld\n",t);return 0;}'; } >$src/main.c
 printf 'CFLAGS=-O0 -Iinclude\nOBJ=$(patsubst %%.c,%%.o,$(wildcard lib/*.c)) main.o\nprog: $(OBJ)\n\t$(CC) -o $@ $^\n' >$src/Makefile
 ln -s lib/m1.c $src/first.c; ln $src/lib/m2.c $src/second.c
 chmod 640 $src/lib/m3.c; touch -d '2001-02-03 04:05:06.789' $src/lib/m4.c
@@ -37,7 +37,7 @@ diff -r --no-dereference $src src || fail "untar differs"
 [ "$(stat -c %h src/second.c)" = 2 ] || fail "hard link lost"
 step untar
 make -s -C src prog || fail build
-[ "$(src/prog)" = 36900 ] || fail "the built program says $(src/prog)"
+[ "$(src/prog)" = 3510 ] || fail "the built program says $(src/prog)"
 step built
 cp -a src copy || fail "cp -a"
 diff -r --no-dereference src copy || fail "copy differs"
@@ -53,10 +53,8 @@ dd if=sparse bs=1M skip=5000 count=1 2>/dev/null | cmp -n 1048576 - /tmp/big || 
 step data
 mkdir storm
 for i in $(seq 100); do echo $i >storm/a$i; done
-for r in 1 2 3; do
-	for i in $(seq 100); do mv storm/a$i storm/b$i; done
-	for i in $(seq 100); do mv storm/b$i storm/a$i; done
-done
+perl -e 'for my $r (1 .. 5) { for my $d (["a", "b"], ["b", "a"]) {
+	for (1 .. 100) { rename("storm/$d->[0]$_", "storm/$d->[1]$_") or die "$_: $!\n" } } }' || fail "rename storm"
 [ "$(cat storm/a77)" = 77 ] && [ "$(ls storm | wc -l)" = 100 ] || fail "rename storm"
 step renames
 mkdir many
@@ -67,10 +65,10 @@ step many
 name=$(printf 'n%.0s' $(seq 255))
 echo x >"$name" && [ "$(cat "$name")" = x ] || fail "255 byte name"
 mkfifo fifo || fail mkfifo
-echo y >"${name}z" 2>/dev/null && fail "256 byte name was accepted"
+{ echo y >"${name}z"; } 2>/dev/null && fail "256 byte name was accepted"
 ln -s /nowhere/far dangling && [ "$(readlink dangling)" = /nowhere/far ] || fail symlink
 step names
 cd $m && rm -rf work || fail "rm -rf"
 [ -z "$(ls $m | grep work)" ] || fail "left over after rm -rf"
-umount $m || fail umount
+cd /tmp && umount $m || fail umount
 step done
