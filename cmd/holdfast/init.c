@@ -132,6 +132,8 @@ static int make_device(struct init *in, unsigned i)
 	h.made_ns = (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
 	seal_cluster_id(in->conf->name, h.cluster);
 	slot_header_encode(&h, sector);
+	seal_mac(&in->seal, 0, sector, SLOT_MAC_OFF, sector + SLOT_MAC_OFF);
+	slot_finish(sector);
 	make_parent(at);
 	if (rc == 0)
 		rc = disk_make(at, sector, in->err, sizeof(in->err));

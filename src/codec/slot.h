@@ -19,6 +19,7 @@
 #define SLOT_VERSION	 1
 #define SLOT_PAYLOAD_MAX 3008
 #define SLOT_MAILBOX_MAX 960 /* reserved for messages beyond the status payload; length 0 now */
+#define SLOT_KEY_ID_OFF	 12 /* for whoever puts in the MAC */
 #define SLOT_MAC_OFF	 4060
 #define SLOT_MAC_LEN	 32
 #define SLOT_CRC_OFF	 4092

@@ -1,0 +1,241 @@
+/* daemon.h - holdfastd: the shell around the brain, in parts.
+ *
+ *	main.c	      arguments, what must hold before a node may start, signals
+ *	brain.c	      events into node_step(), actions out to the parts below
+ *	slots.c	      coordination devices, persistent memory
+ *	peers.c	      heartbeats on the network paths, state of the ports, load
+ *	units.c	      helper processes for storage units, the owner's poll (F2)
+ *	workers.c     holdfast-vs processes: start, messages, lease page, end
+ *	sockets.c     the sockets that a worker serves on
+ *	addresses.c   virtual addresses, announcements, tickles
+ *	requests.c    the control socket's verbs
+ *	metrics.c     /metrics
+ *
+ * One thread, one loop.  No part calls the brain while it works: effects that complete at once
+ * post their event, and the queue is emptied at the end of the round. */
+#ifndef HF_CMD_DAEMON_H
+#define HF_CMD_DAEMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "codec/worker.h"
+#include "conf/conf.h"
+#include "core/node.h"
+#include "ctl/ctl.h"
+#include "io/disk.h"
+#include "io/loop.h"
+#include "io/net.h"
+#include "io/process.h"
+#include "io/seal.h"
+#include "io/tickle.h"
+#include "io/unit.h"
+
+/* Exit statuses, listed in holdfastd(8) (sysexits.h). */
+enum exit_status {
+	EXIT_OK = 0,
+	EXIT_USAGE = 64,
+	EXIT_FORMAT = 65,   /* a damaged or newer record, slot or key */
+	EXIT_ADDRESS = 69,  /* an address or port is taken */
+	EXIT_INTERNAL = 70, /* io_uring refused; self-fenced; our own fault */
+	EXIT_SYSTEM = 71,   /* the system refuses something that cannot be done without */
+	EXIT_FULL = 73,	    /* state or coordination cannot be written */
+	EXIT_IN_USE = 75,   /* another holdfastd of this node runs */
+	EXIT_CONFIG = 78,
+};
+
+#define PATH_TEXT_MAX  512
+#define SOCKETS_MAX    WORKER_FDS_MAX
+#define EVENT_QUEUE    1024
+#define FOREVER_NS     UINT64_MAX
+
+struct daemon;
+
+/* A coordination device. */
+struct slots_device {
+	struct daemon *d;
+	struct disk disk;
+	unsigned index;
+};
+
+struct peer_path {
+	struct daemon *d;
+	unsigned index;
+	struct net_path net;
+	uint8_t quality;
+};
+
+/* A unit, and the one helper process at work on it. */
+struct unit_job {
+	struct daemon *d;
+	unsigned index;
+	struct unit_spec spec;
+	struct process process;
+	struct unit_queue *queue; /* jobs that wait */
+	struct unit_queue *now;
+	int lock_fd; /* -1: not mine */
+	bool held, lost;
+	uint64_t epoch;
+	/* poll */
+	struct loop_timer poll_timer;
+	struct process poll;
+	uint64_t poll_begun_ns;
+};
+
+enum worker_life { WORKER_NONE, WORKER_RUNNING, WORKER_LEFT /* drained, kept until it is told */ };
+
+struct worker {
+	struct daemon *d;
+	unsigned vs;
+	enum worker_life life;
+	uint64_t epoch;
+	pid_t pid;
+	int pidfd, control;
+	struct worker_lease *lease;
+	int lease_fd;
+	struct loop_op exit_op, control_op;
+	uint64_t open_op; /* ACT_OPEN that waits for SERVING; 0 none */
+	uint64_t started_ns;
+	bool failed_said, dead;
+	char *stats; /* last STATS_REPLY, JSON text */
+	size_t stats_len;
+	uint64_t starts, crashes;
+	/* what READY said about the last owner's clients */
+	unsigned conn_count;
+	struct worker_conn *conn;
+};
+
+struct vs_sockets {
+	unsigned count;
+	int fd[SOCKETS_MAX];
+	uint8_t role[SOCKETS_MAX];
+};
+
+struct vs_addresses {
+	bool up;
+	unsigned announce_left, tickle_left;
+	struct loop_timer renew_timer, announce_timer;
+	struct daemon *d;
+	unsigned vs;
+};
+
+struct daemon {
+	struct loop *loop;
+	struct conf *conf;
+	char *conf_text;
+	size_t conf_len;
+	char conf_name[PATH_TEXT_MAX];
+	unsigned self; /* index into conf->node */
+	char run_dir[PATH_TEXT_MAX], state_dir[PATH_TEXT_MAX];
+	char libexec[PATH_TEXT_MAX]; /* where holdfast-vs is */
+	uint8_t boot_id[16];
+	struct seal seal;
+	struct times times;
+
+	/* brain.c */
+	struct node *node;
+	struct actions *actions;
+	struct loop_hook hook;
+	struct loop_timer tick;
+	struct event *queue;
+	unsigned queue_head, queue_len;
+	bool in_step;
+	uint64_t steps, step_ns_max;
+
+	/* slots.c */
+	struct slots_device slots[CONF_COORD_MAX];
+	int persist_fd;
+	struct loop_op persist_op;
+	uint8_t *persist_sector, persist_last[SLOT_SIZE];
+	bool persist_known;
+	uint64_t persist_tag, persist_turn;
+
+	/* peers.c */
+	struct peer_path path[CONF_PATHS_MAX];
+	struct loop_timer port_timer;
+	uint64_t cpu_busy, cpu_total;
+	uint64_t forged, unknown_sender;
+
+	struct unit_job unit[CONF_UNITS_MAX];
+	struct worker worker[CONF_VSERVERS_MAX];
+	struct vs_sockets sockets[CONF_VSERVERS_MAX];
+	struct vs_addresses addresses[CONF_VSERVERS_MAX];
+	struct tickle tickle;
+	bool have_tickle;
+
+	struct ctl *ctl;
+	struct loop_op signal_op;
+	int signal_fd;
+	bool leaving;
+	uint64_t started_ns;
+	int exit_status;
+};
+
+/* main.c */
+void daemon_stop(struct daemon *d, int status);
+/* What cannot be proved ends in a reboot (F1), or, if so configured, with the daemon. */
+void daemon_self_fence(struct daemon *d, const char *why);
+
+/* brain.c */
+void brain_init(struct daemon *d, const uint8_t *persisted);
+/* Queues an event that carries no pointers; now_ns is filled in. */
+void brain_post(struct daemon *d, const struct event *ev);
+/* Steps at once: from completions only, for events with payloads that live no longer. */
+void brain_event(struct daemon *d, struct event *ev);
+void brain_post_err(struct daemon *d, enum ev_type type, const struct action *a, int err);
+/* NULL, or what in the configuration the brain cannot work with. */
+const char *brain_conf(struct daemon *d, struct node_conf *nc);
+
+/* slots.c */
+int slots_open(struct daemon *d, char *err, size_t err_size);
+void slots_write(struct daemon *d, const struct action *a);
+void slots_read(struct daemon *d, const struct action *a);
+/* Reads persistent memory; *found false when there is none yet. 0 or exit status. */
+int persist_open(struct daemon *d, bool *found, char *err, size_t err_size);
+void persist_write(struct daemon *d, const struct action *a);
+
+/* peers.c */
+int peers_open(struct daemon *d, char *err, size_t err_size);
+void peers_send(struct daemon *d, const struct action *a);
+
+/* units.c */
+int units_open(struct daemon *d, char *err, size_t err_size);
+void units_act(struct daemon *d, const struct action *a);
+
+/* workers.c */
+void workers_open(struct daemon *d);
+void worker_start(struct daemon *d, const struct action *a);
+void worker_drain(struct daemon *d, const struct action *a);
+void worker_kill(struct daemon *d, unsigned vs);
+void worker_lease_set(struct daemon *d, unsigned vs, uint64_t epoch, uint64_t until_ns);
+void worker_open(struct daemon *d, const struct action *a);
+void worker_ask_stats(struct daemon *d, unsigned vs);
+/* After the addresses are gone a drained worker may close its connections. */
+void worker_let_go(struct daemon *d, unsigned vs);
+void workers_end(struct daemon *d);
+
+/* sockets.c: makes those that are not open yet; 0 or -errno with a log line. */
+int sockets_open(struct daemon *d, unsigned vs);
+void sockets_close(struct daemon *d, unsigned vs);
+
+/* addresses.c */
+void addresses_open(struct daemon *d);
+void addresses_up(struct daemon *d, const struct action *a);
+void addresses_down(struct daemon *d, const struct action *a);
+void addresses_tickle(struct daemon *d, unsigned vs);
+void addresses_end(struct daemon *d);
+
+/* requests.c */
+int requests_open(struct daemon *d, char *err, size_t err_size);
+void requests_reply(struct daemon *d, const struct action *a);
+/* Hands everything over, then stops the loop. */
+void requests_shutdown(struct daemon *d);
+
+/* metrics.c */
+int metrics_open(struct daemon *d, char *err, size_t err_size);
+void metrics_close(struct daemon *d);
+
+#endif

@@ -1,0 +1,302 @@
+/* metrics.c - /metrics in the text format of Prometheus.
+ *
+ * One table gives name, type and help of every number.  libmicrohttpd runs without threads: its
+ * epoll descriptor is one more descriptor of our loop. */
+#include <errno.h>
+#include <microhttpd.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon.h"
+
+#define CONNECTIONS_MAX 16U
+#define IDLE_S		10U
+
+static struct {
+	struct daemon *d;
+	struct MHD_Daemon *http;
+	struct loop_op op;
+	struct loop_timer timer;
+} metrics;
+
+struct metric {
+	const char *name, *type, *help;
+	/* Writes its lines. */
+	void (*put)(FILE *to, const char *name, struct daemon *d);
+};
+
+static void each_vs(FILE *to, const char *name, struct daemon *d, double (*value)(struct daemon *,
+										  unsigned))
+{
+	for (unsigned i = 0; i < d->conf->vserver_count; i++)
+		fprintf(to, "%s{vs=\"%s\"} %g\n", name, d->conf->vserver[i].name, value(d, i));
+}
+
+static double is_serving(struct daemon *d, unsigned vs)
+{
+	return d->node->vs[vs].state == VS_SERVING;
+}
+
+static double vs_epoch(struct daemon *d, unsigned vs)
+{
+	return (double)d->node->vs[vs].epoch;
+}
+
+static double vs_starts(struct daemon *d, unsigned vs)
+{
+	return (double)d->worker[vs].starts;
+}
+
+static double vs_crashes(struct daemon *d, unsigned vs)
+{
+	return (double)d->worker[vs].crashes;
+}
+
+static double vs_total(struct daemon *d, unsigned vs)
+{
+	return (double)d->node->vs[vs].total_ns / 1e9;
+}
+
+static void put_serving(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, is_serving);
+}
+
+static void put_epoch(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, vs_epoch);
+}
+
+static void put_starts(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, vs_starts);
+}
+
+static void put_crashes(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, vs_crashes);
+}
+
+static void put_total(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, vs_total);
+}
+
+static void put_phases(FILE *to, const char *name, struct daemon *d)
+{
+	for (unsigned i = 0; i < d->conf->vserver_count; i++)
+		for (unsigned p = 0; p < PHASE_COUNT; p++)
+			fprintf(to, "%s{vs=\"%s\",phase=\"%s\"} %g\n", name,
+				d->conf->vserver[i].name, vs_phase_name(p),
+				(double)d->node->vs[i].phase_ns[p] / 1e9);
+}
+
+static void put_state(FILE *to, const char *name, struct daemon *d)
+{
+	for (unsigned s = NODE_REBOOTING; s < NODE_STATE_COUNT; s++)
+		fprintf(to, "%s{state=\"%s\"} %d\n", name, node_state_name(s),
+			d->node->state == s);
+}
+
+static void put_peers(FILE *to, const char *name, struct daemon *d)
+{
+	for (unsigned i = 0; i < d->node->peer_count; i++) {
+		const struct node_peer *p = &d->node->peer[i];
+
+		fprintf(to, "%s{node_id=\"%u\",verdict=\"%s\"} 1\n", name, p->id,
+			status_verdict_name(p->verdict));
+	}
+}
+
+static void put_majority(FILE *to, const char *name, struct daemon *d)
+{
+	fprintf(to, "%s %d\n", name, node_has_majority(d->node));
+}
+
+static void put_forged(FILE *to, const char *name, struct daemon *d)
+{
+	fprintf(to, "%s %llu\n", name, (unsigned long long)d->forged);
+}
+
+static void put_step(FILE *to, const char *name, struct daemon *d)
+{
+	fprintf(to, "%s %g\n", name, (double)d->step_ns_max / 1e9);
+}
+
+static void put_packets(FILE *to, const char *name, struct daemon *d)
+{
+	for (unsigned i = 0; i < d->conf->node[d->self].path_count; i++)
+		fprintf(to, "%s{path=\"%u\"} %llu\n", name, i,
+			(unsigned long long)d->path[i].net.received);
+}
+
+/* Every number of the worker's statistics, nested names joined. */
+static void put_tree(FILE *to, const char *name, const char *vs, const char *prefix,
+		     const json_t *o)
+{
+	const char *key;
+	char joined[128];
+	json_t *v;
+
+	json_object_foreach((json_t *)(uintptr_t)o, key, v)
+	{
+		snprintf(joined, sizeof(joined), "%s%s%s", prefix, *prefix ? "." : "", key);
+		if (json_is_object(v))
+			put_tree(to, name, vs, joined, v);
+		else if (json_is_number(v))
+			fprintf(to, "%s{vs=\"%s\",name=\"%s\"} %g\n", name, vs, joined,
+				json_number_value(v));
+	}
+}
+
+static void put_worker(FILE *to, const char *name, struct daemon *d)
+{
+	for (unsigned i = 0; i < d->conf->vserver_count; i++) {
+		json_t *o = d->worker[i].stats ? json_loads(d->worker[i].stats, 0, NULL) : NULL;
+
+		if (o)
+			put_tree(to, name, d->conf->vserver[i].name, "", o);
+		json_decref(o);
+	}
+}
+
+static const struct metric METRICS[] = {
+	{"holdfast_node_state", "gauge", "1 for the state that this node is in", put_state},
+	{"holdfast_majority", "gauge",
+	 "1 when a majority of the coordination devices was read and written just now",
+	 put_majority},
+	{"holdfast_peer_verdict", "gauge", "what this node thinks of another", put_peers},
+	{"holdfast_vs_serving", "gauge", "1 when this node serves the virtual server", put_serving},
+	{"holdfast_vs_epoch", "gauge", "epoch of this node's last ownership", put_epoch},
+	{"holdfast_failover_phase_seconds", "gauge",
+	 "how long each phase of the last bring-up on this node took", put_phases},
+	{"holdfast_failover_seconds", "gauge", "the last bring-up on this node as a whole",
+	 put_total},
+	{"holdfast_worker_starts_total", "counter", "workers started", put_starts},
+	{"holdfast_worker_crashes_total", "counter", "workers that ended by themselves",
+	 put_crashes},
+	{"holdfast_packets_received_total", "counter", "heartbeat datagrams on each path",
+	 put_packets},
+	{"holdfast_packets_forged_total", "counter",
+	 "datagrams dropped because they are not of this cluster", put_forged},
+	{"holdfast_step_seconds_max", "gauge", "longest step of the brain with its actions",
+	 put_step},
+	{"holdfast_worker", "untyped", "the workers' own statistics, by name", put_worker},
+};
+
+static struct MHD_Response *render(struct daemon *d)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	struct MHD_Response *r;
+
+	if (!f)
+		return NULL;
+	for (size_t i = 0; i < sizeof(METRICS) / sizeof(METRICS[0]); i++) {
+		const struct metric *m = &METRICS[i];
+
+		fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, m->type);
+		m->put(f, m->name, d);
+	}
+	fclose(f);
+	r = MHD_create_response_from_buffer(len, text, MHD_RESPMEM_MUST_FREE);
+	if (r)
+		MHD_add_response_header(r, "Content-Type", "text/plain; version=0.0.4");
+	return r;
+}
+
+static enum MHD_Result on_http(void *cls, struct MHD_Connection *c, const char *url,
+			       const char *method, const char *version, const char *data,
+			       size_t *size, void **request)
+{
+	static char absent[] = "try /metrics\n";
+	bool found = strcmp(url, "/metrics") == 0 && strcmp(method, "GET") == 0;
+	struct MHD_Response *r;
+	enum MHD_Result rc;
+
+	(void)version;
+	(void)data;
+	(void)request;
+	*size = 0;
+	for (unsigned i = 0; i < metrics.d->conf->vserver_count && found; i++)
+		worker_ask_stats(metrics.d, i);
+	r = found ? render(cls) :
+		    MHD_create_response_from_buffer(sizeof(absent) - 1, absent,
+						    MHD_RESPMEM_PERSISTENT);
+	if (!r)
+		return MHD_NO;
+	rc = MHD_queue_response(c, found ? MHD_HTTP_OK : MHD_HTTP_NOT_FOUND, r);
+	MHD_destroy_response(r);
+	return rc;
+}
+
+static int epoll_fd(void)
+{
+	const union MHD_DaemonInfo *i = MHD_get_daemon_info(metrics.http, MHD_DAEMON_INFO_EPOLL_FD);
+
+	return i ? i->epoll_fd : -1;
+}
+
+static void run_http(void)
+{
+	unsigned long long left_ms = 0;
+	uint64_t at = loop_clock_ns() + 1000000000ULL;
+
+	MHD_run(metrics.http);
+	if (MHD_get_timeout(metrics.http, &left_ms) == MHD_YES && left_ms < 1000)
+		at = loop_clock_ns() + (left_ms + 1) * 1000000ULL;
+	loop_timer_set(metrics.d->loop, &metrics.timer, at);
+}
+
+static void on_readable(struct loop_op *op, int res)
+{
+	if (res < 0 || !metrics.http)
+		return;
+	run_http();
+	loop_poll_once(metrics.d->loop, op, epoll_fd(), POLLIN);
+}
+
+static void on_timer(struct loop_timer *t)
+{
+	(void)t;
+	run_http();
+}
+
+int metrics_open(struct daemon *d, char *err, size_t err_size)
+{
+	const struct conf_path *m = &d->conf->node[d->self].metrics;
+	struct sockaddr_storage addr;
+	char text[64];
+
+	if (m->port == 0)
+		return 0;
+	conf_net_sockaddr(&m->addr, m->port, &addr);
+	metrics.d = d;
+	metrics.http = MHD_start_daemon(
+		MHD_USE_EPOLL | (addr.ss_family == AF_INET6 ? MHD_USE_IPv6 : 0U), m->port, NULL,
+		NULL, on_http, d, MHD_OPTION_SOCK_ADDR, &addr, MHD_OPTION_CONNECTION_LIMIT,
+		CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_END);
+	if (!metrics.http || epoll_fd() < 0) {
+		snprintf(err, err_size, "%s port %u: metrics cannot be served: %s",
+			 conf_net_text(&m->addr, false, text), m->port, strerror(errno));
+		return EXIT_ADDRESS;
+	}
+	metrics.op.done = on_readable;
+	metrics.timer.fire = on_timer;
+	loop_poll_once(d->loop, &metrics.op, epoll_fd(), POLLIN);
+	return 0;
+}
+
+void metrics_close(struct daemon *d)
+{
+	if (!metrics.http)
+		return;
+	loop_timer_clear(d->loop, &metrics.timer);
+	MHD_stop_daemon(metrics.http);
+	metrics.http = NULL;
+}

@@ -1,0 +1,198 @@
+/* requests.c - the control socket's verbs: names to ids, the brain's answers to JSON.
+ *
+ * What acts goes to the brain as one EV_CONTROL and is answered by its ACT_REPLY, whenever that
+ * comes; status is answered at once from what the brain and the shell know. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "ctl/status.h"
+#include "daemon.h"
+
+#define OWN_SHUTDOWN 0xffffffffU /* id of the shutdown that a signal asked for */
+
+static const char *text_of(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+static json_t *worker_json(const struct daemon *d, unsigned vs)
+{
+	const struct worker *w = &d->worker[vs];
+	json_t *stats = w->stats ? json_loads(w->stats, 0, NULL) : NULL;
+	json_t *o = json_pack("{s:s, s:i, s:I, s:I, s:I, s:b}", "vserver",
+			      d->conf->vserver[vs].name, "pid",
+			      w->life == WORKER_NONE ? 0 : (int)w->pid, "epoch",
+			      (json_int_t)w->epoch, "starts", (json_int_t)w->starts, "crashes",
+			      (json_int_t)w->crashes, "addresses_up", d->addresses[vs].up);
+
+	if (stats)
+		json_object_set_new(o, "stats", stats);
+	return o;
+}
+
+static json_t *path_json(const struct daemon *d, unsigned i)
+{
+	const struct conf_path *c = &d->conf->node[d->self].path[i];
+	const struct net_path *n = &d->path[i].net;
+	char text[64];
+
+	return json_pack("{s:s, s:i, s:b, s:i, s:I, s:I, s:I}", "address",
+			 conf_net_text(&c->addr, false, text), "port", c->port, "interconnect",
+			 c->interconnect, "quality", d->path[i].quality, "sent",
+			 (json_int_t)n->sent, "send_errors", (json_int_t)n->send_errors,
+			 "received", (json_int_t)n->received);
+}
+
+static json_t *status_json(struct daemon *d)
+{
+	json_t *o = ctl_status(d->node, d->conf, loop_clock_ns()), *workers = json_array(),
+	       *paths = json_array();
+
+	for (unsigned i = 0; i < d->conf->vserver_count; i++)
+		json_array_append_new(workers, worker_json(d, i));
+	for (unsigned i = 0; i < d->conf->node[d->self].path_count; i++)
+		json_array_append_new(paths, path_json(d, i));
+	json_object_set_new(o, "cluster", json_string(d->conf->name));
+	json_object_set_new(o, "workers", workers);
+	json_object_set_new(o, "paths", paths);
+	json_object_set_new(o, "forged_packets", json_integer((json_int_t)d->forged));
+	json_object_set_new(o, "longest_step_us", json_integer((json_int_t)(d->step_ns_max / 1000)));
+	json_object_set_new(o, "up_ms", json_real((double)(loop_clock_ns() - d->started_ns) / 1e6));
+	return o;
+}
+
+static const struct verb {
+	const char *name;
+	enum control_verb verb;
+	bool vs, node;
+} VERBS[] = {
+	{"vs-move", CONTROL_VS_MOVE, true, true},
+	{"vs-start", CONTROL_VS_START, true, false},
+	{"takeover", CONTROL_TAKEOVER, false, true},
+	{"giveback", CONTROL_GIVEBACK, false, true},
+	{"shutdown", CONTROL_SHUTDOWN, false, false},
+	{"inhibit", CONTROL_INHIBIT, false, false},
+	{"reboot", CONTROL_REBOOT, false, false},
+};
+
+static void refuse(struct daemon *d, uint32_t id, enum reason r, const char *text)
+{
+	ctl_refuse(d->ctl, id, reason_name(r), text, reason_todo(r));
+}
+
+/* False when it was refused. */
+static bool name_ids(struct daemon *d, uint32_t id, const struct verb *v, const json_t *request,
+		     struct event *ev)
+{
+	const char *vs = text_of(request, "vs"), *node = text_of(request, "node");
+	int at;
+
+	if (v->vs) {
+		at = conf_find_vserver(d->conf, vs);
+		if (at < 0) {
+			refuse(d, id, REASON_UNKNOWN_VS, vs);
+			return false;
+		}
+		ev->control.vs_id = node_name_id(vs);
+	}
+	if (v->node) {
+		at = conf_find_node(d->conf, node);
+		if (at < 0) {
+			refuse(d, id, REASON_UNKNOWN_NODE, node);
+			return false;
+		}
+		ev->control.node = d->conf->node[at].id;
+	}
+	return true;
+}
+
+static bool take_scope(struct daemon *d, uint32_t id, const json_t *request, struct event *ev)
+{
+	static const char *const scopes[] = {[INHIBIT_SELF] = "self", [INHIBIT_MINE] = "mine",
+					     [INHIBIT_CLUSTER] = "cluster"};
+	const char *scope = text_of(request, "scope");
+
+	if (ev->control.verb != CONTROL_INHIBIT)
+		return true;
+	for (unsigned i = INHIBIT_SELF; i <= INHIBIT_CLUSTER; i++)
+		if (strcmp(scope, scopes[i]) == 0) {
+			ev->control.scope = (enum inhibit_scope)i;
+			return true;
+		}
+	ctl_refuse(d->ctl, id, "usage", "unknown scope", "self, mine or cluster");
+	return false;
+}
+
+static void on_request(void *arg, uint32_t id, const char *verb, json_t *request)
+{
+	struct daemon *d = arg;
+	struct event ev = {.type = EV_CONTROL};
+
+	if (strcmp(verb, "status") == 0) {
+		for (unsigned i = 0; i < d->conf->vserver_count; i++)
+			worker_ask_stats(d, i);
+		ctl_reply(d->ctl, id, status_json(d));
+		return;
+	}
+	for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++) {
+		if (strcmp(verb, VERBS[i].name) != 0)
+			continue;
+		ev.control.id = id;
+		ev.control.verb = VERBS[i].verb;
+		ev.control.on = json_is_true(json_object_get(request, "on"));
+		ev.control.force = json_is_true(json_object_get(request, "force"));
+		ev.control.dry_run = json_is_true(json_object_get(request, "dry_run"));
+		ev.control.in_ns =
+			(uint64_t)json_integer_value(json_object_get(request, "in_ms")) * 1000000;
+		if (name_ids(d, id, &VERBS[i], request, &ev) && take_scope(d, id, request, &ev))
+			brain_post(d, &ev);
+		return;
+	}
+	ctl_refuse(d->ctl, id, "unknown-verb", verb, "use a holdfast command of this version");
+}
+
+void requests_reply(struct daemon *d, const struct action *a)
+{
+	if (a->reply.id == OWN_SHUTDOWN) {
+		log_notice("daemon: %s: %s", a->reply.ok ? "handed over" : "could not hand over",
+			   a->reply.text ? a->reply.text : "");
+		daemon_stop(d, EXIT_OK);
+		return;
+	}
+	if (!a->reply.ok)
+		ctl_refuse(d->ctl, a->reply.id, reason_name(a->reply.reason),
+			   a->reply.text ? a->reply.text : "", reason_todo(a->reply.reason));
+	else
+		ctl_reply(d->ctl, a->reply.id,
+			  json_pack("{s:s, s:s}", "text",
+				    a->reply.text && *a->reply.text ? a->reply.text : "done",
+				    "reason", reason_name(a->reply.reason)));
+}
+
+void requests_shutdown(struct daemon *d)
+{
+	struct event ev = {.type = EV_CONTROL};
+
+	if (d->leaving)
+		return;
+	d->leaving = true;
+	ev.control.id = OWN_SHUTDOWN;
+	ev.control.verb = CONTROL_SHUTDOWN;
+	brain_post(d, &ev);
+}
+
+int requests_open(struct daemon *d, char *err, size_t err_size)
+{
+	char path[PATH_TEXT_MAX + 16];
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/control.sock", d->run_dir);
+	rc = ctl_open(&d->ctl, d->loop, path, on_request, d);
+	if (rc)
+		snprintf(err, err_size, "%s: the control socket cannot be made: %s", path,
+			 strerror(-rc));
+	return rc ? EXIT_SYSTEM : 0;
+}

@@ -1,0 +1,400 @@
+/* units.c - storage units: one helper process at a time for each, and the owner's poll.
+ *
+ * Actions for a unit are carried out in the order they came.  The lock's descriptor lives here: it
+ * is opened before the helper is forked, so the lock that the helper takes is ours when it ends.
+ * While a unit is ours its pair <S,R> is looked at every heartbeat (F2): for `dir` right here, for
+ * `loop` by a small helper, since a cut path may hang; a look that has not come back by the next
+ * one counts as failed. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "ctl/spec.h"
+#include "daemon.h"
+
+struct unit_queue {
+	struct unit_queue *next;
+	struct action a;
+};
+
+/* What a helper is given; it sees the parent's memory as of the fork. */
+struct unit_task {
+	struct unit_job *job;
+	const struct action *a;
+	struct unit_self self;
+	char command[CONF_PATH_MAX * 2];
+};
+
+static void start_next(struct unit_job *j);
+
+static struct unit_self self_of(const struct daemon *d)
+{
+	struct unit_self s = {.node = d->conf->node[d->self].id, .generation = d->node->generation};
+
+	snprintf(s.node_name, sizeof(s.node_name), "%s", d->conf->node[d->self].name);
+	memcpy(s.boot_id, d->boot_id, 16);
+	return s;
+}
+
+/* ---- in the child ----------------------------------------------------------------------------- */
+
+static void do_reserve(struct unit_task *t, struct unit_answer *out)
+{
+	static const enum unit_how how[] = {[RESERVE_FREE] = UNIT_FREE,
+					    [RESERVE_KEEP] = UNIT_KEEP,
+					    [RESERVE_VICTIM] = UNIT_VICTIM};
+	struct unit_self self = t->self;
+	struct unit_ask ask = {.how = how[t->a->reserve.mode],
+			       .victim = t->a->reserve.victim,
+			       .victim_epoch = t->a->reserve.victim_epoch,
+			       .epoch_min = t->a->reserve.epoch_min,
+			       .fenced = t->a->reserve.fenced};
+
+	self.generation = t->a->reserve.generation;
+	unit_acquire(&t->job->spec, &t->job->d->seal, &self, &ask, t->job->lock_fd, out);
+}
+
+static void set_error(struct unit_answer *out, int rc)
+{
+	out->outcome = rc ? UNIT_ERROR : UNIT_WON;
+	out->err = rc;
+}
+
+static void do_task(void *arg, void *answer)
+{
+	struct unit_task *t = arg;
+	struct unit_answer *out = answer;
+	struct unit_spec *u = &t->job->spec;
+	int rc;
+
+	switch (t->a->type) {
+	case ACT_RESERVE:
+		do_reserve(t, out);
+		break;
+	case ACT_RELEASE:
+		unit_release(u, &t->job->d->seal, &t->self, t->job->lock_fd, out);
+		break;
+	case ACT_UNIT_READ:
+		unit_read(u, &t->job->d->seal, out);
+		break;
+	case ACT_MOUNT:
+		set_error(out, unit_mount(u, out->text, sizeof(out->text)));
+		break;
+	case ACT_UNMOUNT:
+		set_error(out, unit_unmount(u, t->job->lost, out->text, sizeof(out->text)));
+		break;
+	case ACT_FENCE:
+		rc = process_command(t->command);
+		unit_say(out, rc ? UNIT_ERROR : UNIT_WON, rc ? (rc < 0 ? rc : -EREMOTEIO) : 0,
+			 "%s: exit status %d", t->command, rc);
+		break;
+	case ACT_SEND:
+	case ACT_SLOT_WRITE:
+	case ACT_SLOT_READ:
+	case ACT_PERSIST:
+	case ACT_WORKER_START:
+	case ACT_WORKER_DRAIN:
+	case ACT_WORKER_KILL:
+	case ACT_LEASE:
+	case ACT_ADDRESS_UP:
+	case ACT_ADDRESS_DOWN:
+	case ACT_OPEN:
+	case ACT_TICKLE:
+	case ACT_REPLY:
+	case ACT_LOG:
+	case ACT_SELF_FENCE:
+		break;
+	}
+}
+
+/* ---- the poll --------------------------------------------------------------------------------- */
+
+static void post_poll(struct unit_job *j, enum poll_result result)
+{
+	struct event ev = {.type = EV_UNIT_POLL, .unit = j->index, .epoch = j->epoch};
+
+	ev.poll.result = result;
+	ev.poll.started_ns = j->poll_begun_ns;
+	if (result == POLL_LOST)
+		j->lost = true;
+	brain_post(j->d, &ev);
+}
+
+static void poll_work(void *arg, void *answer)
+{
+	struct unit_job *j = arg;
+
+	unit_read(&j->spec, &j->d->seal, answer);
+}
+
+static void on_poll(struct process *p, int err, const void *data, size_t len)
+{
+	struct unit_job *j = LIST_OWNER(p, struct unit_job, poll);
+	struct unit_self self = self_of(j->d);
+	const struct unit_answer *a = data;
+	bool mine;
+
+	if (!j->held)
+		return;
+	if (err || len != sizeof(*a) || a->outcome != UNIT_WON) {
+		post_poll(j, POLL_ERROR);
+		return;
+	}
+	mine = a->owner == self.node && a->owner_generation == self.generation &&
+	       a->holder == self.node;
+	/* While a new epoch is being written by a RESERVE of ours both are right. */
+	if (mine && a->owner_epoch != j->epoch && !(j->now && j->now->a.type == ACT_RESERVE))
+		mine = false;
+	post_poll(j, mine ? POLL_MINE : POLL_LOST);
+}
+
+static void poll_dir(struct unit_job *j)
+{
+	struct unit_self self = self_of(j->d);
+	int rc;
+
+	if (j->now && j->now->a.type == ACT_RESERVE)
+		return;
+	j->poll_begun_ns = loop_clock_ns();
+	rc = unit_dir_poll(&j->spec, &j->d->seal, &self, j->epoch, j->lock_fd);
+	post_poll(j, rc == 0 ? POLL_MINE : rc == -ESTALE ? POLL_LOST : POLL_ERROR);
+}
+
+static void on_poll_timer(struct loop_timer *t)
+{
+	struct unit_job *j = LIST_OWNER(t, struct unit_job, poll_timer);
+	const int none[] = {-1};
+
+	if (!j->held)
+		return;
+	loop_timer_set(j->d->loop, t, loop_clock_ns() + j->d->times.poll_ns);
+	if (j->spec.backend == UNIT_DIR) {
+		poll_dir(j);
+		return;
+	}
+	if (j->poll.running) {
+		post_poll(j, POLL_ERROR);
+		return;
+	}
+	j->poll_begun_ns = loop_clock_ns();
+	j->poll.done = on_poll;
+	if (process_run(j->d->loop, &j->poll, poll_work, j, sizeof(struct unit_answer), none,
+			j->d->times.step_ns))
+		post_poll(j, POLL_ERROR);
+}
+
+/* ---- completions ------------------------------------------------------------------------------ */
+
+static void won(struct unit_job *j, const struct unit_answer *a)
+{
+	j->held = true;
+	j->lost = false;
+	j->epoch = a->epoch;
+	loop_timer_set(j->d->loop, &j->poll_timer, loop_clock_ns() + j->d->times.poll_ns);
+}
+
+static void let_go(struct unit_job *j)
+{
+	j->held = false;
+	loop_timer_clear(j->d->loop, &j->poll_timer);
+	if (j->lock_fd >= 0)
+		close(j->lock_fd);
+	j->lock_fd = -1;
+}
+
+static void complete_reserve(struct unit_job *j, const struct action *a,
+			     const struct unit_answer *out)
+{
+	static const enum reserve_result result[] = {[UNIT_WON] = RESERVE_WON,
+						     [UNIT_LOST] = RESERVE_LOST,
+						     [UNIT_HELD] = RESERVE_HELD,
+						     [UNIT_ERROR] = RESERVE_ERROR};
+	struct event ev = {.type = EV_RESERVED, .op = a->op, .epoch = out->epoch, .vs = a->vs,
+			   .unit = j->index, .err = out->err};
+
+	ev.unit_state.result = result[out->outcome];
+	ev.unit_state.owner = out->owner;
+	ev.unit_state.owner_epoch = out->owner_epoch;
+	ev.unit_state.owner_generation = out->owner_generation;
+	ev.unit_state.holder = out->holder;
+	if (out->outcome == UNIT_WON)
+		won(j, out);
+	else if (a->reserve.mode != RESERVE_KEEP && !j->held)
+		let_go(j);
+	brain_post(j->d, &ev);
+}
+
+static void complete_read(struct unit_job *j, const struct action *a,
+			  const struct unit_answer *out)
+{
+	struct event ev = {.type = EV_UNIT_READ, .op = a->op, .unit = j->index, .vs = a->vs,
+			   .err = out->outcome == UNIT_WON ? 0 : out->err ? out->err : -EIO};
+
+	ev.unit_state.owner = out->owner;
+	ev.unit_state.owner_epoch = out->owner_epoch;
+	ev.unit_state.owner_generation = out->owner_generation;
+	ev.unit_state.holder = out->holder;
+	brain_post(j->d, &ev);
+}
+
+static void complete_plain(struct unit_job *j, const struct action *a, enum ev_type type,
+			   const struct unit_answer *out)
+{
+	int err = out->outcome == UNIT_WON ? 0 : out->err ? out->err : -EIO;
+	struct event ev = {.type = type, .op = a->op, .epoch = a->epoch, .vs = a->vs,
+			   .unit = j->index, .err = err};
+
+	if (type == EV_RELEASED && err == 0)
+		let_go(j);
+	brain_post(j->d, &ev);
+}
+
+static const char *verb_name(enum act_type t)
+{
+	return t == ACT_RESERVE ? "reserve" : t == ACT_RELEASE ? "release" : t == ACT_MOUNT ?
+	       "mount" : t == ACT_UNMOUNT ? "unmount" : t == ACT_FENCE ? "fence" : "read";
+}
+
+static void complete(struct unit_job *j, const struct action *a, const struct unit_answer *out)
+{
+	if (out->outcome != UNIT_WON)
+		log_limited(LOG_L_WARN, "unit %s: %s: %s", j->spec.name, verb_name(a->type),
+			    out->text[0] ? out->text : strerror(-out->err));
+	if (a->type == ACT_RESERVE)
+		complete_reserve(j, a, out);
+	else if (a->type == ACT_UNIT_READ)
+		complete_read(j, a, out);
+	else
+		complete_plain(j, a,
+			       a->type == ACT_RELEASE ? EV_RELEASED :
+			       a->type == ACT_MOUNT   ? EV_MOUNTED :
+			       a->type == ACT_UNMOUNT ? EV_UNMOUNTED :
+							EV_FENCED,
+			       out);
+}
+
+static void on_done(struct process *p, int err, const void *data, size_t len)
+{
+	struct unit_job *j = LIST_OWNER(p, struct unit_job, process);
+	struct unit_answer out = {.outcome = UNIT_ERROR, .err = err};
+	struct unit_queue *q = j->now;
+
+	if (err == 0 && len == sizeof(out))
+		memcpy(&out, data, sizeof(out));
+	else if (err == 0)
+		out.err = -EIO;
+	if (out.outcome < UNIT_WON || out.outcome > UNIT_ERROR)
+		out.outcome = UNIT_ERROR;
+	j->now = NULL;
+	complete(j, &q->a, &out);
+	free(q);
+	start_next(j);
+}
+
+/* ---- starting --------------------------------------------------------------------------------- */
+
+/* fence_command with %n for the victim's name, %u for the unit's. */
+static int fence_text(char *out, size_t size, const struct daemon *d, const struct unit_job *j,
+		      uint16_t node)
+{
+	const char *name = "", *p = d->conf->unit[j->index].fence_command;
+	size_t n = 0;
+
+	for (unsigned i = 0; i < d->conf->node_count; i++)
+		if (d->conf->node[i].id == node)
+			name = d->conf->node[i].name;
+	for (; *p; p++) {
+		char one[2] = {*p, '\0'};
+		const char *add = one;
+
+		if (p[0] == '%' && (p[1] == 'n' || p[1] == 'u'))
+			add = *++p == 'n' ? name : j->spec.name;
+		if (n + strlen(add) >= size)
+			return -ENAMETOOLONG;
+		memcpy(out + n, add, strlen(add));
+		n += strlen(add);
+	}
+	out[n] = '\0';
+	return n ? 0 : -ENOENT;
+}
+
+static int run(struct unit_job *j, struct unit_queue *q)
+{
+	struct unit_task t = {.job = j, .a = &q->a, .self = self_of(j->d)};
+	int keep[2] = {-1, -1};
+	int rc = 0;
+
+	if ((q->a.type == ACT_RESERVE || q->a.type == ACT_RELEASE) && j->lock_fd < 0) {
+		j->lock_fd = unit_lock_open(&j->spec);
+		if (j->lock_fd < 0)
+			return j->lock_fd;
+	}
+	if (q->a.type == ACT_FENCE)
+		rc = fence_text(t.command, sizeof(t.command), j->d, j, q->a.fence.node);
+	if (rc)
+		return rc;
+	keep[0] = j->lock_fd;
+	j->process.done = on_done;
+	return process_run(j->d->loop, &j->process, do_task, &t, sizeof(struct unit_answer), keep,
+			   j->d->times.step_ns);
+}
+
+static void start_next(struct unit_job *j)
+{
+	while (!j->now && j->queue) {
+		struct unit_queue *q = j->queue;
+		struct unit_answer out = {.outcome = UNIT_ERROR};
+
+		j->queue = q->next;
+		j->now = q;
+		out.err = run(j, q);
+		if (out.err == 0)
+			return;
+		unit_say(&out, UNIT_ERROR, out.err, "%s: %s", j->spec.lock, strerror(-out.err));
+		j->now = NULL;
+		complete(j, &q->a, &out);
+		free(q);
+	}
+}
+
+void units_act(struct daemon *d, const struct action *a)
+{
+	struct unit_job *j = &d->unit[a->unit];
+	struct unit_queue *q = mem_zalloc(1, sizeof(*q)), **end = &j->queue;
+
+	q->a = *a;
+	while (*end)
+		end = &(*end)->next;
+	*end = q;
+	start_next(j);
+}
+
+int units_open(struct daemon *d, char *err, size_t err_size)
+{
+	for (unsigned i = 0; i < d->conf->unit_count; i++) {
+		struct unit_job *j = &d->unit[i];
+		struct stat st;
+		int rc = spec_unit(&j->spec, d->conf, i, d->conf->node[d->self].name);
+
+		j->d = d;
+		j->index = i;
+		j->lock_fd = -1;
+		j->poll_timer.fire = on_poll_timer;
+		if (rc) {
+			snprintf(err, err_size, "unit %s: a path is too long", d->conf->unit[i].name);
+			return EXIT_CONFIG;
+		}
+		if (j->spec.backend == UNIT_DIR && stat(j->spec.record, &st) < 0) {
+			snprintf(err, err_size, "%s: %s; make the unit with: holdfast init",
+				 j->spec.record, strerror(errno));
+			return EXIT_CONFIG;
+		}
+	}
+	return 0;
+}
