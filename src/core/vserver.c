@@ -499,7 +499,8 @@ static void on_reserved(struct node *n, unsigned vs, const struct event *ev)
 		lost(n, vs, ev);
 		return;
 	case RESERVE_HELD:
-		if (!v->want_down && v->victim && !v->fenced && n->conf.unit[conf(n, vs)->unit[v->at]].fence_command) {
+		if (!v->want_down && v->victim && !v->fenced &&
+		    n->conf.unit[conf(n, vs)->unit[v->at]].fence_command) {
 			HF_MARK("step.213d");
 			vs_set_state(n, vs, VS_FENCE, v->reason);
 			unit_act(n, vs, ACT_FENCE)->fence.node = v->victim;

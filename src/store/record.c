@@ -40,6 +40,7 @@ void label_encode(const struct label *l, uint8_t out[LABEL_SIZE])
 int label_decode(struct label *l, const uint8_t *in, size_t len)
 {
 	uint8_t magic[8];
+	uint32_t crc;
 	struct rd r;
 
 	memset(l, 0, sizeof(*l));
@@ -53,7 +54,8 @@ int label_decode(struct label *l, const uint8_t *in, size_t len)
 	l->created_ns = (int64_t)rd_u64(&r);
 	rd_u64(&r);
 	rd_u32(&r);
-	if (rd_u32(&r) != crc32c(0, in, LABEL_USED) || !rd_ok(&r) || memcmp(magic, label_magic, 8) != 0)
+	crc = rd_u32(&r);
+	if (!rd_ok(&r) || crc != crc32c(0, in, LABEL_USED) || memcmp(magic, label_magic, 8) != 0)
 		return -EBADMSG;
 	if (l->version != LABEL_VERSION)
 		return -ENOTSUP;
