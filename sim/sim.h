@@ -1,6 +1,6 @@
 /* sim.h - the simulator: whole clusters on virtual time, driving the production brain.
  *
- *	holdfast-sim --seed N [--trace]
+ *	holdfast-sim --seed N [--trace | --brief]
  *	holdfast-sim --seeds A-B [--require sim/marks.txt]
  *
  * One thread, one priority queue of events in virtual time, one seeded generator.  Everything that
@@ -8,17 +8,308 @@
  * src/io is linked in.  The same seed gives the same trace, byte by byte.
  *
  * How it is cut:
- *	queue.c		the event queue: time, then order of insertion
- *	world.c		makes a cluster from a seed: nodes, units, vservers, paths, devices
- *	host.c		a node: instance, clock, pause and crash; carries out the actions of a step
- *	net.c		network paths: latency, loss, duplication, reorder, cuts, replays
- *	device.c	coordination devices and persistent memory
- *	unit.c		storage units: reservation R, record S, RESERVE and RELEASE as the shell does
- *	worker.c	workers with lease pages, addresses with kernel lifetimes, clients' view
- *	fault.c		the plan of faults and operator commands, and healing
- *	check.c		the checkers: each names what it found, with the seed
- *	main.c		command line, ranges of seeds, coverage marks */
+ *	queue.c		the event queue: time, then order of insertion; the generator
+ *	world.c		makes a cluster from a seed; the main loop; safety phase, healing, liveness
+ *	host.c		a node: instance, clock, pause and crash; steps the brain, carries out
+ *actions net.c		network paths: latency, loss, duplication, reorder, cuts, replays device.c
+ *coordination devices and persistent memory
+ *	unit.c		storage units: reservation R, record S, RESERVE and RELEASE as the shell
+ *does worker.c	workers with lease pages, addresses with kernel lifetimes, the clients fault.c
+ *faults and operator commands, and how each is undone check.c		the checkers, the trace, the
+ *coverage marks main.c		command line and ranges of seeds
+ *
+ * Three kinds of things happen at a time: what a process of a node does (dropped when that instance
+ * is gone, held back while the node is paused), what its kernel does (dropped when the machine lost
+ * power), and what the world does (always).  doc/sim.md has the fault table and the checkers. */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/node.h"
+
+#define SIM_NODES    5
+#define SIM_VS       5
+#define SIM_UNITS    8
+#define SIM_PATHS    3
+#define SIM_DEVICES  3
+#define SIM_WORKERS  96
+#define SIM_FAULTS   32
+#define SIM_CONTROLS 64
+#define SIM_LANDINGS 16
+#define US           1000ULL
+#define MS           1000000ULL
+#define SECOND       1000000000ULL
+
+struct sim;
+struct sim_item;
+typedef void sim_fn(struct sim *s, struct sim_item *it);
+
+enum sim_bound { BOUND_WORLD, BOUND_KERNEL, BOUND_PROCESS };
+
+/* Something that happens at a time. */
+struct sim_item {
+	uint64_t at_ns, order;
+	sim_fn *fn;
+	enum sim_bound bound;
+	unsigned host;
+	uint64_t instance; /* of the process or of the kernel, by `bound`; 0: any */
+	uint64_t a, b;
+	unsigned x, y;
+	struct event ev;
+	void *data; /* freed with the item */
+	size_t len;
+	bool queued; /* else the loop frees it when fn returns */
+	struct sim_item *next;
+};
+
+struct sim_queue {
+	struct sim_item **heap;
+	size_t count, room;
+	uint64_t order;
+	struct sim_item *spare;
+};
+
+struct sim_prng {
+	uint64_t s[4];
+};
+
+/* What the shell of a node knows about a unit, and what its kernel does. */
+struct host_unit {
+	bool won;              /* told so to the brain, and not released since */
+	bool mounted;          /* by the kernel */
+	uint64_t mount_kernel; /* in which run of the kernel */
+	uint64_t epoch;        /* of S as won */
+	uint64_t poll_token;
+};
+
+struct host_vs {
+	uint64_t page_epoch, page_until_ns; /* the lease page */
+	uint64_t address_until_ns;          /* kernel lifetime; 0: not up */
+	bool address_kept;                  /* holdfastd renews it */
+	unsigned worker_op;                 /* workers started and not yet reported gone */
+};
+
+struct host_control {
+	uint32_t id;
+	uint64_t since_ns;
+	enum control_verb verb;
+};
+
+struct host {
+	unsigned at;  /* index; node id - 1 */
+	bool up;      /* holdfastd runs */
+	bool powered; /* the machine runs */
+	bool paused;
+	uint64_t process, kernel; /* instances */
+	uint64_t cleared_process; /* operators spoke to it after healing */
+	unsigned port_bad[SIM_PATHS];
+	uint64_t offset_ns, resume_order;
+	int64_t rate_ppm, shift_ns;
+	unsigned slow; /* fault: late ticks */
+	bool persist_valid;
+	uint8_t persist[SLOT_SIZE];
+	uint64_t tick_token, tick_at_ns;
+	unsigned tick_storm;
+	struct sim_item *held, **held_end; /* while paused */
+	unsigned held_count;
+	struct host_unit unit[SIM_UNITS];
+	struct host_vs vs[SIM_VS];
+	struct host_control control[SIM_CONTROLS];
+	unsigned control_count;
+	uint64_t generation_max;          /* sent by earlier instances */
+	uint64_t generation_sent;         /* by this one */
+	uint64_t announced_ns[SIM_NODES]; /* step 213a against whom, first seen going out */
+	bool by_force[SIM_NODES];         /* an operator told it to take from whom */
+	struct {
+		uint64_t read_ns, write_ns; /* begin of the last good one, real time */
+	} seen[SIM_DEVICES];
+	struct event old[SIM_VS][8]; /* completions of this instance, for stale repeats */
+	bool has_old[SIM_VS][8];
+	struct node node;
+};
+
+struct link {
+	unsigned cut; /* counts faults in force */
+	unsigned loss, dup, slow;
+	struct sim_item *memory; /* an old message, to be replayed */
+};
+
+struct sector {
+	uint8_t now[SLOT_SIZE], before[SLOT_SIZE];
+	bool blank, before_blank, torn;
+	uint64_t landed_ns, landings[SIM_LANDINGS];
+	unsigned landing;
+	unsigned pending;
+};
+
+struct device {
+	unsigned bad, slow, hang;
+	unsigned cut[SIM_NODES];
+	struct sector sector[SIM_NODES];
+};
+
+struct unit {
+	bool dir; /* else loop: reservations, reached through a path */
+	unsigned cut[SIM_NODES], slow;
+	/* S */
+	uint16_t owner;
+	uint64_t epoch, generation;
+	/* R: a key per node (nexus), 0: not registered; the holder's index + 1 */
+	uint64_t key[SIM_NODES];
+	unsigned holder;
+	/* dir: the owner's byte of the lock, by host + 1 and instance */
+	unsigned lock_host;
+	uint64_t lock_process;
+};
+
+struct worker {
+	bool used, alive;
+	unsigned host, vs;
+	uint64_t process, kernel; /* whose child */
+	uint64_t epoch, generation;
+	uint64_t page_until_ns;
+	uint64_t unit_epoch[NODE_VS_UNITS_MAX];
+	bool revoked, open, ready, replied, drain, dead_told;
+	unsigned inflight; /* writes */
+};
+
+struct fault {
+	const struct fault_kind *kind;
+	bool used;
+	uint64_t token;
+	unsigned a, b, c;
+};
+
+enum sim_phase { PHASE_FAULTS, PHASE_HEALED };
+
+extern jmp_buf sim_out;
+
+struct sim {
+	uint64_t seed, now_ns, hash;
+	struct sim_prng rng;
+	struct sim_queue queue;
+	bool trace, brief;
+	enum sim_phase phase;
+	uint64_t faults_end_ns, healed_ns, bound_ns;
+	bool done;
+	unsigned calm;
+	struct node_conf conf; /* `self` and `persisted` differ by node */
+	unsigned node_count, vs_count, unit_count, device_count, path_count;
+	struct host host[SIM_NODES];
+	struct device device[SIM_DEVICES];
+	struct unit unit[SIM_UNITS];
+	struct worker worker[SIM_WORKERS];
+	struct link link[SIM_NODES][SIM_NODES][SIM_PATHS];
+	unsigned step_fail, op_hang; /* permille of failing and hanging shell operations */
+	unsigned stale;              /* permille of repeated old completions */
+	/* clients */
+	uint64_t answered_epoch[SIM_VS], answered_ns[SIM_VS], answers[SIM_VS];
+	uint64_t writes_ok, writes_refused;
+	/* faults */
+	struct fault fault[SIM_FAULTS];
+	uint64_t fault_token, fault_allowed, faults_begun;
+	uint32_t control_id;
+	struct actions actions;
+	char failed[256];
+};
+
+/* queue.c */
+struct sim_item *queue_put(struct sim *s, uint64_t delay_ns, sim_fn *fn);
+struct sim_item *queue_pop(struct sim *s);
+void queue_again(struct sim *s, struct sim_item *it, uint64_t delay_ns); /* keeps its contents */
+void queue_free(struct sim *s, struct sim_item *it);
+void queue_clear(struct sim *s);
+void prng_seed(struct sim_prng *r, uint64_t seed);
+uint64_t prng_next(struct sim_prng *r);
+uint64_t below(struct sim *s, uint64_t n);
+bool chance(struct sim *s, unsigned permille);
+uint64_t between(struct sim *s, uint64_t lo, uint64_t hi);
+
+/* world.c */
+int sim_run(struct sim *s, uint64_t seed, bool trace, bool brief);
+
+/* host.c */
+void host_boot(struct sim *s, struct host *h);
+void host_power_off(struct sim *s, struct host *h, const char *why);
+void host_daemon_dies(struct sim *s, struct host *h, const char *why);
+void host_restart_later(struct sim *s, struct host *h, uint64_t delay_ns);
+void host_pause(struct sim *s, struct host *h);
+void host_resume(struct sim *s, struct host *h);
+void host_hold(struct host *h, struct sim_item *it);
+void host_step(struct sim *s, struct host *h, struct event *ev);
+struct sim_item *host_put(struct sim *s, struct host *h, uint64_t delay_ns, sim_fn *fn);
+struct sim_item *kernel_put(struct sim *s, struct host *h, uint64_t delay_ns, sim_fn *fn);
+/* Delivers it->ev. */
+sim_fn host_deliver;
+uint64_t host_local_ns(const struct host *h, uint64_t real_ns);
+uint64_t host_real_ns(const struct host *h, uint64_t local_ns);
+/* The completion of `a` as an event to be filled in. */
+struct sim_item *completion(struct sim *s, struct host *h, const struct action *a,
+			    enum ev_type type, uint64_t delay_ns);
+uint32_t host_control(struct sim *s, struct host *h, struct event *ev);
+
+/* net.c */
+void net_send(struct sim *s, struct host *h, const struct action *a);
+void net_replay(struct sim *s);
+
+/* device.c */
+void device_write(struct sim *s, struct host *h, const struct action *a);
+void device_read(struct sim *s, struct host *h, const struct action *a);
+void device_persist(struct sim *s, struct host *h, const struct action *a);
+
+/* unit.c */
+void unit_reserve(struct sim *s, struct host *h, const struct action *a);
+void unit_release(struct sim *s, struct host *h, const struct action *a);
+void unit_look(struct sim *s, struct host *h, const struct action *a);
+void unit_fence(struct sim *s, struct host *h, const struct action *a);
+void unit_mount(struct sim *s, struct host *h, const struct action *a);
+void unit_unmount(struct sim *s, struct host *h, const struct action *a);
+bool unit_path(const struct sim *s, unsigned unit, unsigned host);
+bool unit_write(struct sim *s, unsigned unit, unsigned host, uint64_t generation, uint64_t epoch);
+uint64_t shell_time(struct sim *s, uint64_t lo, uint64_t hi, unsigned unit);
+
+/* worker.c */
+void worker_start(struct sim *s, struct host *h, const struct action *a);
+void worker_drain(struct sim *s, struct host *h, const struct action *a);
+void worker_kill(struct sim *s, struct host *h, const struct action *a);
+void worker_lease(struct sim *s, struct host *h, const struct action *a);
+void worker_open(struct sim *s, struct host *h, const struct action *a);
+void worker_dies(struct sim *s, struct worker *w);
+struct worker *worker_find(struct sim *s, unsigned host, unsigned vs, uint64_t epoch);
+bool worker_quiet(const struct sim *s, unsigned unit, int host); /* host -1: anywhere */
+bool worker_answers(const struct sim *s, const struct worker *w);
+void worker_fault(struct sim *s, const char *how);
+void address_up(struct sim *s, struct host *h, const struct action *a);
+void address_down(struct sim *s, struct host *h, const struct action *a);
+void clients_start(struct sim *s);
+
+/* fault.c */
+void faults_start(struct sim *s);
+void faults_heal(struct sim *s);
+bool faults_quiet(const struct sim *s);
+void fault_mark_names(void (*each)(const char *name));
+
+/* check.c */
+_Noreturn void sim_fail(struct sim *s, const char *checker, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void say(struct sim *s, const struct host *h, const char *kind, const char *name, const char *fmt,
+	 ...) __attribute__((format(printf, 5, 6)));
+void check_world(struct sim *s);
+void check_action(struct sim *s, struct host *h, const struct action *a);
+void check_event(struct sim *s, struct host *h, const struct event *ev);
+void check_step(struct sim *s, struct host *h);
+void check_answer(struct sim *s, const struct worker *w);
+void check_epoch(struct sim *s, unsigned unit, uint64_t epoch);
+void check_vote(struct sim *s, struct host *h, const struct action *a);
+void check_status(struct sim *s, struct host *h, const uint8_t *data, size_t len);
+const char *ev_name(enum ev_type t);
+const char *act_name(enum act_type t);
+void mark(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+uint64_t mark_hits(const char *name);
+void mark_dump(void);
 
 #endif

@@ -1,0 +1,430 @@
+/* check.c - the checkers, the trace, the coverage marks.
+ *
+ * A checker knows the truth of the model, which no node knows, and holds what the nodes do against
+ * the rules (doc/sim.md lists them).  The first violation ends the seed. */
+#include "sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/trace.h"
+#include "codec/status.h"
+
+void sim_fail(struct sim *s, const char *checker, const char *fmt, ...)
+{
+	int n = snprintf(s->failed, sizeof(s->failed), "%s: ", checker);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(s->failed + n, sizeof(s->failed) - (size_t)n, fmt, ap);
+	va_end(ap);
+	longjmp(sim_out, 1);
+}
+
+/* ---- trace ---------------------------------------------------------------------------------- */
+
+static void mix(struct sim *s, uint64_t v)
+{
+	s->hash = (s->hash ^ v) * 0x100000001b3ULL;
+	s->hash ^= s->hash >> 29;
+}
+
+/* time in ms | node | kind | name | details */
+void say(struct sim *s, const struct host *h, const char *kind, const char *name, const char *fmt,
+	 ...)
+{
+	char who[8] = "-";
+	va_list ap;
+
+	mix(s, s->now_ns);
+	mix(s, (uint64_t)(unsigned char)name[0] << 8 | (h ? h->at : 255U));
+	if (!s->trace)
+		return;
+	if (h)
+		snprintf(who, sizeof(who), "n%u", h->at + 1);
+	printf("%12.6f %-3s %-2s %-14s ", (double)s->now_ns / 1e6, who, kind, name);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+}
+
+const char *ev_name(enum ev_type t)
+{
+	static const char *const name[] = {
+	    [EV_TICK] = "tick",
+	    [EV_MSG] = "msg",
+	    [EV_SLOT_READ] = "slot-read",
+	    [EV_SLOT_WRITTEN] = "slot-written",
+	    [EV_PERSISTED] = "persisted",
+	    [EV_RESERVED] = "reserved",
+	    [EV_RELEASED] = "released",
+	    [EV_UNIT_READ] = "unit-read",
+	    [EV_UNIT_POLL] = "unit-poll",
+	    [EV_FENCED] = "fenced",
+	    [EV_MOUNTED] = "mounted",
+	    [EV_UNMOUNTED] = "unmounted",
+	    [EV_WORKER_READY] = "w-ready",
+	    [EV_WORKER_FAILED] = "w-failed",
+	    [EV_WORKER_DRAINED] = "w-drained",
+	    [EV_WORKER_EXITED] = "w-exited",
+	    [EV_ADDRESSES_UP] = "address-up",
+	    [EV_ADDRESSES_DOWN] = "address-down",
+	    [EV_OPENED] = "opened",
+	    [EV_FIRST_REPLY] = "first-reply",
+	    [EV_FS] = "fs",
+	    [EV_PORT] = "port",
+	    [EV_LOAD] = "load",
+	    [EV_CONTROL] = "control",
+	};
+
+	return name[t];
+}
+
+const char *act_name(enum act_type t)
+{
+	static const char *const name[] = {
+	    [ACT_SEND] = "send",
+	    [ACT_SLOT_WRITE] = "slot-write",
+	    [ACT_SLOT_READ] = "slot-read",
+	    [ACT_PERSIST] = "persist",
+	    [ACT_UNIT_READ] = "unit-read",
+	    [ACT_RESERVE] = "reserve",
+	    [ACT_RELEASE] = "release",
+	    [ACT_FENCE] = "fence",
+	    [ACT_MOUNT] = "mount",
+	    [ACT_UNMOUNT] = "unmount",
+	    [ACT_WORKER_START] = "w-start",
+	    [ACT_WORKER_DRAIN] = "w-drain",
+	    [ACT_WORKER_KILL] = "w-kill",
+	    [ACT_LEASE] = "lease",
+	    [ACT_ADDRESS_UP] = "address-up",
+	    [ACT_ADDRESS_DOWN] = "address-down",
+	    [ACT_OPEN] = "open",
+	    [ACT_TICKLE] = "tickle",
+	    [ACT_REPLY] = "reply",
+	    [ACT_LOG] = "log",
+	    [ACT_SELF_FENCE] = "self-fence",
+	};
+
+	return name[t];
+}
+
+static bool chatter_event(enum ev_type t)
+{
+	return t == EV_TICK || t == EV_MSG || t == EV_SLOT_READ || t == EV_SLOT_WRITTEN ||
+	       t == EV_UNIT_POLL;
+}
+
+static bool chatter_action(enum act_type t)
+{
+	return t == ACT_SEND || t == ACT_SLOT_READ || t == ACT_SLOT_WRITE || t == ACT_LEASE;
+}
+
+static void trace_event(struct sim *s, const struct host *h, const struct event *ev)
+{
+	mix(s, ev->op << 6 | (unsigned)ev->type);
+	if (!s->trace || (s->brief && chatter_event(ev->type)))
+		return;
+	if (ev->type == EV_RESERVED || ev->type == EV_UNIT_READ)
+		say(s, h, "ev", ev_name(ev->type),
+		    "op=%llu vs=%u unit=u%u err=%d result=%d epoch=%llu S=n%u/%llu",
+		    (unsigned long long)ev->op, ev->vs, ev->unit, ev->err,
+		    (int)ev->unit_state.result, (unsigned long long)ev->epoch, ev->unit_state.owner,
+		    (unsigned long long)ev->unit_state.owner_epoch);
+	else if (ev->type == EV_MSG)
+		say(s, h, "ev", "msg", "from=n%u path=%u len=%zu", ev->msg.from, ev->msg.path,
+		    ev->msg.len);
+	else if (ev->type == EV_CONTROL)
+		say(s, h, "ev", "control", "id=%u verb=%d node=n%u vs=%08x force=%d",
+		    ev->control.id, (int)ev->control.verb, ev->control.node, ev->control.vs_id,
+		    ev->control.force);
+	else
+		say(s, h, "ev", ev_name(ev->type), "op=%llu vs=%u unit=u%u epoch=%llu err=%d",
+		    (unsigned long long)ev->op, ev->vs, ev->unit, (unsigned long long)ev->epoch,
+		    ev->err);
+}
+
+static void trace_action(struct sim *s, const struct host *h, const struct action *a)
+{
+	mix(s, a->op << 6 | (unsigned)a->type);
+	if (!s->trace || (s->brief && chatter_action(a->type)))
+		return;
+	if (a->type == ACT_LOG)
+		say(s, h, "lo", "log", "%s", a->log.text);
+	else if (a->type == ACT_REPLY)
+		say(s, h, "ac", "reply", "id=%u ok=%d %s", a->reply.id, a->reply.ok,
+		    reason_name(a->reply.reason));
+	else if (a->type == ACT_RESERVE)
+		say(s, h, "ac", "reserve",
+		    "op=%llu vs=%u unit=u%u mode=%d victim=n%u/%llu generation=%llu",
+		    (unsigned long long)a->op, a->vs, a->unit, (int)a->reserve.mode,
+		    a->reserve.victim, (unsigned long long)a->reserve.victim_epoch,
+		    (unsigned long long)a->reserve.generation);
+	else if (a->type == ACT_SEND)
+		say(s, h, "ac", "send", "to=n%u path=%u len=%zu", a->send.to, a->send.path,
+		    a->send.len);
+	else
+		say(s, h, "ac", act_name(a->type), "op=%llu vs=%u unit=u%u epoch=%llu",
+		    (unsigned long long)a->op, a->vs, a->unit, (unsigned long long)a->epoch);
+}
+
+/* ---- coverage marks with made-up names ------------------------------------------------------- */
+
+#define MARKS 512
+
+static struct named {
+	char name[64];
+	uint64_t hits;
+} marks[MARKS];
+
+static struct named *find_mark(const char *name)
+{
+	unsigned at = 5381;
+
+	for (const char *p = name; *p; p++)
+		at = at * 33 + (unsigned char)*p;
+	for (at %= MARKS; marks[at].name[0] && strcmp(marks[at].name, name) != 0;)
+		at = (at + 1) % MARKS;
+	return &marks[at];
+}
+
+void mark(const char *fmt, ...)
+{
+	char name[64];
+	struct named *m;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(name, sizeof(name), fmt, ap);
+	va_end(ap);
+	m = find_mark(name);
+	memcpy(m->name, name, sizeof(name));
+	m->hits++;
+}
+
+uint64_t mark_hits(const char *name)
+{
+	return find_mark(name)->hits + trace_mark_count(name);
+}
+
+void mark_dump(void)
+{
+	for (unsigned i = 0; i < MARKS; i++)
+		if (marks[i].name[0])
+			printf("mark %s %llu\n", marks[i].name, (unsigned long long)marks[i].hits);
+	trace_mark_dump(stdout);
+}
+
+/* `vs v1: OPEN -> SERVING ...` and `node: NORMAL -> STOPPED ...` */
+static void mark_transition(const char *text)
+{
+	char from[16], to[16], name[32];
+
+	if (sscanf(text, "vs %31[^:]: %15[A-Z] -> %15[A-Z]", name, from, to) == 3)
+		mark("vs.%s>%s", from, to);
+	else if (sscanf(text, "node: %15[A-Z] -> %15[A-Z]", from, to) == 2)
+		mark("node.%s>%s", from, to);
+}
+
+/* ---- what goes in and out of a node ---------------------------------------------------------- */
+
+void check_event(struct sim *s, struct host *h, const struct event *ev)
+{
+	trace_event(s, h, ev);
+	if (ev->type == EV_RESERVED && ev->unit_state.result == RESERVE_WON) {
+		h->unit[ev->unit].won = true;
+		h->unit[ev->unit].epoch = ev->epoch;
+	} else if (ev->type == EV_RESERVED && ev->unit_state.result == RESERVE_LOST) {
+		h->unit[ev->unit].won = false;
+	} else if (ev->type == EV_RELEASED && ev->err == 0) {
+		h->unit[ev->unit].won = false;
+	} else if (ev->type == EV_WORKER_EXITED && h->vs[ev->vs].worker_op) {
+		h->vs[ev->vs].worker_op--;
+	}
+}
+
+static void order(struct sim *s, const struct host *h, const struct action *a, bool fine,
+		  const char *why)
+{
+	if (!fine)
+		sim_fail(s, "order", "n%u: %s of vs %u unit %u: %s", h->at + 1, act_name(a->type),
+			 a->vs, a->unit, why);
+}
+
+static void worker_start_order(struct sim *s, const struct host *h, const struct action *a)
+{
+	order(s, h, a, h->vs[a->vs].worker_op == 0, "an earlier worker was not reported gone");
+	for (unsigned i = 0; i < s->conf.vs[a->vs].unit_count; i++) {
+		unsigned u = s->conf.vs[a->vs].unit[i];
+
+		order(s, h, a, h->unit[u].won, "a unit is not reserved");
+		order(s, h, a, h->unit[u].mounted, "a unit is not mounted");
+	}
+}
+
+/* OV-27, OV-28: what follows what. */
+void check_action(struct sim *s, struct host *h, const struct action *a)
+{
+	trace_action(s, h, a);
+	if (a->type == ACT_LOG) {
+		mark_transition(a->log.text);
+	} else if (a->type == ACT_MOUNT) {
+		order(s, h, a, h->unit[a->unit].won, "it is not reserved");
+	} else if (a->type == ACT_WORKER_START) {
+		worker_start_order(s, h, a);
+		h->vs[a->vs].worker_op++;
+	} else if (a->type == ACT_UNMOUNT) {
+		order(s, h, a, h->vs[a->vs].worker_op == 0, "its worker was not reported gone");
+	} else if (a->type == ACT_RELEASE) {
+		order(s, h, a, !h->unit[a->unit].mounted, "it is mounted");
+	} else if (a->type == ACT_OPEN) {
+		order(s, h, a, h->vs[a->vs].address_until_ns > s->now_ns, "its address is not up");
+	} else if (a->type == ACT_RESERVE && a->reserve.mode == RESERVE_KEEP) {
+		order(s, h, a, h->vs[a->vs].worker_op == 0, "its worker was not reported gone");
+	}
+}
+
+static unsigned majority(const struct sim *s)
+{
+	return s->device_count / 2 + 1;
+}
+
+/* On this device the victim was seen to write within the time that it should have been silent. */
+static bool wrote_lately(const struct sim *s, const struct sector *sec)
+{
+	uint64_t dead = s->conf.times.dead_ns - s->conf.times.dead_ns / 50;
+	uint64_t fresh = s->conf.times.fresh_ns + s->conf.times.fresh_ns / 20;
+
+	for (unsigned i = 0; i < SIM_LANDINGS; i++)
+		if (sec->landings[i] && sec->landings[i] + dead > s->now_ns &&
+		    sec->landings[i] + fresh < s->now_ns)
+			return true;
+	return false;
+}
+
+static void check_213(struct sim *s, struct host *h, unsigned victim)
+{
+	uint64_t fresh = s->conf.times.fresh_ns + s->conf.times.fresh_ns / 20;
+	uint64_t wait = s->conf.times.wait_ns - s->conf.times.wait_ns / 50;
+	unsigned proven = 0, silent = 0, carried = 0;
+
+	for (unsigned d = 0; d < s->device_count; d++) {
+		bool good = h->seen[d].read_ns && h->seen[d].read_ns + fresh >= s->now_ns &&
+			    h->seen[d].write_ns && h->seen[d].write_ns + fresh >= s->now_ns;
+
+		proven += good;
+		silent += good && !wrote_lately(s, &s->device[d].sector[victim]);
+		carried += h->seen[d].write_ns >= h->announced_ns[victim] && h->seen[d].write_ns;
+	}
+	if (proven < majority(s))
+		sim_fail(s, "verdict", "n%u takes from n%u with %u of %u coordination devices",
+			 h->at + 1, victim + 1, proven, s->device_count);
+	if (h->announced_ns[victim] == 0 || carried < majority(s))
+		sim_fail(s, "announce", "n%u takes from n%u without having announced it", h->at + 1,
+			 victim + 1);
+	if (h->announced_ns[victim] + wait > s->now_ns)
+		sim_fail(s, "wait", "n%u takes from n%u %llu us after the announcement", h->at + 1,
+			 victim + 1,
+			 (unsigned long long)(s->now_ns - h->announced_ns[victim]) / 1000);
+	if (!h->by_force[victim] && silent < majority(s))
+		sim_fail(s, "verdict", "n%u takes from n%u, which writes its slots", h->at + 1,
+			 victim + 1);
+}
+
+/* V1, 213b; or the victim gave it up, and then nothing of it can answer. */
+void check_vote(struct sim *s, struct host *h, const struct action *a)
+{
+	const struct node_vs *v = &h->node.vs[a->vs];
+	unsigned victim = a->reserve.victim - 1U;
+
+	if (a->reserve.mode != RESERVE_VICTIM || v->at != 0 || a->reserve.fenced)
+		return;
+	for (unsigned i = 0; i < h->node.peer_count; i++)
+		if (h->node.peer[i].id == a->reserve.victim && h->node.peer[i].step == 'c') {
+			check_213(s, h, victim);
+			mark("sim.checked_213");
+			return;
+		}
+	for (unsigned i = 0; i < SIM_WORKERS; i++) {
+		const struct worker *w = &s->worker[i];
+
+		if (w->used && w->alive && w->host == victim && w->vs == a->vs && !w->revoked &&
+		    w->open && host_local_ns(&s->host[victim], s->now_ns) < w->page_until_ns)
+			sim_fail(s, "gave-up", "n%u takes vs %u from n%u, whose worker may answer",
+				 h->at + 1, a->vs, victim + 1);
+	}
+	mark("sim.checked_gave_up");
+}
+
+/* What a node says to all: its generation grows with each instance; announcements of step 213. */
+void check_status(struct sim *s, struct host *h, const uint8_t *data, size_t len)
+{
+	struct status_msg m;
+	int rc = status_decode(&m, data, len);
+
+	if (rc || m.sender != h->at + 1)
+		sim_fail(s, "interface", "n%u: a status message that cannot be decoded: %d",
+			 h->at + 1, rc);
+	if (m.generation <= h->generation_max)
+		sim_fail(s, "generation", "n%u uses generation %llu again", h->at + 1,
+			 (unsigned long long)m.generation);
+	if (m.generation < h->generation_sent)
+		sim_fail(s, "generation", "n%u went back to generation %llu", h->at + 1,
+			 (unsigned long long)m.generation);
+	h->generation_sent = m.generation;
+	for (unsigned i = 0; i < m.peer_count; i++) {
+		uint64_t *at = &h->announced_ns[m.peer[i].node - 1];
+
+		if (m.peer[i].takeover == 0)
+			*at = 0;
+		else if (*at == 0)
+			*at = s->now_ns;
+	}
+}
+
+void check_step(struct sim *s, struct host *h)
+{
+	(void)s;
+	node_check(&h->node);
+}
+
+/* ---- the truth ------------------------------------------------------------------------------- */
+
+void check_epoch(struct sim *s, unsigned unit, uint64_t epoch)
+{
+	if (epoch <= s->unit[unit].epoch)
+		sim_fail(s, "epoch", "unit %u: %llu after %llu", unit, (unsigned long long)epoch,
+			 (unsigned long long)s->unit[unit].epoch);
+}
+
+/* F4: no answer of a former owner after the first of the new one. */
+void check_answer(struct sim *s, const struct worker *w)
+{
+	if (w->epoch < s->answered_epoch[w->vs])
+		sim_fail(s, "fenced-read", "n%u answers for vs %u at epoch %llu after %llu",
+			 w->host + 1, w->vs, (unsigned long long)w->epoch,
+			 (unsigned long long)s->answered_epoch[w->vs]);
+	s->answered_epoch[w->vs] = w->epoch;
+	s->answered_ns[w->vs] = s->now_ns;
+	s->answers[w->vs]++;
+}
+
+void check_world(struct sim *s)
+{
+	const struct worker *first[SIM_VS] = {NULL};
+
+	for (unsigned i = 0; i < SIM_WORKERS; i++) {
+		const struct worker *w = &s->worker[i];
+
+		if (!w->used || !w->open || !worker_answers(s, w))
+			continue;
+		if (first[w->vs])
+			sim_fail(s, "one-server",
+				 "vs %u is served on n%u (epoch %llu) and n%u (epoch %llu)", w->vs,
+				 first[w->vs]->host + 1, (unsigned long long)first[w->vs]->epoch,
+				 w->host + 1, (unsigned long long)w->epoch);
+		first[w->vs] = w;
+	}
+}

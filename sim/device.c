@@ -1,0 +1,195 @@
+/* device.c - coordination devices, and the node's persistent memory.
+ *
+ * A write reaches the medium at some moment between its begin and its completion; a read that
+ * overlaps it returns the old or the new sector.  A machine that loses power leaves a write in
+ * flight done, not done, or torn. */
+#include "sim.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "codec/slot.h"
+
+static uint64_t latency(struct sim *s, unsigned d)
+{
+	const struct device *dev = &s->device[d];
+	uint64_t ns = between(s, 100 * US, 2 * MS);
+
+	if (dev->slow)
+		ns += below(s, dev->slow * MS);
+	if (dev->hang)
+		ns += between(s, 500 * MS, 4 * SECOND);
+	return ns;
+}
+
+static bool reach(const struct sim *s, unsigned d, unsigned host)
+{
+	return !s->device[d].bad && !s->device[d].cut[host];
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static void land(struct sim *s, struct sim_item *it)
+{
+	struct sector *sec = &s->device[it->x].sector[it->host];
+	const struct host *h = &s->host[it->host];
+	bool orphan = h->kernel != it->a;
+
+	sec->pending--;
+	if (!reach(s, it->x, it->host) || (orphan && chance(s, 500)))
+		return;
+	memcpy(sec->before, sec->now, SLOT_SIZE);
+	sec->before_blank = sec->blank;
+	memcpy(sec->now, it->data, SLOT_SIZE);
+	sec->blank = false;
+	sec->torn = orphan && chance(s, 300);
+	if (sec->torn) {
+		memset(sec->now + 512 * between(s, 1, 7), 0x5a, 64);
+		mark("sim.torn_slot");
+	}
+	sec->landed_ns = sec->landings[sec->landing++ % SIM_LANDINGS] = s->now_ns;
+}
+
+static void written(struct sim *s, struct sim_item *it)
+{
+	struct host *h = &s->host[it->host];
+
+	if (!reach(s, it->x, it->host))
+		it->ev.err = -EIO;
+	if (it->ev.err == 0 && it->y && chance(s, s->step_fail))
+		it->ev.err = -EIO; /* it is on the medium all the same */
+	if (it->ev.err == 0)
+		h->seen[it->x].write_ns = it->b;
+	host_step(s, h, &it->ev);
+}
+
+void device_write(struct sim *s, struct host *h, const struct action *a)
+{
+	unsigned d = a->slot.device;
+	uint64_t ns = latency(s, d);
+	struct sim_item *it;
+	struct slot slot;
+
+	if (d >= s->device_count)
+		sim_fail(s, "interface", "n%u writes coordination device %u", h->at + 1, d);
+	it = queue_put(s, ns / 4 + below(s, ns / 2), land);
+	it->host = h->at;
+	it->x = d;
+	it->a = h->kernel;
+	it->data = mem_alloc(SLOT_SIZE);
+	memcpy(it->data, a->slot.sector, SLOT_SIZE);
+	slot_finish(it->data);
+	s->device[d].sector[h->at].pending++;
+	if (slot_decode(&slot, it->data) != 0)
+		sim_fail(s, "interface", "n%u: a slot that cannot be decoded", h->at + 1);
+	check_status(s, h, slot.payload, slot.payload_len);
+	it = completion(s, h, a, EV_SLOT_WRITTEN, ns);
+	it->fn = written;
+	it->x = d;
+	it->y = 1;
+	it->b = s->now_ns;
+	it->ev.err = reach(s, d, h->at) ? 0 : -EIO;
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+struct slots {
+	uint8_t sector[NODE_NODES_MAX][SLOT_SIZE];
+};
+
+static void deliver_slots(struct sim *s, struct sim_item *it)
+{
+	struct slots *all = it->data;
+	struct host *h = &s->host[it->host];
+
+	if (it->ev.err == 0) {
+		it->ev.slots.sector = (const uint8_t(*)[SLOT_SIZE])all->sector;
+		if (it->b > h->seen[it->x].read_ns)
+			h->seen[it->x].read_ns = it->b;
+	}
+	host_step(s, h, &it->ev);
+}
+
+static int sector_seen(struct sim *s, const struct sector *sec, uint64_t begun_ns, uint8_t *out)
+{
+	bool overlaps = sec->landed_ns >= begun_ns && sec->landed_ns;
+
+	if (overlaps && chance(s, 400)) {
+		memcpy(out, sec->before, SLOT_SIZE);
+		return sec->before_blank ? -ENODATA : slot_intact(out) ? 0 : -EBADMSG;
+	}
+	if (sec->blank)
+		return -ENODATA;
+	memcpy(out, sec->now, SLOT_SIZE);
+	if (sec->torn || (sec->pending && chance(s, 3))) /* caught in the middle */
+		return -EBADMSG;
+	return 0;
+}
+
+/* The device answers: from here on what it said is on its way. */
+static void sample(struct sim *s, struct sim_item *it)
+{
+	struct host *h = &s->host[it->host];
+	struct sim_item *to;
+	struct slots *all;
+
+	if (h->kernel != it->instance)
+		return;
+	to = queue_put(s, between(s, 10 * US, 100 * US), deliver_slots);
+	to->bound = BOUND_PROCESS;
+	to->host = it->host;
+	to->instance = it->a;
+	to->ev = it->ev;
+	to->x = it->x;
+	to->b = it->b;
+	if (!reach(s, it->x, it->host)) {
+		to->ev.err = -EIO;
+		return;
+	}
+	all = mem_alloc(sizeof(*all));
+	to->data = all;
+	for (unsigned i = 0; i < NODE_NODES_MAX; i++)
+		to->ev.slots.err[i] =
+		    i < s->node_count
+			? sector_seen(s, &s->device[it->x].sector[i], it->b, all->sector[i])
+			: -ENODATA;
+}
+
+void device_read(struct sim *s, struct host *h, const struct action *a)
+{
+	struct sim_item *it;
+
+	if (a->slot.device >= s->device_count)
+		sim_fail(s, "interface", "n%u reads coordination device %u", h->at + 1,
+			 a->slot.device);
+	it = completion(s, h, a, EV_SLOT_READ, latency(s, a->slot.device));
+	it->fn = sample;
+	it->bound = BOUND_WORLD;
+	it->a = it->instance;
+	it->instance = h->kernel;
+	it->x = a->slot.device;
+	it->b = s->now_ns;
+	it->ev.slots.device = a->slot.device;
+}
+
+/* ---- persistent memory ---------------------------------------------------------------------- */
+
+static void persisted(struct sim *s, struct sim_item *it)
+{
+	struct host *h = &s->host[it->host];
+
+	memcpy(h->persist, it->data, SLOT_SIZE);
+	h->persist_valid = true;
+	host_step(s, h, &it->ev);
+}
+
+void device_persist(struct sim *s, struct host *h, const struct action *a)
+{
+	struct sim_item *it = completion(s, h, a, EV_PERSISTED, between(s, MS, 8 * MS));
+
+	it->fn = persisted;
+	it->data = mem_alloc(SLOT_SIZE);
+	memcpy(it->data, a->slot.sector, SLOT_SIZE);
+	slot_finish(it->data);
+}
