@@ -5,7 +5,7 @@
 
 #include "base/buf.h"
 
-#define MAGIC	0x48464531U /* "HFE1" */
+#define MAGIC   0x48464531U /* "HFE1" */
 #define VERSION 1
 
 size_t envelope_encode(const struct envelope *e, uint8_t *out, size_t size)
@@ -14,7 +14,7 @@ size_t envelope_encode(const struct envelope *e, uint8_t *out, size_t size)
 
 	if (size < ENVELOPE_HEAD || size - ENVELOPE_HEAD < e->body_len)
 		return 0;
-	wr_init(&w, out, ENVELOPE_HEAD);
+	wr_init(&w, out, size);
 	wr_u32(&w, MAGIC);
 	wr_u8(&w, VERSION);
 	wr_u8(&w, e->key_id);

@@ -9,7 +9,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 
-#define MAGIC	     0x48465331U /* "HFS1" */
+#define MAGIC        0x48465331U /* "HFS1" */
 #define MUST_KNOW    0x8000U
 #define PEER_BYTES   20
 #define VS_BYTES     18
@@ -19,7 +19,7 @@
 enum section { SEC_PEERS = 1, SEC_VS, SEC_REQUEST, SEC_ANSWER, SEC_COUNT };
 
 _Static_assert(STATUS_HEAD + 4 * 4 + STATUS_NODES_MAX * PEER_BYTES +
-			   STATUS_VS_MAX * (VS_BYTES + STATUS_FS_MAX) + REQ_BYTES + ANSWER_BYTES <=
+		       STATUS_VS_MAX * (VS_BYTES + STATUS_FS_MAX) + REQ_BYTES + ANSWER_BYTES <=
 		   STATUS_MAX,
 	       "a full message fits a coordination slot");
 
@@ -312,16 +312,16 @@ int status_decode(struct status_msg *m, const uint8_t *in, size_t len)
 
 const char *status_indicator_name(unsigned v)
 {
-	static const char *const name[] = {"?", "NORMAL", "TAKEOVER", "NO-TAKEOVER", "DISABLE",
-					   "REBOOTING", "STOPPED"};
+	static const char *const name[] = {"?",       "NORMAL",    "TAKEOVER", "NO-TAKEOVER",
+					   "DISABLE", "REBOOTING", "STOPPED"};
 
 	return v <= STATUS_STOPPED ? name[v] : name[0];
 }
 
 const char *status_verdict_name(unsigned v)
 {
-	static const char *const name[] = {"?", "unknown", "alive", "unreachable", "silent", "dead",
-					   "leaving"};
+	static const char *const name[] = {"?",      "unknown", "alive",  "unreachable",
+					   "silent", "dead",    "leaving"};
 
 	return v <= STATUS_V_LEAVING ? name[v] : name[0];
 }

@@ -144,7 +144,8 @@ static void takeover_command(struct node *n, const struct event *ev)
 	if (ask) {
 		HF_MARK("step.710");
 		request_send(n, STATUS_REQ_PLEASE_SHUTDOWN, p->id, n->conf.self, 0);
-		p->countdown_ns += ev->control.in_ns ? ev->control.in_ns : n->conf.times.countdown_ns;
+		p->countdown_ns +=
+		    ev->control.in_ns ? ev->control.in_ns : n->conf.times.countdown_ns;
 	} else {
 		p->forced = true;
 	}

@@ -31,7 +31,8 @@ unsigned devices_written_since(const struct node *n, uint64_t begun_ns)
 	unsigned count = 0;
 
 	for (unsigned d = 0; d < n->conf.device_count; d++)
-		count += n->device[d].write_ok_begun_ns >= begun_ns && n->device[d].write_ok_begun_ns;
+		count +=
+		    n->device[d].write_ok_begun_ns >= begun_ns && n->device[d].write_ok_begun_ns;
 	return count;
 }
 
@@ -42,7 +43,8 @@ bool device_fresh(const struct node *n, unsigned d)
 	uint64_t fresh = n->conf.times.fresh_ns;
 
 	return dev->read_since_ns && dev->read_ok_begun_ns && dev->write_ok_begun_ns &&
-	       dev->read_ok_begun_ns + fresh >= n->now_ns && dev->write_ok_begun_ns + fresh >= n->now_ns;
+	       dev->read_ok_begun_ns + fresh >= n->now_ns &&
+	       dev->write_ok_begun_ns + fresh >= n->now_ns;
 }
 
 bool node_has_majority(const struct node *n)
@@ -148,7 +150,8 @@ static void write_round(struct node *n)
 	} else {
 		const struct node_device *dev = &n->device[n->write_at];
 
-		if (dev->write_op && n->now_ns < dev->write_begun_ns + n->conf.times.slot_timeout_ns)
+		if (dev->write_op &&
+		    n->now_ns < dev->write_begun_ns + n->conf.times.slot_timeout_ns)
 			return;
 		n->write_at++;
 	}
@@ -231,7 +234,8 @@ void lease_read(struct node *n, const struct event *ev)
 		return;
 	}
 	/* A gap in the series: silence counts from this read on. */
-	if (dev->read_since_ns && dev->read_begun_ns > dev->read_ok_begun_ns + n->conf.times.tilt_ns)
+	if (dev->read_since_ns &&
+	    dev->read_begun_ns > dev->read_ok_begun_ns + n->conf.times.tilt_ns)
 		dev->read_since_ns = 0;
 	if (dev->read_since_ns == 0)
 		dev->read_since_ns = n->now_ns;

@@ -34,15 +34,15 @@ const char *node_state_name(unsigned s)
 const char *vs_state_name(unsigned s)
 {
 	static const char *const name[VS_STATE_COUNT] = {
-	    "?",    "DOWN",    "RESERVE", "FENCE", "MOUNT",  "RECOVER", "ADDRESS", "OPEN",
-	    "SERVING", "DRAIN", "EXIT",  "RETAKE", "UNMOUNT", "RELEASE", "STUCK"};
+	    "?",       "DOWN",  "RESERVE", "FENCE",  "MOUNT",   "RECOVER", "ADDRESS", "OPEN",
+	    "SERVING", "DRAIN", "EXIT",    "RETAKE", "UNMOUNT", "RELEASE", "STUCK"};
 
 	return s < VS_STATE_COUNT ? name[s] : name[0];
 }
 
 const char *vs_phase_name(unsigned p)
 {
-	static const char *const name[PHASE_COUNT] = {"detect",	 "announce", "reserve",	   "mount",
+	static const char *const name[PHASE_COUNT] = {"detect",  "announce", "reserve",    "mount",
 						      "recover", "open",     "first_reply"};
 
 	return p < PHASE_COUNT ? name[p] : "?";
@@ -70,8 +70,8 @@ bool vs_transition_allowed(enum vs_state from, enum vs_state to)
 {
 	static const unsigned allowed[VS_STATE_COUNT] = {
 	    [VS_DOWN] = TO(VS_RESERVE) | TO(VS_UNMOUNT),
-	    [VS_RESERVE] = TO(VS_FENCE) | TO(VS_MOUNT) | TO(VS_RECOVER) | TO(VS_RETAKE) |
-			   TO(VS_EXIT),
+	    [VS_RESERVE] =
+		TO(VS_FENCE) | TO(VS_MOUNT) | TO(VS_RECOVER) | TO(VS_RETAKE) | TO(VS_EXIT),
 	    [VS_FENCE] = TO(VS_RESERVE) | TO(VS_EXIT),
 	    [VS_MOUNT] = TO(VS_RECOVER) | TO(VS_RETAKE) | TO(VS_EXIT),
 	    [VS_RECOVER] = TO(VS_ADDRESS) | TO(VS_RETAKE) | TO(VS_EXIT),

@@ -168,7 +168,8 @@ static uint16_t flags(const struct node *n)
 	f |= n->tilt ? STATUS_F_TILT : 0U;
 	f |= n->inhibit_self || n->inhibit_mine || n->inhibit_cluster ? STATUS_F_INHIBIT : 0U;
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
-		f |= n->vs[i].reason == REASON_STORAGE_DOWN && n->vs[i].failed ? STATUS_F_FAILING : 0U;
+		f |= n->vs[i].reason == REASON_STORAGE_DOWN && n->vs[i].failed ? STATUS_F_FAILING
+									       : 0U;
 	return (uint16_t)f;
 }
 
@@ -228,9 +229,9 @@ void node_fill(const struct node *n, struct status_msg *m)
 	m->role = (uint8_t)n->role;
 	m->master = (uint8_t)n->master;
 	m->flags = flags(n);
-	m->inhibit = (uint8_t)(m->flags & STATUS_F_INHIBIT ? (n->inhibit_self ? REASON_INHIBITED
-									       : REASON_DISABLED)
-							    : REASON_NONE);
+	m->inhibit = (uint8_t)(m->flags & STATUS_F_INHIBIT
+				   ? (n->inhibit_self ? REASON_INHIBITED : REASON_DISABLED)
+				   : REASON_NONE);
 	m->bar_node = (uint8_t)n->giveback_to;
 	m->generation = n->generation;
 	m->sequence = n->sequence;
@@ -328,7 +329,8 @@ static void broadcast(struct node *n)
 uint64_t node_persist(struct node *n)
 {
 	struct action *a = act(n, ACT_PERSIST);
-	struct slot s = {.node = n->conf.self, .generation = n->generation, .sequence = n->sequence};
+	struct slot s = {
+	    .node = n->conf.self, .generation = n->generation, .sequence = n->sequence};
 	struct status_msg m;
 
 	node_fill(n, &m);

@@ -203,7 +203,8 @@ static uint64_t device_since(const struct node *n, const struct node_peer *p, un
 static bool network_heard(const struct node *n, const struct node_peer *p)
 {
 	for (unsigned i = 0; i < n->conf.path_count; i++)
-		if (p->path_heard_ns[i] && p->path_heard_ns[i] + n->conf.times.path_silent_ns > n->now_ns)
+		if (p->path_heard_ns[i] &&
+		    p->path_heard_ns[i] + n->conf.times.path_silent_ns > n->now_ns)
 			return true;
 	return false;
 }
@@ -261,10 +262,16 @@ static enum status_verdict judge(const struct node *n, struct node_peer *p)
 #endif
 	if (network_heard(n, p))
 		return STATUS_V_ALIVE;
-	if (network_since(n, p) + dead > n->now_ns)
-		return p->heard_ever ? p->verdict : STATUS_V_UNKNOWN;
+	if (network_since(n, p) + dead > n->now_ns) {
+		if (!p->heard_ever)
+			return STATUS_V_UNKNOWN;
+		return p->verdict == STATUS_V_DEAD ? STATUS_V_SILENT : p->verdict;
+	}
 	if (left_in_order(n, p))
 		return STATUS_V_LEAVING;
+	if (p->verdict == STATUS_V_DEAD)
+		return STATUS_V_DEAD; /* until a sign of life; step 213 asks for fresh reads itself
+				       */
 	return slots_prove_death(n, p) ? STATUS_V_DEAD : STATUS_V_SILENT;
 }
 
@@ -272,9 +279,8 @@ static void set_verdict(struct node *n, struct node_peer *p, enum status_verdict
 {
 	if (v == p->verdict)
 		return;
-	SAY(n, v == STATUS_V_ALIVE ? LOG_L_NOTICE : LOG_L_WARN, REASON_NONE,
-	    "peer %s: %s -> %s", node_name(n, p->id), status_verdict_name(p->verdict),
-	    status_verdict_name(v));
+	SAY(n, v == STATUS_V_ALIVE ? LOG_L_NOTICE : LOG_L_WARN, REASON_NONE, "peer %s: %s -> %s",
+	    node_name(n, p->id), status_verdict_name(p->verdict), status_verdict_name(v));
 	p->verdict = v;
 	p->verdict_ns = n->now_ns;
 	p->unreachable_since_ns = v == STATUS_V_UNREACHABLE ? n->now_ns : 0;

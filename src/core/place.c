@@ -60,8 +60,9 @@ static void elect(struct node *n)
 
 	if (master == 0)
 		master = find_master(n, false);
-	role = master == 0 ? STATUS_ROLE_NONE
-			   : master == n->conf.self ? STATUS_ROLE_MASTER : STATUS_ROLE_SLAVE;
+	role = master == 0              ? STATUS_ROLE_NONE
+	       : master == n->conf.self ? STATUS_ROLE_MASTER
+					: STATUS_ROLE_SLAVE;
 	if (master == n->master && role == n->role)
 		return;
 	HF_MARK("place.new_master");
@@ -106,8 +107,8 @@ enum reason place_refuses(const struct node *n, unsigned vs, uint16_t id)
 static unsigned rank(const struct node *n, unsigned vs, uint16_t id)
 {
 	const struct node_peer *p = peer_get(n, id);
-	unsigned bad = 2U - (p ? client_quality(n, p->msg.port_quality)
-			       : client_quality(n, n->port_quality));
+	unsigned bad =
+	    2U - (p ? client_quality(n, p->msg.port_quality) : client_quality(n, n->port_quality));
 
 	/* ports first, then home, then load, then the id */
 	return bad * 100000U + (id != n->conf.vs[vs].home) * 10000U + load_of(n, id) * 16U + id;
@@ -185,8 +186,8 @@ static void set_targets(struct node *n)
 		const struct status_vs *s = master ? peer_vs(n, master, i) : NULL;
 		uint16_t to = wish(n, i);
 
-		if (s && s->target && node_vs_owner(n, i) == 0 &&
-		    released_for(n, i) != n->conf.self)
+		/* His wish may be older than the last owner's release: that one goes first. */
+		if (s && s->target && node_vs_owner(n, i) == 0 && released_for(n, i) == 0)
 			to = s->target;
 		if (to == n->vs[i].target)
 			continue;
@@ -250,10 +251,10 @@ static void bring_up(struct node *n, unsigned vs)
 	v->not_before_ns = n->now_ns + n->conf.times.heartbeat_ns;
 	if (victim)
 		HF_MARK("place.from_one_that_gave_up");
-	vs_up(n, vs, victim, victim ? REASON_GAVE_UP
-			   : v->epoch || n->unit[n->conf.vs[vs].unit[0]].owner_epoch
-			       ? REASON_OPERATOR
-			       : REASON_FIRST_START);
+	vs_up(n, vs, victim,
+	      victim                                                    ? REASON_GAVE_UP
+	      : v->epoch || n->unit[n->conf.vs[vs].unit[0]].owner_epoch ? REASON_OPERATOR
+									: REASON_FIRST_START);
 }
 
 /* S of my units names an older instance of me, and another node shall have them. */
@@ -262,7 +263,7 @@ static void clean_leftover(struct node *n, unsigned vs)
 	const struct node_unit *u = &n->unit[n->conf.vs[vs].unit[0]];
 	struct node_vs *v = &n->vs[vs];
 
-	if (v->state != VS_DOWN || !u->known || u->owner != n->conf.self || u->foul || v->gave_up)
+	if (v->state != VS_DOWN || !u->known || u->owner != n->conf.self || u->foul)
 		return;
 	if (v->target && v->target != n->conf.self && n->now_ns >= v->not_before_ns) {
 		v->not_before_ns = n->now_ns + 10 * n->conf.times.heartbeat_ns;
@@ -276,21 +277,23 @@ static void move_on(struct node *n, unsigned vs)
 	struct node_vs *v = &n->vs[vs];
 	uint16_t home = n->conf.vs[vs].home, best;
 	const struct node_peer *p;
-	bool held_down = v->served_since_ns + n->conf.times.hold_down_ns > n->now_ns;
+	bool held_down = v->moved_ns && v->moved_ns + n->conf.times.hold_down_ns > n->now_ns;
+	bool settled = v->served_since_ns + n->conf.times.hold_down_ns <= n->now_ns;
 
 	if (v->state != VS_SERVING || n->leaving)
 		return;
 	best = place_best(n, vs, true);
 	p = peer_get(n, best);
-	if (p && client_quality(n, n->port_quality) == 0 &&
+	if (p && !held_down && client_quality(n, n->port_quality) == 0 &&
 	    client_quality(n, p->msg.port_quality) > 0) {
 		HF_MARK("place.port_down");
 		vs_move(n, vs, best, REASON_PORT_DOWN);
 		return;
 	}
 	p = peer_get(n, home);
-	if (n->conf.vs[vs].giveback_auto && p && !held_down &&
-	    place_refuses(n, vs, home) == REASON_NONE && client_quality(n, p->msg.port_quality) > 0) {
+	if (n->conf.vs[vs].giveback_auto && p && !held_down && settled &&
+	    place_refuses(n, vs, home) == REASON_NONE &&
+	    client_quality(n, p->msg.port_quality) > 0) {
 		HF_MARK("place.auto_giveback");
 		vs_move(n, vs, home, REASON_GIVEBACK);
 	}

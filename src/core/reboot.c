@@ -4,14 +4,13 @@
  *	252  own slots are read (a greater generation there wins), the new generation is made
  *	     durable, S of every unit is read: who may write what
  *	253  the others' state from the slots, own state before from persistent memory
- *	254  / 255  what is seized: own storage only, or (was in TAKEOVER) what S still names as mine;
- *	     placement does it right after 258, by RESERVE, which decides from S and R
- *	256  pending operations: the store's log is replayed if S still names this node, and is
- *	     left alone (discarded) if another has gone on since (AM-03)
- *	257  does anything prevent takeover: it becomes the inhibit flags
- *	258  NORMAL or TAKEOVER
- * A node whose storage another holds enters NORMAL without storage, as a standby (the operator is
- * told that a giveback brings it back, step 252).  241: no generation can be had: stay. */
+ *	254  / 255  what is seized: own storage only, or (was in TAKEOVER) what S still names as
+ *mine; placement does it right after 258, by RESERVE, which decides from S and R 256  pending
+ *operations: the store's log is replayed if S still names this node, and is left alone (discarded)
+ *if another has gone on since (AM-03) 257  does anything prevent takeover: it becomes the inhibit
+ *flags 258  NORMAL or TAKEOVER A node whose storage another holds enters NORMAL without storage, as
+ *a standby (the operator is told that a giveback brings it back, step 252).  241: no generation can
+ *be had: stay. */
 #include "core/internal.h"
 
 #include <errno.h>
@@ -22,8 +21,8 @@ static void load_persistent(struct node *n)
 	struct slot s;
 
 	n->first_start = true;
-	if (!n->conf.persisted || slot_decode(&s, n->conf.persisted) != 0 || s.node != n->conf.self ||
-	    status_decode(&m, s.payload, s.payload_len) != 0)
+	if (!n->conf.persisted || slot_decode(&s, n->conf.persisted) != 0 ||
+	    s.node != n->conf.self || status_decode(&m, s.payload, s.payload_len) != 0)
 		return; /* AM-27: no valid record */
 	n->first_start = false;
 	n->recovery_report = true; /* ST-48 */
@@ -203,7 +202,8 @@ void reboot_event(struct node *n, const struct event *ev)
 		return;
 	if (ev->err) {
 		HF_MARK("transition.241");
-		SAY(n, LOG_L_ERR, REASON_NONE, "node: persistent memory cannot be written: %d", ev->err);
+		SAY(n, LOG_L_ERR, REASON_NONE, "node: persistent memory cannot be written: %d",
+		    ev->err);
 		n->reboot_step = 251;
 		n->reboot_limit_ns = n->now_ns + 5 * n->conf.times.heartbeat_ns;
 		return;

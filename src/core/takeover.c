@@ -90,7 +90,8 @@ static void record_detection(struct node *n, const struct node_peer *p, unsigned
 {
 	struct node_vs *v = &n->vs[vs];
 
-	v->phase_ns[PHASE_DETECT] = p->heard_ns && p->step_ns > p->heard_ns ? p->step_ns - p->heard_ns : 0;
+	v->phase_ns[PHASE_DETECT] =
+	    p->heard_ns && p->step_ns > p->heard_ns ? p->step_ns - p->heard_ns : 0;
 	v->phase_ns[PHASE_ANNOUNCE] = n->now_ns - p->step_ns;
 	v->total_ns = v->phase_ns[PHASE_DETECT] + v->phase_ns[PHASE_ANNOUNCE];
 }
@@ -229,7 +230,8 @@ void takeover_of_me(struct node *n, const struct node_peer *p)
 	for (unsigned i = 0; i < p->msg.peer_count; i++) {
 		const struct status_peer *me = &p->msg.peer[i];
 
-		if (me->node == n->conf.self && me->generation == n->generation && me->takeover) {
+		if (me->node == n->conf.self && me->generation == n->generation && me->takeover &&
+		    node_active(n)) {
 			HF_MARK("takeover.of_me");
 			node_stop(n, REASON_TAKEN_OVER);
 		}
@@ -380,7 +382,8 @@ uint64_t takeover_deadline_ns(const struct node *n)
 	for (unsigned i = 0; i < n->peer_count; i++) {
 		const struct node_peer *p = &n->peer[i];
 
-		if ((p->step == 'a' || p->step == 'b') && p->step_ns + n->conf.times.wait_ns > n->now_ns &&
+		if ((p->step == 'a' || p->step == 'b') &&
+		    p->step_ns + n->conf.times.wait_ns > n->now_ns &&
 		    p->step_ns + n->conf.times.wait_ns < t)
 			t = p->step_ns + n->conf.times.wait_ns;
 		if (p->countdown_ns > n->now_ns && p->countdown_ns < t)

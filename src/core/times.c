@@ -45,7 +45,8 @@ void times_classic(struct times *t)
 
 const char *times_check(const struct times *t)
 {
-	if (t->heartbeat_ns == 0 || t->slot_write_ns == 0 || t->slot_read_ns == 0 || t->poll_ns == 0)
+	if (t->heartbeat_ns == 0 || t->slot_write_ns == 0 || t->slot_read_ns == 0 ||
+	    t->poll_ns == 0)
 		return "no interval may be zero";
 	if (t->lease_ns + t->drift_ns >= t->dead_ns + t->wait_ns)
 		return "lease + drift + stop must be less than dead + wait";

@@ -143,7 +143,8 @@ void vs_up(struct node *n, unsigned vs, uint16_t victim, enum reason why)
 	v->victim = victim;
 	v->victim_epoch = 0;
 	for (unsigned i = 0; victim && i < conf(n, vs)->unit_count; i++)
-		if (unit_of(n, vs, i)->owner == victim && unit_of(n, vs, i)->owner_epoch > v->victim_epoch)
+		if (unit_of(n, vs, i)->owner == victim &&
+		    unit_of(n, vs, i)->owner_epoch > v->victim_epoch)
 			v->victim_epoch = unit_of(n, vs, i)->owner_epoch;
 	v->keep = v->lost = v->want_down = v->gave_up = v->released = v->fenced = false;
 	v->first_reply = v->drained = false;
@@ -191,8 +192,7 @@ static void failed(struct node *n, unsigned vs, enum reason why)
 	struct node_vs *v = &n->vs[vs];
 
 	v->failed = true;
-	v->failed_until_ns =
-	    why == REASON_CRASH_LOOP ? 0 : n->now_ns + n->conf.times.hold_down_ns;
+	v->failed_until_ns = why == REASON_CRASH_LOOP ? 0 : n->now_ns + n->conf.times.hold_down_ns;
 	SAY(n, LOG_L_ERR, why, "vs %s: cannot serve it here: %s; %s", conf(n, vs)->name,
 	    reason_name(why), reason_todo(why));
 	HF_MARK("vs.bring_up_failed");
@@ -299,6 +299,7 @@ void vs_clean(struct node *n, unsigned vs)
 	v->at = 0;
 	v->lost = v->gave_up = v->want_down = v->keep = false;
 	v->release_tries = 0;
+	v->revoked_ns = n->now_ns; /* nothing of that instance runs */
 	for (unsigned i = 0; i < conf(n, vs)->unit_count; i++)
 		unit_of(n, vs, i)->held = unit_of(n, vs, i)->owner == n->conf.self;
 	vs_set_state(n, vs, VS_UNMOUNT, REASON_NONE);
@@ -732,8 +733,8 @@ static void on_opened(struct node *n, unsigned vs, const struct event *ev)
 	v->served_since_ns = n->now_ns;
 	vs_act(n, vs, ACT_TICKLE);
 	SAY(n, LOG_L_NOTICE, v->reason, "vs %s: serving epoch=%llu after %llu us reason=%s",
-	    conf(n, vs)->name, (unsigned long long)v->epoch,
-	    (unsigned long long)v->total_ns / 1000, reason_name(v->reason));
+	    conf(n, vs)->name, (unsigned long long)v->epoch, (unsigned long long)v->total_ns / 1000,
+	    reason_name(v->reason));
 }
 
 static void on_worker_exited(struct node *n, unsigned vs, const struct event *ev)
@@ -793,6 +794,8 @@ static void on_worker_drained(struct node *n, unsigned vs, const struct event *e
 		return;
 	HF_MARK("step.515"); /* connections closed, 520: sockets too, by the worker's exit */
 	v->drained = true;
+	v->lease_until_ns = 0;
+	vs_act(n, vs, ACT_LEASE)->lease.until_ns = 0;
 	vs_set_state(n, vs, VS_EXIT, v->reason);
 	v->limit_ns = n->now_ns + n->conf.times.step_ns;
 	addresses_down(n, vs);
