@@ -20,7 +20,7 @@
 	X(HOLD_DOWN, "hold_down", LIMIT_TIME, 0, 86400 * S_NS, 60 * S_NS)                          \
 	X(NFS_PORT, "nfs_port", LIMIT_COUNT, 1, 65535, 2049)                                       \
 	X(MOUNT_PORT, "mount_port", LIMIT_COUNT, 1, 65535, 2049)                                   \
-	X(LOG_HALF, "log_half", LIMIT_SIZE, 4ULL << 20, 1ULL << 30, 64ULL << 20)                   \
+	X(LOG_HALF, "log_half", LIMIT_SIZE, 4ULL << 20, 1ULL << 30, 16ULL << 20)                   \
 	X(INDEX_MAP, "index_map", LIMIT_SIZE, 16ULL << 20, 1ULL << 44, 16ULL << 30)                \
 	X(CHECKPOINT, "checkpoint", LIMIT_TIME, 100 * MS_NS, 3600 * S_NS, 5 * S_NS)                \
 	X(CACHE_INODES, "cache_inodes", LIMIT_COUNT, 1000, 100000000, 200000)                      \

@@ -36,7 +36,7 @@ int say(char *err, size_t size, int code, const char *fmt, ...)
 void store_conf_default(struct store_conf *c)
 {
 	*c = (struct store_conf){
-	    .log_half_bytes = (uint64_t)64 << 20,
+	    .log_half_bytes = (uint64_t)16 << 20, /* what two halves hold is replayed within the pause */
 	    .index_map_bytes = (uint64_t)16 << 30,
 	    .checkpoint_interval_ns = 5 * NSEC,
 	    .cache_inodes = 500000,

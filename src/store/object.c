@@ -227,23 +227,45 @@ void object_effect(struct store *s, const struct effect *e)
 		store_fatal(s, "an object cannot be written", "objects", -err);
 }
 
-/* In recovery the objects are opened for each effect: few are touched twice in a row. */
-int object_replay(struct store *s, const struct change *c)
+/* ---- recovery ------------------------------------------------------------------------------------ */
+
+static int replay_fd(struct store *s, struct replay_fds *fds, uint64_t ino, int *fd)
+{
+	unsigned at = (unsigned)(ino % REPLAY_FDS);
+	char path[48];
+
+	if (fds->ino[at] == ino) {
+		*fd = fds->fd[at];
+		return 0;
+	}
+	object_path(ino, path, sizeof(path));
+	*fd = openat(s->objects_fd, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (*fd < 0)
+		return -errno;
+	if (fds->ino[at])
+		close(fds->fd[at]);
+	fds->ino[at] = ino;
+	fds->fd[at] = *fd;
+	return 0;
+}
+
+void replay_fds_close(struct replay_fds *fds)
+{
+	for (unsigned i = 0; i < REPLAY_FDS; i++)
+		if (fds->ino[i])
+			close(fds->fd[i]);
+}
+
+int object_replay(struct store *s, struct replay_fds *fds, const struct change *c)
 {
 	struct inode tmp = {.fd = -1};
-	char path[48];
-	int err = 0;
+	int err = replay_fd(s, fds, c->ino, &tmp.fd);
 
-	object_path(c->ino, path, sizeof(path));
-	tmp.fd = openat(s->objects_fd, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (tmp.fd < 0)
-		return -errno;
+	if (err)
+		return err;
 	if (c->type == CHANGE_WRITE)
-		err = object_write(&tmp, c->arg, c->val, c->val_len);
-	else if (c->type == CHANGE_TRUNC)
-		err = object_cut(tmp.fd, c->arg);
-	close(tmp.fd);
-	return err;
+		return object_write(&tmp, c->arg, c->val, c->val_len);
+	return c->type == CHANGE_TRUNC ? object_cut(tmp.fd, c->arg) : 0;
 }
 
 /* ---- for the checkpoint's helper ----------------------------------------------------------------- */

@@ -23,7 +23,8 @@
 #include "store/store_impl.h"
 
 #define READ_STEP   ((uint64_t)1 << 20)
-#define ROT_WINDOW  ((uint64_t)8 << 20) /* how far behind the end we look for later batches */
+/* How far behind the end we look for later batches: the one that rotted is at most BATCH_MAX long. */
+#define ROT_WINDOW  (2 * (uint64_t)BATCH_MAX)
 
 struct half {
 	uint8_t *buf;
@@ -36,6 +37,7 @@ struct recovery {
 	struct store *s;
 	struct half half[2];
 	struct map64 synced; /* ino -> greatest mark */
+	struct replay_fds fds;
 	struct meta meta;
 	uint64_t next_lsn, epoch, service_ns;
 	uint32_t crc;
@@ -216,7 +218,7 @@ static int replay_object(struct recovery *r, const struct change *c, uint64_t ls
 		return 0;
 	}
 #endif
-	err = object_replay(r->s, c);
+	err = object_replay(r->s, &r->fds, c);
 	if (err)
 		return say(r->err, r->err_size, err,
 			   "%s/objects: cannot replay record %llu: %s; make space or repair the file "
@@ -400,6 +402,7 @@ int recover(struct store *s, bool dry, struct recovered *out, char *err, size_t 
 	code = recover_steps(&r, out);
 	s->replaying = false;
 	map64_fini(&r.synced);
+	replay_fds_close(&r.fds);
 	free(r.half[0].buf);
 	free(r.half[1].buf);
 	return code;

@@ -75,7 +75,7 @@ struct store_caller {
 
 /* ---- life ---------------------------------------------------------------------------------- */
 struct store_conf {
-	uint64_t log_half_bytes;	 /* at creation; 4 MiB to 1 GiB, default 64 MiB */
+	uint64_t log_half_bytes;	 /* at creation; 4 MiB to 1 GiB, default 16 MiB */
 	uint64_t index_map_bytes;	 /* LMDB map size: the index may not grow beyond it */
 	uint64_t checkpoint_interval_ns; /* default 5 s */
 	uint64_t cache_inodes;		 /* clean inodes kept in memory */

@@ -316,7 +316,14 @@ int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, voi
 int object_write(struct inode *ip, uint64_t off, const void *data, size_t len);
 int object_reserve(struct store *s, struct inode *ip, uint64_t off, size_t len);
 void object_effect(struct store *s, const struct effect *e);
-int object_replay(struct store *s, const struct change *c);
+/* Recovery writes many objects in turn; some descriptors are kept, by inode number. */
+#define REPLAY_FDS 512U
+struct replay_fds {
+	uint64_t ino[REPLAY_FDS]; /* 0: free */
+	int fd[REPLAY_FDS];
+};
+int object_replay(struct store *s, struct replay_fds *fds, const struct change *c);
+void replay_fds_close(struct replay_fds *fds);
 int object_unlink(struct store *s, uint64_t ino);
 int object_sync(struct store *s, uint64_t ino);
 int object_sync_parent(struct store *s, uint64_t ino);
