@@ -289,7 +289,7 @@ static void check_object(struct check *k, const char *folder, const char *name)
 	n = seen_get(k, ino);
 	if (strcmp(path, want) != 0)
 		find(k, "objects/%s: belongs to objects/%s", path, want);
-	else if ((!n || !n->has_object) && !to_be_unlinked(k->s, ino))
+	else if ((!n || n->type != STORE_REG) && !to_be_unlinked(k->s, ino))
 		find(k, "objects/%s: belongs to no inode", path);
 }
 

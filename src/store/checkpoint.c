@@ -100,6 +100,17 @@ static void fail(struct store *s, const char *what, const char *where, int err)
 		store_fatal(s, what, where, -err);
 }
 
+/* Each folder once. */
+static int sync_parent(struct store *s, struct map64 *done, uint64_t ino)
+{
+	uint64_t *at = map64_put(done, (ino >> 6 & 255) + 1);
+
+	if (*at)
+		return 0;
+	*at = 1;
+	return object_sync_parent(s, ino);
+}
+
 static int sync_objects(struct store *s)
 {
 	struct map64 parents = {0};
@@ -107,16 +118,17 @@ static int sync_objects(struct store *s)
 
 	if (s->cp.close || s->frozen->touched.count > SYNC_ALL_ABOVE)
 		return syncfs(s->objects_fd) ? -errno : 0;
+	/* Removed names must stay removed before the index forgets that they were to go. */
+	for (size_t i = 0; i < s->cp.gone_count && !err; i++)
+		err = sync_parent(s, &parents, s->cp.gone[i]);
 	for (size_t i = 0; s->frozen->touched.count && i <= s->frozen->touched.mask && !err; i++) {
 		const struct map64_slot *t = &s->frozen->touched.slot[i];
 
 		if (!t->key || (t->val & TOUCH_GONE))
 			continue;
 		err = object_sync(s, t->key);
-		if (err == 0 && (t->val & TOUCH_NEW) && !*map64_put(&parents, t->key >> 6)) {
-			*map64_put(&parents, t->key >> 6) = 1;
-			err = object_sync_parent(s, t->key);
-		}
+		if (err == 0 && (t->val & TOUCH_NEW))
+			err = sync_parent(s, &parents, t->key);
 	}
 	map64_fini(&parents);
 	return err;

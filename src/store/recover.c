@@ -303,13 +303,14 @@ static int meta_load(struct recovery *r)
 	return 0;
 }
 
-/* Both halves' chains; *second is true when it goes on in the other half. */
-static int chains_read(struct recovery *r, uint32_t *first_crc)
+/* Both halves' chains; what the first one's last batch said is for META later. */
+static int chains_read(struct recovery *r, struct recovered *first_end)
 {
 	unsigned first = r->meta.next_half;
 	int err = chain_read(r, first);
 
-	*first_crc = r->crc;
+	first_end->chain_crc = r->crc;
+	first_end->epoch = r->epoch;
 	if (err == 0)
 		err = chain_read(r, first ^ 1U);
 	if (err == 0 && r->half[first ^ 1U].batches == 0)
@@ -343,7 +344,7 @@ static int unlinks_finish(struct recovery *r)
 	return err == -ENOENT ? 0 : err;
 }
 
-static int rebuild(struct recovery *r, uint32_t first_crc)
+static int rebuild(struct recovery *r, const struct recovered *first_end)
 {
 	unsigned first = r->meta.next_half, other = first ^ 1U;
 	struct store *s = r->s;
@@ -357,8 +358,9 @@ static int rebuild(struct recovery *r, uint32_t first_crc)
 		err = half_walk(r, first, replay, &lsn);
 	if (err == 0 && r->half[other].batches > 0) {
 		checkpoint_switch(s, first);
-		s->frozen->chain_crc = first_crc;
+		s->frozen->chain_crc = first_end->chain_crc;
 		s->frozen->chain_known = true;
+		s->cp.meta.epoch = first_end->epoch; /* later batches may be of later epochs */
 		err = half_walk(r, other, replay, &lsn);
 	}
 	return err;
@@ -367,12 +369,12 @@ static int rebuild(struct recovery *r, uint32_t first_crc)
 static int recover_steps(struct recovery *r, struct recovered *out)
 {
 	struct store *s = r->s;
-	uint32_t first_crc;
+	struct recovered first_end;
 	unsigned last;
 	int err = meta_load(r);
 
 	if (err == 0)
-		err = chains_read(r, &first_crc);
+		err = chains_read(r, &first_end);
 	if (err)
 		return err;
 	s->epoch = r->epoch;
@@ -385,7 +387,7 @@ static int recover_steps(struct recovery *r, struct recovered *out)
 		err = unlinks_finish(r);
 	if (err)
 		return bad(r, -EUCLEAN, "a row of the index makes no sense; restore from a copy");
-	err = rebuild(r, first_crc);
+	err = rebuild(r, &first_end);
 	s->durable_lsn = s->last_lsn;
 	last = r->half[r->meta.next_half ^ 1U].batches ? r->meta.next_half ^ 1U : r->meta.next_half;
 	*out = (struct recovered){.half = last, .off = r->half[last].end, .chain_crc = r->crc,

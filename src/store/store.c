@@ -197,6 +197,7 @@ static int store_start(struct store *s, const struct store_open_args *a, char *e
 		return code;
 	s->recovery_ns = loop_clock_ns() - began;
 	s->opened_ns = loop_now_ns(s->loop);
+	s->first_ino = s->was_clean ? 0 : s->next_ino;
 	s->on_durable = a->on_durable;
 	s->on_damage = a->on_damage;
 	/* A write that the kernel still has in hand when we die keeps the lock (F5). */

@@ -129,7 +129,7 @@ struct dup_chunk {
 	uint64_t id;
 	size_t size, used, live;
 	bool filling, writing, stored;
-	uint8_t mem[];
+	_Alignas(16) uint8_t mem[];
 };
 
 struct dup_client {
@@ -225,6 +225,7 @@ struct store {
 	uint64_t epoch, verifier;
 	uint64_t last_lsn, durable_lsn, checkpoint_lsn;
 	uint64_t next_ino, files;
+	uint64_t first_ino; /* of those made since this open */
 	int64_t time_ns;
 	uint64_t service_base_ns, opened_ns; /* service clock = base + (now - opened) */
 	uint64_t replay_service_ns;	      /* in recovery: the batch's */

@@ -1,0 +1,269 @@
+/* fakeloop.c - io/loop.h for one store on a simulated disk, on a clock of its own, and with the
+ * checkpoint's helper thread as a coroutine: everything that happens is decided by the seed.
+ *
+ * pthread_create() is interposed: the helper runs on a stack of its own and gives way at each
+ * boundary of the disk, so its steps and the loop's mix in every order, and a fork in the middle
+ * takes both along. */
+#include "fakeloop.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "io/loop.h"
+#include "simdisk.h"
+
+#define OPS_MAX	   64U
+#define STACK_SIZE ((size_t)8 << 20)
+
+enum kind { OP_WRITE, OP_FSYNC };
+
+struct loop {
+	struct list hooks;
+	struct loop_timer *timer;
+	struct loop_wake *wake;
+	bool woken, again;
+	uint64_t now_ns;
+	struct {
+		struct loop_op *op;
+		enum kind kind;
+		int fd;
+		size_t len;
+	} todo[OPS_MAX];
+	unsigned count;
+};
+
+/* ---- the helper ---------------------------------------------------------------------------------- */
+
+static ucontext_t main_context, helper_context;
+static void *(*helper_fn)(void *);
+static void *helper_arg;
+static bool helper_alive, in_helper;
+static void *helper_stack;
+
+static void helper_main(void)
+{
+	helper_fn(helper_arg);
+	helper_alive = false;
+	in_helper = false;
+	setcontext(&main_context);
+}
+
+int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	(void)attr;
+	*t = pthread_self();
+	helper_fn = fn;
+	helper_arg = arg;
+	helper_alive = true;
+	if (!helper_stack)
+		helper_stack = malloc(STACK_SIZE);
+	getcontext(&helper_context);
+	helper_context.uc_stack.ss_sp = helper_stack;
+	helper_context.uc_stack.ss_size = STACK_SIZE;
+	helper_context.uc_link = NULL;
+	makecontext(&helper_context, helper_main, 0);
+	return 0;
+}
+
+static void helper_step(void)
+{
+	if (!helper_alive)
+		return;
+	in_helper = true;
+	swapcontext(&main_context, &helper_context);
+}
+
+int pthread_join(pthread_t t, void **out)
+{
+	(void)t, (void)out;
+	while (helper_alive)
+		helper_step();
+	return 0;
+}
+
+void fake_give_way(void)
+{
+	if (!in_helper)
+		return;
+	in_helper = false;
+	swapcontext(&helper_context, &main_context);
+}
+
+void fake_forget_helper(void)
+{
+	helper_alive = in_helper = false;
+	helper_stack = NULL; /* we may be standing on it */
+}
+
+bool fake_in_helper(void)
+{
+	return in_helper;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------- */
+
+int loop_new(struct loop **lp, unsigned entries)
+{
+	struct loop *l = calloc(1, sizeof(*l));
+
+	(void)entries;
+	list_init(&l->hooks);
+	l->now_ns = 1000000000;
+	*lp = l;
+	return 0;
+}
+
+void loop_free(struct loop *l)
+{
+	free(l);
+}
+
+uint64_t loop_clock_ns(void)
+{
+	return 1;
+}
+
+uint64_t loop_now_ns(const struct loop *l)
+{
+	return l->now_ns;
+}
+
+void loop_again(struct loop *l)
+{
+	l->again = true;
+}
+
+int loop_hold_file(struct loop *l, int fd)
+{
+	(void)l, (void)fd;
+	return 0;
+}
+
+static void add(struct loop *l, struct loop_op *op, enum kind kind, int fd, size_t len)
+{
+	if (l->count == OPS_MAX)
+		abort();
+	op->busy = true;
+	l->todo[l->count].op = op;
+	l->todo[l->count].kind = kind;
+	l->todo[l->count].fd = fd;
+	l->todo[l->count++].len = len;
+}
+
+void loop_write(struct loop *l, struct loop_op *op, int fd, const void *buf, size_t len,
+		uint64_t off)
+{
+	add(l, op, OP_WRITE, fd, len);
+	sim_log_begin(fd, buf, len, off);
+}
+
+void loop_fsync(struct loop *l, struct loop_op *op, int fd, bool data_only)
+{
+	(void)data_only;
+	add(l, op, OP_FSYNC, fd, 0);
+}
+
+void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t deadline_ns)
+{
+	t->deadline_ns = deadline_ns;
+	l->timer = t;
+}
+
+void loop_timer_clear(struct loop *l, struct loop_timer *t)
+{
+	(void)l;
+	t->deadline_ns = 0;
+}
+
+void loop_hook_add(struct loop *l, struct loop_hook *h)
+{
+	list_add_tail(&l->hooks, &h->link);
+}
+
+void loop_hook_del(struct loop_hook *h)
+{
+	list_del(&h->link);
+}
+
+int loop_wake_init(struct loop *l, struct loop_wake *w, void (*call)(struct loop_wake *w))
+{
+	*w = (struct loop_wake){.call = call, .loop = l};
+	l->wake = w;
+	return 0;
+}
+
+void loop_wake(struct loop_wake *w)
+{
+	w->loop->woken = true;
+}
+
+void loop_wake_fini(struct loop_wake *w)
+{
+	w->loop->wake = NULL;
+}
+
+void loop_drain_op(struct loop *l, struct loop_op *op)
+{
+	(void)l, (void)op;
+}
+
+unsigned loop_busy(const struct loop *l)
+{
+	return l->count;
+}
+
+static void finish(struct loop *l, unsigned i)
+{
+	struct loop_op *op = l->todo[i].op;
+	int fd = l->todo[i].fd;
+	int res = 0;
+
+	if (l->todo[i].kind == OP_WRITE) {
+		sim_log_end(fd);
+		res = (int)l->todo[i].len;
+	} else {
+		fdatasync(fd);
+	}
+	l->todo[i] = l->todo[--l->count];
+	op->busy = false;
+	op->done(op, res);
+}
+
+static void timers(struct loop *l)
+{
+	struct loop_timer *t = l->timer;
+
+	if (!t || t->deadline_ns == 0 || t->deadline_ns > l->now_ns)
+		return;
+	t->deadline_ns = 0;
+	t->fire(t);
+}
+
+/* One round; each of what is under way goes on or does not, as the dice say. */
+int loop_once(struct loop *l, uint64_t wait_ns)
+{
+	struct list *it, *tmp;
+
+	(void)wait_ns;
+	l->again = false;
+	l->now_ns += 1000000 + sim_below(20000000);
+	for (unsigned k = (unsigned)sim_below(6); k > 0; k--)
+		helper_step();
+	for (unsigned i = l->count; i > 0; i--)
+		if (i <= l->count && sim_below(4) < 3)
+			finish(l, i - 1);
+	if (l->woken && l->wake) {
+		l->woken = false;
+		l->wake->call(l->wake);
+	}
+	timers(l);
+	LIST_EACH_SAFE (it, tmp, &l->hooks) {
+		struct loop_hook *h = LIST_OWNER(it, struct loop_hook, link);
+
+		h->call(h);
+	}
+	return 0;
+}

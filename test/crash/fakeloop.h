@@ -1,0 +1,13 @@
+/* fakeloop.h - what the crash rig needs of fakeloop.c beyond io/loop.h. */
+#ifndef HF_TEST_FAKELOOP_H
+#define HF_TEST_FAKELOOP_H
+
+#include <stdbool.h>
+
+/* In the helper: back to the loop, which goes on with the helper in a later round. */
+void fake_give_way(void);
+/* After a crash: there is no helper any more. */
+void fake_forget_helper(void);
+bool fake_in_helper(void);
+
+#endif
