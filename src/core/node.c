@@ -267,7 +267,10 @@ static void learn_owner(struct node *n, const struct node_peer *p, unsigned vs,
 
 		if (u->held || n->vs[vs].state == VS_RESERVE)
 			continue;
-		if (s->epoch > u->owner_epoch) {
+		if (i > 0) { /* the message speaks of the first; read the others */
+			if (s->epoch > u->owner_epoch && s->epoch > n->vs[vs].heard_epoch)
+				u->known = false;
+		} else if (s->epoch > u->owner_epoch) {
 			u->known = true;
 			u->owner = s->owner;
 			u->owner_epoch = s->epoch;
@@ -277,6 +280,8 @@ static void learn_owner(struct node *n, const struct node_peer *p, unsigned vs,
 			u->owner = 0;
 		}
 	}
+	if (s->epoch > n->vs[vs].heard_epoch)
+		n->vs[vs].heard_epoch = s->epoch;
 }
 
 /* A new message in the one ordered stream. */
@@ -544,7 +549,7 @@ void node_check(const struct node *n)
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
 		vs_check(n, i);
 	for (unsigned i = 0; i < n->peer_count; i++)
-		taken = taken || n->peer[i].taken;
+		taken = taken || n->peer[i].taken || n->peer[i].step == 'c';
 	if (n->state == NODE_TAKEOVER)
 		hf_assert(taken || n->giveback_to);
 	if (n->state == NODE_REBOOTING)

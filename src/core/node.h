@@ -404,6 +404,7 @@ struct node_vs {
 	uint64_t address_op;   /* ADDRESS_UP or _DOWN in flight */
 	uint64_t limit_ns;     /* of this state; 0: none */
 	uint64_t epoch;	       /* of my ownership; kept after release */
+	uint64_t heard_epoch;  /* greatest that others spoke of */
 	uint64_t chain;	       /* lease chain in which the reservation was asked for */
 	uint64_t lease_until_ns;
 	uint64_t open_not_before_ns;
@@ -411,6 +412,7 @@ struct node_vs {
 	bool worker, drained, addresses, first_reply;
 	bool keep;	       /* restart in place: mount and addresses stay */
 	bool lost;	       /* S or R name another */
+	bool cleaning;	       /* reserved only to be released: leftover of an older instance */
 	bool want_down;	       /* bring it down when the operation in flight is over */
 	bool gave_up, gave_up_told, failed, released;
 	uint64_t revoked_ns;
@@ -453,6 +455,7 @@ struct node {
 	uint8_t prior_state; /* before REBOOTING (step 253) */
 	unsigned reboot_step; /* 251 to 258 while REBOOTING */
 	uint64_t reboot_op, reboot_limit_ns;
+	uint64_t resumed_ns; /* transition 243: what was taken is about to be seized again */
 	uint64_t generation, sequence, persisted_generation;
 	uint64_t now_ns, last_step_ns, observe_since_ns;
 	uint64_t next_op;

@@ -227,13 +227,15 @@ static uint16_t seize_from(const struct node *n, unsigned vs, bool *wait)
 /* S named a live node that says it has nothing: look again. */
 static void doubt(struct node *n, unsigned vs)
 {
-	struct node_unit *u = &n->unit[n->conf.vs[vs].unit[0]];
-	const struct node_peer *p = peer_get(n, u->owner);
-	const struct status_vs *s = p ? peer_vs(n, p, vs) : NULL;
+	for (unsigned i = 0; i < n->conf.vs[vs].unit_count; i++) {
+		struct node_unit *u = &n->unit[n->conf.vs[vs].unit[i]];
+		const struct node_peer *p = peer_get(n, u->owner);
+		const struct status_vs *s = p ? peer_vs(n, p, vs) : NULL;
 
-	if (s && u->known && n->vs[vs].state == VS_DOWN && peer_live(p) && s->state == VS_DOWN &&
-	    !(s->flags & STATUS_VS_GAVE_UP))
-		u->known = false;
+		if (s && u->known && n->vs[vs].state == VS_DOWN && peer_live(p) &&
+		    s->state == VS_DOWN && !(s->flags & STATUS_VS_GAVE_UP))
+			u->known = false;
+	}
 }
 
 static void bring_up(struct node *n, unsigned vs)
@@ -257,18 +259,27 @@ static void bring_up(struct node *n, unsigned vs)
 									: REASON_FIRST_START);
 }
 
-/* S of my units names an older instance of me, and another node shall have them. */
+static bool names_me(const struct node *n, unsigned vs)
+{
+	for (unsigned i = 0; i < n->conf.vs[vs].unit_count; i++) {
+		const struct node_unit *u = &n->unit[n->conf.vs[vs].unit[i]];
+
+		if (u->known && !u->foul && u->owner == n->conf.self)
+			return true;
+	}
+	return false;
+}
+
+/* S of its units names an older instance of me, and another node shall have them. */
 static void clean_leftover(struct node *n, unsigned vs)
 {
-	const struct node_unit *u = &n->unit[n->conf.vs[vs].unit[0]];
 	struct node_vs *v = &n->vs[vs];
 
-	if (v->state != VS_DOWN || !u->known || u->owner != n->conf.self || u->foul)
+	if (v->state != VS_DOWN || !v->target || v->target == n->conf.self || !lease_valid(n) ||
+	    n->now_ns < v->not_before_ns || !names_me(n, vs))
 		return;
-	if (v->target && v->target != n->conf.self && n->now_ns >= v->not_before_ns) {
-		v->not_before_ns = n->now_ns + 10 * n->conf.times.heartbeat_ns;
-		vs_clean(n, vs);
-	}
+	v->not_before_ns = n->now_ns + 10 * n->conf.times.heartbeat_ns;
+	vs_clean(n, vs);
 }
 
 /* What I have and others could serve better: ports (OV-11), automatic giveback. */

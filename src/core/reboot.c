@@ -179,6 +179,7 @@ static void step_253(struct node *n)
 	peer_observe_anew(n);
 	if (both) {
 		HF_MARK("transition.243");
+		n->resumed_ns = n->now_ns;
 		for (unsigned i = 0; i < n->conf.vs_count; i++)
 			if (n->conf.vs[i].home != n->conf.self &&
 			    n->unit[n->conf.vs[i].unit[0]].owner == n->conf.self)

@@ -214,6 +214,7 @@ void node_stop(struct node *n, enum reason why)
 		return;
 	HF_MARK("transition.into_stopped");
 	n->giveback_to = 0;
+	n->resumed_ns = 0;
 	node_set_state(n, NODE_STOPPED, why);
 	for (unsigned i = 0; i < n->peer_count; i++) {
 		n->peer[i].step = 0;
@@ -326,6 +327,9 @@ static void leave_takeover(struct node *n)
 {
 	bool any = false;
 
+	if (n->resumed_ns && n->now_ns < n->resumed_ns + n->conf.times.home_wait_ns)
+		return;
+	n->resumed_ns = 0;
 	for (unsigned i = 0; i < n->peer_count; i++) {
 		struct node_peer *p = &n->peer[i];
 

@@ -147,6 +147,7 @@ void vs_up(struct node *n, unsigned vs, uint16_t victim, enum reason why)
 		    unit_of(n, vs, i)->owner_epoch > v->victim_epoch)
 			v->victim_epoch = unit_of(n, vs, i)->owner_epoch;
 	v->keep = v->lost = v->want_down = v->gave_up = v->released = v->fenced = false;
+	v->cleaning = false;
 	v->first_reply = v->drained = false;
 	v->move_to = 0;
 	v->at = 0;
@@ -290,20 +291,13 @@ void vs_move(struct node *n, unsigned vs, uint16_t to, enum reason why)
 	vs_act(n, vs, ACT_WORKER_DRAIN);
 }
 
-/* S names an older instance of this node, and somebody else shall have it. */
+/* S names an older instance of this node, and somebody else shall have it: reserve it, which
+ * clears every key of that instance, and release it again. */
 void vs_clean(struct node *n, unsigned vs)
 {
-	struct node_vs *v = &n->vs[vs];
-
 	HF_MARK("vs.clean_leftover");
-	v->at = 0;
-	v->lost = v->gave_up = v->want_down = v->keep = false;
-	v->release_tries = 0;
-	v->revoked_ns = n->now_ns; /* nothing of that instance runs */
-	for (unsigned i = 0; i < conf(n, vs)->unit_count; i++)
-		unit_of(n, vs, i)->held = unit_of(n, vs, i)->owner == n->conf.self;
-	vs_set_state(n, vs, VS_UNMOUNT, REASON_NONE);
-	unit_act(n, vs, ACT_UNMOUNT);
+	vs_up(n, vs, 0, REASON_NONE);
+	n->vs[vs].want_down = n->vs[vs].cleaning = true;
 }
 
 /* ---- restart in place ----------------------------------------------------------------------- */
@@ -335,7 +329,7 @@ static void retake_now(struct node *n, unsigned vs)
 	reserve_next(n, vs);
 }
 
-/* The chain broke (or a look at the reservation is overdue): silence now, and a new epoch. */
+/* The chain broke : silence now, and a new epoch. */
 void vs_lapsed(struct node *n, unsigned vs, enum reason why)
 {
 	switch (n->vs[vs].state) {
@@ -440,12 +434,16 @@ static void won(struct node *n, unsigned vs, const struct event *ev)
 	u->poll_errors = 0;
 	if (ev->epoch > v->epoch)
 		v->epoch = ev->epoch;
-	if (v->want_down) {
+	if (v->want_down && !v->cleaning) {
 		down_instead(n, vs);
 		return;
 	}
 	if (++v->at < conf(n, vs)->unit_count) {
 		reserve_next(n, vs);
+		return;
+	}
+	if (v->cleaning) {
+		down_instead(n, vs);
 		return;
 	}
 	phase_end(n, v, PHASE_RESERVE);
@@ -839,6 +837,15 @@ void vs_event(struct node *n, const struct event *ev)
 	}
 }
 
+static void storage_down(struct node *n, unsigned vs)
+{
+	struct node_vs *v = &n->vs[vs];
+
+	v->failed = true;
+	v->failed_until_ns = n->now_ns + n->conf.times.hold_down_ns;
+	vs_hard_down(n, vs, REASON_STORAGE_DOWN);
+}
+
 /* F2: the owner looks at its reservation each heartbeat and stops when it is not its own. */
 void vs_poll(struct node *n, const struct event *ev)
 {
@@ -866,18 +873,24 @@ void vs_poll(struct node *n, const struct event *ev)
 		if (++u->poll_errors < 2 || !leased_state(v->state))
 			return;
 		HF_MARK("vs.storage_down");
-		v->failed = true;
-		v->failed_until_ns = n->now_ns + n->conf.times.hold_down_ns;
-		vs_hard_down(n, u->vs, REASON_STORAGE_DOWN);
+		storage_down(n, u->vs);
 		return;
 	}
 }
 
+/* Without a good look at the reservation the lease just ends, and begins again with the next
+ * good look (F4: read back as its own at the same epoch); much later it is a failure. */
 static bool polls_overdue(const struct node *n, unsigned vs)
 {
-	for (unsigned i = 0; i < conf(n, vs)->unit_count; i++)
-		if (n->unit[conf(n, vs)->unit[i]].poll_until_ns <= n->now_ns)
+	uint64_t limit = 4 * n->conf.times.poll_lease_ns;
+
+	for (unsigned i = 0; i < conf(n, vs)->unit_count; i++) {
+		const struct node_unit *u = &n->unit[conf(n, vs)->unit[i]];
+
+		if (u->poll_until_ns + limit <= n->now_ns &&
+		    n->vs[vs].since_ns + limit <= n->now_ns)
 			return true;
+	}
 	return false;
 }
 
@@ -891,14 +904,14 @@ void vs_run(struct node *n, unsigned vs)
 		vs_clear_failed(n, vs);
 	if (leased_state(v->state) && polls_overdue(n, vs)) {
 		HF_MARK("vs.poll_overdue");
-		vs_lapsed(n, vs, REASON_STORAGE_DOWN);
+		storage_down(n, vs);
 	}
 	switch (v->state) {
 	case VS_OPEN:
 		open_if_allowed(n, vs);
 		return;
 	case VS_RETAKE:
-		if (over && !v->worker)
+		if (over)
 			vs_hard_down(n, vs, REASON_NO_MAJORITY);
 		else
 			retake_now(n, vs);
