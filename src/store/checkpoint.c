@@ -420,7 +420,7 @@ void checkpoint_progress(struct store *s)
 
 	if (s->damaged)
 		return;
-	if (cp->state == CHECKPOINT_FROZEN && s->durable_lsn >= cp->meta.checkpoint_lsn)
+	if (cp->state == CHECKPOINT_FROZEN && !s->defer && s->durable_lsn >= cp->meta.checkpoint_lsn)
 		thread_start(s);
 	if (cp->state != CHECKPOINT_IDLE || s->op.active)
 		return;

@@ -112,6 +112,8 @@ int object_ready(struct store *s, struct inode *ip, bool make)
 	char path[48];
 	int err;
 
+	if (s->defer)
+		defer_inode(s, ip->row.pub.ino);
 	if (ip->fd < 0) {
 		object_path(ip->row.pub.ino, path, sizeof(path));
 		ip->fd = openat(s->objects_fd, path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);

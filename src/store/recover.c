@@ -8,7 +8,8 @@
  *
  * Nothing is written back to the index here.  The first half's records become the frozen
  * generation, the other half's the active one, just as they were; the checkpoint that was under
- * way begins anew in the background.  So the time is reading the log and filling hash tables.
+ * way begins anew in the background, and so does what records say of objects (defer.c).  So the time
+ * is reading the log and filling hash tables.
  *
  * Objects: records up to the greatest `synced` mark of their inode are in the object already and
  * are not done again, for unstable writes that were committed later may lie over them (S2). */
@@ -37,7 +38,6 @@ struct recovery {
 	struct store *s;
 	struct half half[2];
 	struct map64 synced; /* ino -> greatest mark */
-	struct replay_fds fds;
 	struct meta meta;
 	uint64_t next_lsn, epoch, service_ns;
 	uint32_t crc;
@@ -205,26 +205,19 @@ static int note_synced(struct recovery *r, const struct record *rec)
 	return err ? err : rd_done(&in) ? 0 : -EBADMSG;
 }
 
-static int replay_object(struct recovery *r, const struct change *c, uint64_t lsn)
+static void replay_object(struct recovery *r, const struct change *c, uint64_t lsn)
 {
 	uint64_t *mark = map64_find(&r->synced, c->ino);
-	int err;
 
 	if (r->dry)
-		return 0;
+		return;
 #ifndef HF_MUTANT_IGNORE_SYNCED
 	if (mark && lsn <= *mark && c->type != CHANGE_NEWOBJ) {
 		HF_MARK("store.synced_skip");
-		return 0;
+		return;
 	}
 #endif
-	err = object_replay(r->s, &r->fds, c);
-	if (err)
-		return say(r->err, r->err_size, err,
-			   "%s/objects: cannot replay record %llu: %s; make space or repair the file "
-			   "system, then open again",
-			   r->s->path, (unsigned long long)lsn, strerror(-err));
-	return 0;
+	defer_add(r->s, c);
 }
 
 /* A row in the log that does not decode must not reach code that trusts rows. */
@@ -259,7 +252,7 @@ static int replay(struct recovery *r, const struct record *rec)
 			return err;
 		apply_change(s, &c, rec->lsn, false);
 		if (c.type == CHANGE_WRITE || c.type == CHANGE_TRUNC || c.type == CHANGE_NEWOBJ)
-			err = replay_object(r, &c, rec->lsn);
+			replay_object(r, &c, rec->lsn);
 	}
 	if (rec->has_caller)
 		dup_add(s, &rec->caller, rec->reply, rec->reply_len, rec->lsn, s->replay_service_ns);
@@ -404,8 +397,7 @@ int recover(struct store *s, bool dry, struct recovered *out, char *err, size_t 
 	code = recover_steps(&r, out);
 	s->replaying = false;
 	map64_fini(&r.synced);
-	replay_fds_close(&r.fds);
-	free(r.half[0].buf);
-	free(r.half[1].buf);
+	defer_keep(s, 0, r.half[0].buf);
+	defer_keep(s, 1, r.half[1].buf);
 	return code;
 }

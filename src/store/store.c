@@ -53,6 +53,7 @@ static void on_round(struct loop_hook *h)
 		return;
 	commit_progress(s);
 	conn_progress(s);
+	defer_progress(s);
 	checkpoint_progress(s);
 	wal_submit(s);
 	cache_trim(s);
@@ -157,6 +158,8 @@ static int epoch_begin(struct store *s, uint64_t epoch, const struct recovered *
 			   "anew", s->path, (unsigned long long)epoch, (unsigned long long)from->epoch);
 	wal_start(s, from->half, from->off, from->chain_crc);
 	if (s->log.off + HALF_RESERVE / 2 > s->log.half_bytes) {
+		while (s->frozen && s->defer)
+			defer_progress(s);
 		if (s->frozen)
 			code = checkpoint_now(s);
 		if (code)
@@ -282,6 +285,7 @@ void store_free(struct store *s)
 	else
 		free(s->cp.gone);
 	commits_abandon(s);
+	defer_fini(s);
 	dup_fini(s);
 	cache_fini(s);
 	conn_fini(s);

@@ -14,6 +14,7 @@
  *	conn.c       client connections
  *	checkpoint.c freeze, the helper thread, dropping a generation
  *	recover.c    reading the log back
+ *	defer.c      what recovery leaves to be done on objects while serving
  *	check.c      offline check
  *	store.c      life
  *
@@ -220,6 +221,7 @@ struct store {
 	struct op op;
 	struct dup dup;
 	struct checkpoint cp;
+	struct defer *defer; /* NULL: nothing is left to be done */
 
 	uint64_t seed;
 	uint64_t epoch, verifier;
@@ -371,6 +373,17 @@ bool index_has_room(struct store *s, bool growing);
 void index_allocate(struct store *s);
 /* The active generation becomes the frozen one (the log's side is the caller's). */
 void checkpoint_switch(struct store *s, unsigned half);
+
+/* defer.c */
+/* Lists an effect; its data stay valid until defer_keep()'s buffers are freed. */
+void defer_add(struct store *s, const struct change *c);
+/* Takes over a buffer that listed data lie in. */
+void defer_keep(struct store *s, unsigned half, uint8_t *buf);
+/* Everything listed for this inode, now. */
+void defer_inode(struct store *s, uint64_t ino);
+/* Some more, in the round's end; s->defer is NULL when all is done. */
+void defer_progress(struct store *s);
+void defer_fini(struct store *s);
 
 /* recover.c */
 /* Reads META and the log, rebuilds both generations; `dry`: objects are left alone. */
