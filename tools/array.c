@@ -681,6 +681,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "array: %s: %s\n", log, strerror(errno));
 		return 1;
 	}
+	setvbuf(array.log, NULL, _IOLBF, 1 << 16); /* whole lines, also when we are killed */
 	each_word(argv[3], UNITS_MAX, add_unit);
 	each_word(argv[2], PR_PATHS_MAX, add_node);
 	admin = path_of("admin", "", "");
