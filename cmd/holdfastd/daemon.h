@@ -3,7 +3,8 @@
  *	main.c	      arguments, what must hold before a node may start, signals
  *	brain.c	      events into node_step(), actions out to the parts below
  *	slots.c	      coordination devices, persistent memory
- *	peers.c	      heartbeats on the network paths, state of the ports, load
+ *	peers.c	      heartbeats on the network paths
+ *	ports.c	      quality of the node's ports (Fig. 7), load
  *	units.c	      helper processes for storage units, the owner's poll (F2)
  *	workers.c     holdfast-vs processes: start, messages, lease page, end
  *	sockets.c     the sockets that a worker serves on
@@ -29,6 +30,7 @@
 #include "io/disk.h"
 #include "io/loop.h"
 #include "io/net.h"
+#include "io/ping.h"
 #include "io/process.h"
 #include "io/seal.h"
 #include "io/tickle.h"
@@ -65,7 +67,11 @@ struct peer_path {
 	struct daemon *d;
 	unsigned index;
 	struct net_path net;
-	uint8_t quality;
+	uint8_t quality; /* 0 bad, 1 unknown, 2 good */
+	struct ping ping;
+	bool ping_refused;
+	uint64_t probe_begun_ns; /* 0: no test under way */
+	unsigned probe_group;
 };
 
 /* A unit, and the one helper process at work on it. */
@@ -156,6 +162,7 @@ struct daemon {
 	/* peers.c */
 	struct peer_path path[CONF_PATHS_MAX];
 	struct loop_timer port_timer;
+	unsigned port_turn;
 	uint64_t cpu_busy, cpu_total;
 	uint64_t forged, unknown_sender;
 
@@ -200,6 +207,9 @@ void persist_write(struct daemon *d, const struct action *a);
 /* peers.c */
 int peers_open(struct daemon *d, char *err, size_t err_size);
 void peers_send(struct daemon *d, const struct action *a);
+
+/* ports.c */
+void ports_open(struct daemon *d);
 
 /* units.c */
 int units_open(struct daemon *d, char *err, size_t err_size);

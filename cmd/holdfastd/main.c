@@ -301,6 +301,7 @@ static int open_all(struct daemon *d, char *err, size_t err_size)
 	workers_open(d);
 	addresses_open(d);
 	brain_init(d, remembered ? d->persist_last : NULL);
+	ports_open(d);
 	rc = requests_open(d, err, err_size);
 	return rc ? rc : metrics_open(d, err, err_size);
 }

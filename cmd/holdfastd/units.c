@@ -121,8 +121,8 @@ static void post_poll(struct unit_job *j, enum poll_result result)
 
 	ev.poll.result = result;
 	ev.poll.started_ns = j->poll_begun_ns;
-	if (result == POLL_LOST)
-		j->lost = true;
+	/* What is unmounted after a bad look is shut down, not flushed: the log has it all. */
+	j->lost = result != POLL_MINE;
 	brain_post(j->d, &ev);
 }
 

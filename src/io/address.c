@@ -192,19 +192,21 @@ static int announce_na(const struct sockaddr_storage *a, const uint8_t mac[6], u
 
 int address_announce(const struct sockaddr_storage *a, const char *ifname)
 {
+	/* Kept open: closing a packet socket waits some 10 ms for the whole network stack. */
+	static int fd = -1;
 	unsigned ifindex = if_nametoindex(ifname);
 	uint8_t mac[6];
-	int err, fd;
+	int err;
 
 	if (ifindex == 0)
 		return -ENODEV;
-	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ARP));
+	if (fd < 0)
+		fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	err = hardware_address(fd, ifname, mac);
 	if (!err)
 		err = a->ss_family == AF_INET6 ? announce_na(a, mac, ifindex)
 					       : announce_arp(fd, a, mac, ifindex);
-	close(fd);
 	return err;
 }
