@@ -123,8 +123,10 @@ static void on_drained(struct vs *v, int err)
 	if (err)
 		vs_fail(v, VS_EXIT_FAILED, "drain: the store could not be closed: %s",
 			strerror(-err));
+	/* Closing the connections now would bring every client back to an address that is still
+	 * here; when the daemon has taken it down, it hangs up. */
+	v->drained_said = true;
 	send_type(v, WORKER_DRAINED);
-	_exit(VS_EXIT_OK);
 }
 
 static void on_open(struct vs *v, const struct worker_msg *m, const int *fds, unsigned fd_count)
@@ -217,6 +219,8 @@ static bool packet_take(struct vs *v)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
+	if (n <= 0 && v->drained_said)
+		_exit(VS_EXIT_OK);
 	if (n <= 0) {
 		log_warn("control: the daemon has gone; leaving");
 		_exit(VS_EXIT_REVOKED);

@@ -146,7 +146,9 @@ static void worker_option(struct vs *v, struct args *a, int id)
 		a->lease_fd = fd_number(optarg, "--lease");
 		break;
 	case OPT_LOCK:
-		v->lock_fd = fd_number(optarg, "--lock");
+		if (v->lock_count == VS_LOCKS_MAX)
+			usage("--lock: at most one for each unit");
+		v->lock_fd[v->lock_count++] = fd_number(optarg, "--lock");
 		break;
 	case OPT_STORE:
 		store_arg(v, optarg);
@@ -254,8 +256,8 @@ void vs_prepare(struct vs *v)
 			"io_uring is refused (%s): allow it (sysctl kernel.io_uring_disabled=0, "
 			"container profile)",
 			strerror(-e));
-	if (v->lock_fd >= 0) {
-		e = loop_hold_file(v->loop, v->lock_fd);
+	for (unsigned i = 0; i < v->lock_count; i++) {
+		e = loop_hold_file(v->loop, v->lock_fd[i]);
 		if (e)
 			vs_fail(v, VS_EXIT_SYSTEM, "lock: cannot be held by the ring: %s",
 				strerror(-e));
@@ -290,7 +292,7 @@ static _Noreturn void worker_run(struct vs *v, struct args *a)
 
 int main(int argc, char **argv)
 {
-	static struct vs v = {.control_fd = -1, .lock_fd = -1, .sandbox = true};
+	static struct vs v = {.control_fd = -1, .sandbox = true};
 	static struct args a = {.config_fd = -1, .lease_fd = -1};
 
 	signal(SIGPIPE, SIG_IGN);

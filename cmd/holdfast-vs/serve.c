@@ -244,8 +244,8 @@ static void locks_drop(struct vs *v)
 
 	for (unsigned i = 0; i < v->store_count; i++)
 		store_free(v->store[i].s);
-	if (v->lock_fd >= 0)
-		(void)fcntl(v->lock_fd, F_OFD_SETLK, &fl);
+	for (unsigned i = 0; i < v->lock_count; i++)
+		(void)fcntl(v->lock_fd[i], F_OFD_SETLK, &fl);
 }
 
 /* From inside the store's own callback: the end of it is for the next round. */

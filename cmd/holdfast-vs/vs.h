@@ -33,6 +33,8 @@ enum vs_exit {
 	VS_EXIT_SYSTEM = 7,  /* io_uring refused, no such user, no sandbox */
 };
 
+#define VS_LOCKS_MAX 4
+
 struct vs;
 
 struct vs_store {
@@ -48,7 +50,9 @@ struct vs {
 	/* arguments */
 	char name[CONF_NAME_MAX], node[CONF_NAME_MAX];
 	uint64_t epoch;
-	int control_fd, lock_fd; /* -1: none */
+	int control_fd; /* -1: none */
+	unsigned lock_count;
+	int lock_fd[VS_LOCKS_MAX]; /* one for each unit */
 	const struct worker_lease *lease; /* NULL: always (no daemon) */
 	struct conf *conf;
 	const struct conf_vserver *vserver;
@@ -72,6 +76,7 @@ struct vs {
 	int close_err;
 	void (*drained)(struct vs *v, int err);
 	bool draining, serving;
+	bool drained_said; /* all is done; the connections stay until the daemon hangs up */
 };
 
 /* ---- lease.c -------------------------------------------------------------------------------- */

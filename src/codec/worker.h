@@ -10,7 +10,7 @@
  *
  * The worker is started as
  *	holdfast-vs --vs NAME --node NAME --epoch N --control FD --config FD --lease FD
- *		[--lock FD] --store FS=DIR ...
+ *		[--lock FD]... --store FS=DIR ...
  * with the configuration's text in a memfd (the very bytes that the daemon checked) and the lease
  * page, another memfd, below.  It parses and opens what needs privilege, drops it, recovers, says
  * READY, and serves only from OPEN on. */
@@ -36,7 +36,7 @@ enum worker_type {
 	WORKER_READY = 64,  /* store recovered; times and the last owner's client connections */
 	WORKER_SERVING,	    /* after OPEN: the sockets are polled */
 	WORKER_FIRST_REPLY, /* after OPEN: a client got its first reply (time in ns) */
-	WORKER_DRAINED,	    /* all is on disk, the store is closed; the worker exits 0 */
+	WORKER_DRAINED,	    /* all is on disk, the store is closed; when the daemon hangs up, exit 0 */
 	WORKER_STATS_REPLY, /* JSON text */
 	WORKER_FAILED,	    /* it cannot go on: reason; exits */
 	WORKER_DAMAGE,	    /* a file system was closed to clients: reason */

@@ -222,6 +222,9 @@ static void t_serves_and_drains(void)
 	getsockname(c, (struct sockaddr *)&mine, &len);
 	say(WORKER_DRAIN, w.epoch, -1);
 	CHECK_EQ(WORKER_DRAINED, hear(5000));
+	/* Its connections stay until the daemon, which takes the address down first, hangs up. */
+	CHECK_EQ(0, waitpid(w.pid, NULL, WNOHANG));
+	shutdown(w.control, SHUT_RDWR);
 	CHECK_EQ(0, ended());
 	/* The next owner hears of the connection that was open, for its tickle. */
 	start(next_epoch++, 60000 * MS);
@@ -233,6 +236,9 @@ static void t_serves_and_drains(void)
 	CHECK(found);
 	say(WORKER_DRAIN, w.epoch, -1);
 	CHECK_EQ(WORKER_DRAINED, hear(5000));
+	/* Its connections stay until the daemon, which takes the address down first, hangs up. */
+	CHECK_EQ(0, waitpid(w.pid, NULL, WNOHANG));
+	shutdown(w.control, SHUT_RDWR);
 	CHECK_EQ(0, ended());
 	close(c);
 }
