@@ -187,6 +187,40 @@ static void boot(struct sim *s, struct sim_item *it)
 	host_boot(s, &s->host[it->x]);
 }
 
+/* Where everybody stood when a checker spoke. */
+static void say_where(struct sim *s)
+{
+	for (unsigned i = 0; i < s->node_count; i++) {
+		const struct host *h = &s->host[i];
+		const struct node *n = &h->node;
+
+		say(s, h, "wh", "node",
+		    "up=%d paused=%d %s master=n%u lease=%d majority=%d tilt=%d gen=%llu", h->up,
+		    h->paused, node_state_name(n->state), n->master, !n->lease_lapsed,
+		    h->up && node_has_majority(n), n->tilt, (unsigned long long)n->generation);
+		for (unsigned k = 0; k < n->peer_count; k++)
+			say(s, h, "wh", "peer", "n%u verdict=%s state=%u step=%c blocked=%s",
+			    n->peer[k].id, status_verdict_name(n->peer[k].verdict),
+			    n->peer[k].msg.state, n->peer[k].step ? n->peer[k].step : '0',
+			    reason_name(n->peer[k].blocked));
+		for (unsigned v = 0; v < s->vs_count; v++) {
+			const struct node_vs *x = &n->vs[v];
+			const struct node_unit *u = &n->unit[s->conf.vs[v].unit[0]];
+
+			say(s, h, "wh", s->conf.vs[v].name,
+			    "%s target=n%u failed=%d gave_up=%d released=%d move_to=n%u reason=%s "
+			    "S=n%u/%llu known=%d",
+			    vs_state_name(x->state), x->target, x->failed, x->gave_up, x->released,
+			    x->move_to, reason_name(x->reason), u->owner,
+			    (unsigned long long)u->owner_epoch, u->known);
+		}
+	}
+	for (unsigned u = 0; u < s->unit_count; u++)
+		say(s, NULL, "wh", s->conf.unit[u].name, "%s S=n%u/%llu holder=n%u",
+		    s->unit[u].dir ? "dir" : "loop", s->unit[u].owner,
+		    (unsigned long long)s->unit[u].epoch, s->unit[u].holder);
+}
+
 /* ---- the loop -------------------------------------------------------------------------------- */
 
 static bool due(struct sim *s, struct sim_item *it)
@@ -266,6 +300,7 @@ int sim_run(struct sim *s, uint64_t seed, bool trace, bool brief)
 		queue_put(s, s->faults_end_ns - s->now_ns, heal);
 		loop(s);
 	} else {
+		say_where(s);
 		say(s, NULL, "st", "FAILED", "%s", s->failed);
 	}
 	s->hash ^= s->rng.s[0];
