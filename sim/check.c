@@ -342,7 +342,8 @@ void check_vote(struct sim *s, struct host *h, const struct action *a)
 	if (a->reserve.mode != RESERVE_VICTIM || v->at != 0 || a->reserve.fenced)
 		return;
 	for (unsigned i = 0; i < h->node.peer_count; i++)
-		if (h->node.peer[i].id == a->reserve.victim && h->node.peer[i].step == 'c') {
+		if (h->node.peer[i].id == a->reserve.victim && h->node.peer[i].step == 'c' &&
+		    v->reason != REASON_GAVE_UP) {
 			check_213(s, h, victim);
 			mark("sim.checked_213");
 			return;

@@ -19,13 +19,13 @@ uint64_t host_local_ns(const struct host *h, uint64_t real_ns)
 {
 	uint64_t up = real_ns - h->offset_ns;
 
-	return (uint64_t)((int64_t)up + (int64_t)up / 1000000 * h->rate_ppm + h->shift_ns);
+	return (uint64_t)((int64_t)up + (int64_t)up * h->rate_ppm / 1000000 + h->shift_ns);
 }
 
 uint64_t host_real_ns(const struct host *h, uint64_t local_ns)
 {
 	int64_t up = (int64_t)local_ns - h->shift_ns;
-	int64_t real = up - up / 1000000 * h->rate_ppm;
+	int64_t real = up - up * h->rate_ppm / 1000000;
 	uint64_t t;
 
 	if (real < 0)

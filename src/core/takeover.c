@@ -155,6 +155,10 @@ static void step_213(struct node *n, struct node_peer *p)
 			abort_takeover(n, p, REASON_UNREACHABLE);
 			return;
 		}
+		if (p->victim_generation != p->latest.generation) {
+			abort_takeover(n, p, REASON_GAVE_UP); /* it obeyed, and is back */
+			return;
+		}
 		if (p->blocked != REASON_NONE && p->blocked != REASON_NO_MAJORITY) {
 			abort_takeover(n, p, p->blocked);
 			return;

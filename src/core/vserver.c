@@ -469,6 +469,13 @@ static void lost(struct node *n, unsigned vs, const struct event *ev)
 
 	note_owner(n, u, ev);
 	u->held = false;
+	if (v->cleaning) { /* that one is not mine; the next may be */
+		if (++v->at < conf(n, vs)->unit_count)
+			reserve_next(n, vs);
+		else
+			down_instead(n, vs);
+		return;
+	}
 	v->lost = true;
 	v->reason = REASON_OWNERSHIP_LOST;
 	HF_MARK("vs.reserve_lost");
@@ -852,7 +859,9 @@ void vs_poll(struct node *n, const struct event *ev)
 	struct node_unit *u = &n->unit[ev->unit];
 	struct node_vs *v = &n->vs[u->vs];
 
-	if (!u->held || ev->epoch != u->owner_epoch || v->state == VS_RESERVE)
+	/* While S is being written by RESERVE or RELEASE a look at it tells nothing. */
+	if (!u->held || ev->epoch != u->owner_epoch || v->state == VS_RESERVE ||
+	    v->state == VS_RELEASE)
 		return;
 	switch (ev->poll.result) {
 	case POLL_MINE:
