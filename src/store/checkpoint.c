@@ -80,14 +80,17 @@ bool index_has_room(struct store *s, bool growing)
 
 	if (need <= s->index_room)
 		return true;
-	/* Asking again costs system calls: not for each of a stream of refused operations. */
+	/* Asking again costs system calls: not for each of a stream of refused ones. */
 	if (loop_now_ns(s->loop) < s->index_asked_ns + NSEC / 10)
 		return false;
 	s->index_asked_ns = loop_now_ns(s->loop);
 	index_allocate(s);
-	if (need > s->index_room)
+	if (need > s->index_room) {
 		HF_MARK("store.index_full");
-	return need <= s->index_room;
+		return false;
+	}
+	s->index_asked_ns = 0; /* it grew: the next step may be due at any time */
+	return true;
 }
 
 /* ---- the helper -------------------------------------------------------------------------------- */
