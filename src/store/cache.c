@@ -213,7 +213,7 @@ static void dent_set(struct store *s, uint64_t dir, const char *name, size_t len
 	struct dent *d = *dent_slot(s, hash, dir, name, len);
 
 	if (!d) {
-		if (s->dent_count >= s->dent_mask)
+		if (s->dent_count * 2 >= s->dent_mask)
 			dent_table_grow(s);
 		d = mem_alloc(sizeof(*d) + len);
 		d->dir = dir;

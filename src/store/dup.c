@@ -195,7 +195,7 @@ static void ent_link(struct store *s, struct dup_ent *e)
 	at = ent_slot(s, e->hash, &e->caller);
 	if (*at) /* the same request carried out again after a restart of its client: newest counts */
 		ent_unhash(s, *at);
-	if (s->dup.count > s->dup.mask)
+	if (s->dup.count * 2 > s->dup.mask)
 		table_grow(&s->dup);
 	at = &s->dup.bucket[e->hash & s->dup.mask];
 	e->next = *at;

@@ -107,6 +107,7 @@ void gen_free(struct gen *g)
 	map64_fini(&g->touched);
 	arena_fini(&g->arena);
 	free(g->bucket);
+	free(g->list);
 	free(g->unlink);
 	free(g->chunk_gone);
 	free(g);
@@ -168,7 +169,7 @@ static struct row *row_new(struct gen *g, uint64_t h, const uint8_t *key, size_t
 {
 	struct row *r;
 
-	if (g->rows > g->mask * 2)
+	if (g->rows * 2 > g->mask) /* sparse: each link of a chain is a cache miss */
 		buckets_grow(g);
 	r = arena_alloc(&g->arena, sizeof(*r) + len + val);
 	memset(r, 0, sizeof(*r));
@@ -179,7 +180,11 @@ static struct row *row_new(struct gen *g, uint64_t h, const uint8_t *key, size_t
 	r->val_cap = (uint32_t)val;
 	r->next = g->bucket[h & g->mask];
 	g->bucket[h & g->mask] = r;
-	g->rows++;
+	if (g->rows == g->list_cap) {
+		g->list_cap = g->list_cap ? g->list_cap * 2 : BUCKETS_MIN;
+		g->list = mem_realloc(g->list, g->list_cap * sizeof(*g->list));
+	}
+	g->list[g->rows++] = r;
 	return r;
 }
 
@@ -294,24 +299,51 @@ void gen_chunk_gone_add(struct gen *g, uint64_t id)
 	u64_push(&g->chunk_gone, &g->chunk_gone_count, &g->chunk_gone_cap, id);
 }
 
-static int row_order(const void *a, const void *b)
+/* The beginning of a key beside the pointer: most comparisons then touch no row at all. */
+struct sort_item {
+	uint64_t head[3];
+	struct row *row;
+};
+
+static uint64_t key_word(const struct row *r, size_t at)
 {
-	const struct row *x = *(struct row *const *)a, *y = *(struct row *const *)b;
+	uint8_t b[8] = {0};
+
+	if (r->key_len > at)
+		memcpy(b, r->key + at, r->key_len - at < 8 ? r->key_len - at : 8);
+	return be64(b);
+}
+
+static int row_order(const struct row *x, const struct row *y)
+{
 	size_t n = x->key_len < y->key_len ? x->key_len : y->key_len;
 	int d = memcmp(x->key, y->key, n);
 
 	return d ? d : (int)x->key_len - (int)y->key_len;
 }
 
+static int item_order(const void *a, const void *b)
+{
+	const struct sort_item *x = a, *y = b;
+
+	for (int i = 0; i < 3; i++)
+		if (x->head[i] != y->head[i])
+			return x->head[i] < y->head[i] ? -1 : 1;
+	return row_order(x->row, y->row);
+}
+
 struct row **gen_sorted(const struct gen *g)
 {
-	struct row **all = mem_alloc(g->rows * sizeof(*all));
-	size_t n = 0;
+	struct sort_item *item = mem_alloc(g->rows * sizeof(*item));
+	struct row **all = (struct row **)item;
 
-	for (size_t i = 0; i <= g->mask; i++)
-		for (struct row *r = g->bucket[i]; r; r = r->next)
-			all[n++] = r;
-	hf_assert(n == g->rows);
-	qsort(all, n, sizeof(*all), row_order);
+	for (size_t i = 0; i < g->rows; i++) {
+		struct row *r = g->list[i];
+
+		item[i] = (struct sort_item){{key_word(r, 0), key_word(r, 8), key_word(r, 16)}, r};
+	}
+	qsort(item, g->rows, sizeof(*item), item_order);
+	for (size_t i = 0; i < g->rows; i++) /* in place: a pointer is smaller than an item */
+		all[i] = item[i].row;
 	return all;
 }

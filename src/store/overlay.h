@@ -58,7 +58,8 @@ enum touch {
 
 struct gen {
 	struct row **bucket;
-	size_t mask, rows;
+	struct row **list; /* all rows, in the order they were made */
+	size_t mask, rows, list_cap;
 	struct arena arena;
 	struct map64 dirs;    /* ino -> struct gen_dir * */
 	struct map64 touched; /* ino -> enum touch bits */

@@ -612,32 +612,6 @@ static void set_up(void)
 	close(fd);
 }
 
-static void clean_up(void)
-{
-	char name[64];
-	int fd = dial();
-
-	for (uint32_t i = 0; i < FILES; i++) {
-		snprintf(name, sizeof(name), "file%u", i);
-		remove_name(fd, 12, &L.dir, name);
-	}
-	for (uint32_t i = 0; i < L.conns * L.depth * 2; i++) {
-		snprintf(name, sizeof(name), i & 1 ? "ra%u" : "rb%u", i / 2);
-		remove_name(fd, 12, &L.dir, name);
-	}
-	for (uint32_t i = L.removed; i < L.created; i++) {
-		snprintf(name, sizeof(name), "c%u", i);
-		remove_name(fd, 12, &L.dir, name);
-	}
-	for (uint32_t i = 0; i < L.made; i++) {
-		snprintf(name, sizeof(name), "d%u", i);
-		remove_name(fd, 13, &L.dir, name);
-	}
-	snprintf(name, sizeof(name), "bench.%d", (int)getpid());
-	remove_name(fd, 13, &L.root, name);
-	close(fd);
-}
-
 /* ---- the load --------------------------------------------------------------------------------- */
 
 static void put_call(struct conn *c, unsigned i, enum op op)
@@ -763,14 +737,12 @@ static void round_trip(enum op op)
 	}
 }
 
-static void measure(enum op op)
+/* Keeps all slots busy with `op` until `end` or until there is nothing left to do. */
+static void drive(enum op op, uint64_t end)
 {
-	uint64_t t0 = now_ns(), cpu0, t1, cpu1, end = t0 + (uint64_t)(L.secs * 1e9);
+	uint64_t t1;
 
-	memset(L.hist, 0, sizeof(L.hist));
-	L.calls = L.errors = 0;
 	L.stop = false;
-	cpu0 = server_cpu_ns();
 	for (unsigned i = 0; i < L.conns; i++)
 		refill(&L.conn[i], op);
 	while (now_ns() < end && !L.stop)
@@ -779,18 +751,47 @@ static void measure(enum op op)
 	t1 = now_ns();
 	while (busy() && now_ns() < t1 + 10000000000ULL)
 		round_trip(op);
-	cpu1 = server_cpu_ns();
-	t1 = now_ns();
 	errno = 0;
 	if (busy())
 		die("replies are missing after 10 s");
+}
+
+static void measure(enum op op)
+{
+	uint64_t t0 = now_ns(), cpu = server_cpu_ns();
+	double secs;
+
+	memset(L.hist, 0, sizeof(L.hist));
+	L.calls = L.errors = 0;
+	drive(op, t0 + (uint64_t)(L.secs * 1e9));
+	cpu = server_cpu_ns() - cpu;
+	secs = (double)(now_ns() - t0) / 1e9;
 	printf("op=%s conns=%u depth=%u calls=%llu secs=%.2f rate=%.0f server_us=%.3f "
 	       "p50_us=%.0f p99_us=%.0f p999_us=%.0f errors=%llu\n",
-	       ops[op].name, L.conns, L.depth, (unsigned long long)L.calls,
-	       (double)(t1 - t0) / 1e9, (double)L.calls / ((double)(t1 - t0) / 1e9),
-	       L.calls ? (double)(cpu1 - cpu0) / 1e3 / (double)L.calls : 0, hist_us(0.5),
-	       hist_us(0.99), hist_us(0.999), (unsigned long long)L.errors);
+	       ops[op].name, L.conns, L.depth, (unsigned long long)L.calls, secs,
+	       (double)L.calls / secs, L.calls ? (double)cpu / 1e3 / (double)L.calls : 0,
+	       hist_us(0.5), hist_us(0.99), hist_us(0.999), (unsigned long long)L.errors);
 	fflush(stdout);
+}
+
+static void clean_up(void)
+{
+	char name[64];
+	int fd = dial();
+
+	for (uint32_t i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "file%u", i);
+		remove_name(fd, 12, &L.dir, name);
+	}
+	for (uint32_t i = 0; i < L.conns * L.depth * 2; i++) {
+		snprintf(name, sizeof(name), i & 1 ? "ra%u" : "rb%u", i / 2);
+		remove_name(fd, 12, &L.dir, name);
+	}
+	drive(OP_REMOVE, UINT64_MAX);
+	drive(OP_RMDIR, UINT64_MAX);
+	snprintf(name, sizeof(name), "bench.%d", (int)getpid());
+	remove_name(fd, 13, &L.root, name);
+	close(fd);
 }
 
 static enum op op_by_name(const char *name)
