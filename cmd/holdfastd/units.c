@@ -78,7 +78,7 @@ static void do_task(void *arg, void *answer)
 		do_reserve(t, out);
 		break;
 	case ACT_RELEASE:
-		unit_release(u, &t->job->d->seal, &t->self, t->job->lock_fd, out);
+		unit_release(u, &t->job->d->seal, &t->self, out);
 		break;
 	case ACT_UNIT_READ:
 		unit_read(u, &t->job->d->seal, out);

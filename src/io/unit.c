@@ -1,7 +1,7 @@
 /* unit.c - ownership of storage units: locks, the record S, acquiring and releasing.
  *
- *	acquire:  S says it may be -> both lock bytes -> (loop: R) -> S again -> write S
- *	release:  nothing holds it -> S unowned -> (loop: R) -> the lock, by closing it
+ *	acquire:  mutex -> S says it may be -> no worker's write in flight -> R -> S again -> write S
+ *	release:  mutex -> nothing holds it -> S unowned -> R
  *
  * A lock is waited for, never a pid (F5): a killed worker's writes are in flight until its ring is
  * gone, and with the ring goes the lock. */
@@ -77,18 +77,28 @@ int unit_lock_worker(const struct unit_spec *u)
 	return rc;
 }
 
-int unit_lock_both(int lock_fd, uint64_t limit_ns)
+/* Does another description hold the byte? */
+static bool is_locked(int fd, off_t byte)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+	return fcntl(fd, F_OFD_GETLK, &fl) < 0 || fl.l_type != F_UNLCK;
+}
+
+/* The mutex is held through a description of the helper's own: it goes with the helper. */
+static int enter(const struct unit_spec *u, uint64_t limit_ns)
 {
 	uint64_t until = loop_clock_ns() + limit_ns;
-	int rc;
+	int fd = unit_lock_open(u), rc;
 
-	while ((rc = set_lock(lock_fd, F_WRLCK, UNIT_LOCK_OWNER, 2)) == -EBUSY) {
-		if (loop_clock_ns() >= until)
-			return -EBUSY;
+	if (fd < 0)
+		return fd;
+	while ((rc = set_lock(fd, F_WRLCK, UNIT_LOCK_MUTEX, 1)) == -EBUSY &&
+	       loop_clock_ns() < until)
 		unit_sleep_ms(2);
-	}
 	if (rc == 0)
-		rc = set_lock(lock_fd, F_UNLCK, UNIT_LOCK_WORKER, 1);
+		return fd;
+	close(fd);
 	return rc;
 }
 
@@ -248,61 +258,105 @@ static int read_or_say(const struct unit_spec *u, const struct seal *s, struct o
 	return rc;
 }
 
-/* How long to wait for the lock, and whether its holder must be fenced when it is not given up. */
-static uint64_t lock_patience(const struct unit_spec *u, const struct owner *o,
-			      const struct unit_self *self, const struct unit_ask *ask, bool *hold)
+/* Whom the record names may still live or still write.  0: it is quiet; -EBUSY: not yet. */
+static int is_quiet(const struct unit_spec *u, const struct owner *o, const struct unit_ask *ask,
+		    int mutex, int lock_fd)
 {
-	bool from_victim = ask->how == UNIT_VICTIM && o->node == ask->victim;
+	bool named = o->node && u->backend == UNIT_DIR;
 
-	*hold = from_victim && !ask->fenced && u->backend == UNIT_DIR;
-	if (from_victim && ask->fenced)
-		return WAIT_FENCED_NS;
-	if (o->node == self->node)
-		return WAIT_OWN_NS;
-	return WAIT_VICTIM_NS;
+#ifdef HF_MUTANT_UNIT_NO_WORKER_LOCK
+	(void)mutex;
+#else
+	if (is_locked(mutex, UNIT_LOCK_WORKER))
+		return -EBUSY;
+#endif
+	if (named && !ask->fenced && is_locked(lock_fd, UNIT_LOCK_OWNER(o->epoch)))
+		return -EBUSY;
+	return 0;
 }
 
-static bool take_lock(const struct unit_spec *u, const struct owner *o,
-		      const struct unit_self *self, const struct unit_ask *ask, int lock_fd,
-		      struct unit_answer *out)
+static uint64_t patience_of(const struct owner *o, const struct unit_self *self,
+			    const struct unit_ask *ask)
 {
-	bool hold;
-	uint64_t patience = lock_patience(u, o, self, ask, &hold);
-	int rc;
+	if (ask->fenced)
+		return WAIT_FENCED_NS;
+	return o->node == self->node ? WAIT_OWN_NS : WAIT_VICTIM_NS;
+}
 
-	/* A lock says nothing about the processes of another boot or machine (F5). */
-	if (hold && memcmp(o->boot_id, self->boot_id, 16) != 0) {
-		unit_say(out, UNIT_HELD, 0, "S was written on another machine or boot");
-		return false;
+/* Only a fence command may say that a holder elsewhere, or one that lives, is gone (F5). */
+static bool must_fence(const struct unit_spec *u, const struct owner *o,
+		       const struct unit_self *self, const struct unit_ask *ask)
+{
+	return u->backend == UNIT_DIR && o->node && o->node != self->node && !ask->fenced;
+}
+
+static bool is_elsewhere(const struct owner *o, const struct unit_self *self)
+{
+#ifdef HF_MUTANT_UNIT_ANY_BOOT
+	(void)o;
+	(void)self;
+	return false;
+#else
+	return memcmp(o->boot_id, self->boot_id, 16) != 0;
+#endif
+}
+
+/* The mutex with the record read under it and everybody quiet: a descriptor, or -1 and said. */
+static int settle(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+		  const struct unit_ask *ask, int lock_fd, struct owner *o,
+		  struct unit_answer *out)
+{
+	uint64_t begun = loop_clock_ns();
+
+	for (;;) {
+		int mutex = enter(u, WAIT_OWN_NS), rc;
+
+		if (mutex < 0) {
+			unit_say(out, UNIT_ERROR, mutex, "%s: the mutex cannot be had: %s", u->lock,
+				 strerror(-mutex));
+			return -1;
+		}
+		rc = read_or_say(u, s, o, out) || !unit_allowed(o, self, ask, out);
+		if (rc == 0 && must_fence(u, o, self, ask) && is_elsewhere(o, self)) {
+			unit_say(out, UNIT_HELD, 0, "S was written on another machine or boot");
+			rc = -1;
+		}
+		if (rc == 0 && is_quiet(u, o, ask, mutex, lock_fd) == 0)
+			return mutex;
+		close(mutex);
+		if (rc)
+			return -1;
+		if (loop_clock_ns() > begun + patience_of(o, self, ask))
+			break;
+		unit_sleep_ms(2);
 	}
-	rc = unit_lock_both(lock_fd, patience);
-	if (rc == -EBUSY && hold)
+	if (must_fence(u, o, self, ask))
 		unit_say(out, UNIT_HELD, 0, "node %u holds the lock and is alive", o->node);
-	else if (rc)
-		unit_say(out, UNIT_ERROR, rc, "%s: the lock cannot be had: %s", u->lock,
-			 strerror(-rc));
-	return rc == 0;
+	else
+		unit_say(out, UNIT_ERROR, -EBUSY, "%s: writes of node %u are still in flight",
+			 u->lock, o->node);
+	return -1;
 }
 
 static void finish_dir(const struct unit_spec *u, const struct seal *s,
 		       const struct unit_self *self, const struct unit_ask *ask,
-		       struct unit_answer *out)
+		       const struct owner *o, int lock_fd, struct unit_answer *out)
 {
-	struct owner o;
-	uint64_t epoch;
-	int rc;
+	uint64_t epoch = (o->epoch > ask->epoch_min ? o->epoch : ask->epoch_min) + 1;
+	int rc = set_lock(lock_fd, F_WRLCK, UNIT_LOCK_OWNER(epoch), 1);
 
-	/* Read again: it may have changed hands while the lock was waited for. */
-	if (read_or_say(u, s, &o, out) || !unit_allowed(&o, self, ask, out))
-		return;
-	epoch = (o.epoch > ask->epoch_min ? o.epoch : ask->epoch_min) + 1;
-	rc = unit_record_write(u, s, &o, self, epoch);
+	/* R before S: whoever reads my name in S finds my lock. */
+	if (rc == 0)
+		rc = unit_record_write(u, s, o, self, epoch);
 	if (rc) {
+		set_lock(lock_fd, F_UNLCK, UNIT_LOCK_OWNER(epoch), 1);
 		unit_say(out, UNIT_ERROR, rc, "%s: S cannot be written: %s", u->record,
 			 strerror(-rc));
 		return;
 	}
-	out->outcome = UNIT_WON;
+	if (o->node == self->node)
+		set_lock(lock_fd, F_UNLCK, UNIT_LOCK_OWNER(o->epoch), 1);
+	unit_say(out, UNIT_WON, 0, "won");
 	out->owner = self->node;
 	out->epoch = out->owner_epoch = epoch;
 	out->owner_generation = self->generation;
@@ -312,34 +366,27 @@ void unit_acquire(const struct unit_spec *u, const struct seal *s, const struct 
 		  const struct unit_ask *ask, int lock_fd, struct unit_answer *out)
 {
 	struct owner o;
+	int mutex = settle(u, s, self, ask, lock_fd, &o, out);
 
-	if (read_or_say(u, s, &o, out) || !unit_allowed(&o, self, ask, out) ||
-	    !take_lock(u, &o, self, ask, lock_fd, out))
+	if (mutex < 0)
 		return;
 	switch (u->backend) {
 	case UNIT_DIR:
-		finish_dir(u, s, self, ask, out);
+		finish_dir(u, s, self, ask, &o, lock_fd, out);
 		break;
 	case UNIT_LOOP:
 		unit_loop_acquire(u, s, self, ask, out);
 		break;
 	}
+	close(mutex);
 }
 
-void unit_release(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
-		  int lock_fd, struct unit_answer *out)
+static void release_dir(const struct unit_spec *u, const struct seal *s,
+			const struct unit_self *self, struct unit_answer *out)
 {
 	struct owner o;
-	int rc = unit_lock_both(lock_fd, WAIT_OWN_NS);
+	int rc = 0;
 
-	if (rc) {
-		unit_say(out, UNIT_ERROR, rc, "%s: a worker's writes may be in flight", u->lock);
-		return;
-	}
-	if (u->backend == UNIT_LOOP) {
-		unit_loop_release(u, s, self, out);
-		return;
-	}
 	if (read_or_say(u, s, &o, out))
 		return;
 	if (o.node == self->node && o.generation == self->generation)
@@ -349,6 +396,25 @@ void unit_release(const struct unit_spec *u, const struct seal *s, const struct 
 			 strerror(-rc));
 	else
 		unit_say(out, UNIT_WON, 0, "released");
+}
+
+void unit_release(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+		  struct unit_answer *out)
+{
+	uint64_t until = loop_clock_ns() + WAIT_OWN_NS;
+	int mutex = enter(u, WAIT_OWN_NS);
+
+	while (mutex >= 0 && is_locked(mutex, UNIT_LOCK_WORKER) && loop_clock_ns() < until)
+		unit_sleep_ms(2);
+	if (mutex < 0 || is_locked(mutex, UNIT_LOCK_WORKER)) {
+		unit_say(out, UNIT_ERROR, -EBUSY, "%s: a worker's writes may be in flight", u->lock);
+	} else if (u->backend == UNIT_LOOP) {
+		unit_loop_release(u, s, self, out);
+	} else {
+		release_dir(u, s, self, out);
+	}
+	if (mutex >= 0)
+		close(mutex);
 }
 
 uint16_t unit_key_node(uint64_t key)

@@ -7,23 +7,29 @@
  *	loop	the record file of the array	persistent reservation WE-RO, one key for each
  *		(same reservation as the image)	(node, boot generation)
  *
- * Both also have a lock file with two bytes: UNIT_LOCK_OWNER is held by holdfastd as long as it owns
- * the unit, UNIT_LOCK_WORKER by the worker's ring, so it outlives the worker's writes in flight.  To
- * acquire is to hold both for a moment: no byte of an earlier worker can land afterwards.  For `dir` the
- * lock file is the record itself. */
+ * Both also have a lock file (for `dir` the record itself) with OFD locks on single bytes:
+ *
+ *	UNIT_LOCK_MUTEX		a helper, from reading S to writing it
+ *	UNIT_LOCK_WORKER	the worker's ring: held until its last write in flight is done, also
+ *				when it was killed.  To acquire is to have seen it free.
+ *	UNIT_LOCK_OWNER(epoch)	`dir`: the daemon whose S has this epoch; it is the reservation R.
+ *				A byte of its own for each epoch, so a paused former owner that was
+ *				fenced keeps nothing that anybody still asks for. */
 #ifndef HF_IO_UNIT_H
 #define HF_IO_UNIT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "codec/owner.h"
 #include "io/seal.h"
 
 #define UNIT_PATH_MAX	 512
-#define UNIT_LOCK_OWNER	 8192
+#define UNIT_LOCK_MUTEX	 8192
 #define UNIT_LOCK_WORKER 8193
+#define UNIT_LOCK_OWNER(epoch) (off_t)((1ULL << 20) + (epoch))
 
 enum unit_backend { UNIT_DIR, UNIT_LOOP };
 
@@ -89,7 +95,7 @@ void unit_acquire(const struct unit_spec *u, const struct seal *s, const struct 
 		  const struct unit_ask *ask, int lock_fd, struct unit_answer *out);
 /* Fail-closed: proves that nothing holds the unit, makes S unowned if it is mine, gives up R. */
 void unit_release(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
-		  int lock_fd, struct unit_answer *out);
+		  struct unit_answer *out);
 /* For the daemon's poll of dir units: is S still that record, mine, at this epoch?  Quick. */
 int unit_dir_poll(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
 		  uint64_t epoch, int lock_fd);
@@ -106,8 +112,6 @@ int unit_prove_free(const struct unit_spec *u, char *text, size_t size);
 int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t err_size);
 
 /* ---- between the files of this module ---- */
-/* The two bytes of the lock, tried until `limit_ns` from now; 0, -EBUSY, -errno. */
-int unit_lock_both(int lock_fd, uint64_t limit_ns);
 int unit_record_read(const struct unit_spec *u, const struct seal *s, struct owner *o);
 /* The next S: mine at `epoch`, or unowned when `self` is NULL.  Durable on return. */
 int unit_record_write(const struct unit_spec *u, const struct seal *s, const struct owner *last,
@@ -119,7 +123,7 @@ void unit_say(struct unit_answer *out, enum unit_outcome outcome, int err, const
 	__attribute__((format(printf, 4, 5)));
 
 struct unit_array; /* a connection to the array's command socket */
-/* The loop backend's part of acquire and release, with the lock held. */
+/* The loop backend's part of acquire and release, under the mutex, no worker's write in flight. */
 void unit_loop_acquire(const struct unit_spec *u, const struct seal *s,
 		       const struct unit_self *self, const struct unit_ask *ask,
 		       struct unit_answer *out);

@@ -94,7 +94,7 @@ static void t_free_keep_release(void)
 	CHECK_EQ(UNIT_LOST, out.outcome);
 
 	memset(&out, 0, sizeof(out));
-	unit_release(&spec, &seal, &n1, a, &out);
+	unit_release(&spec, &seal, &n1, &out);
 	CHECK_EQ(UNIT_WON, out.outcome);
 	close(a);
 	acquire(&n2, (struct unit_ask){.how = UNIT_FREE}, b);
@@ -116,12 +116,25 @@ static void t_victim(void)
 	CHECK_EQ(UNIT_WON, out.outcome);
 	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 1}, b);
 	CHECK_EQ(UNIT_HELD, out.outcome);
-	close(a); /* it died */
-	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 0}, b);
-	CHECK_EQ(UNIT_LOST, out.outcome); /* taken again since */
-	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 1}, b);
+	/* Paused and fenced, so its worker is gone: it keeps a lock that nobody asks for any more. */
+	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 1,
+				       .fenced = true}, b);
 	CHECK_EQ(UNIT_WON, out.outcome);
-	CHECK_EQ(2, out.epoch);
+	CHECK_EQ(-ESTALE, unit_dir_poll(&spec, &seal, &n1, 1, a));
+	acquire(&n2, (struct unit_ask){.how = UNIT_KEEP, .victim_epoch = 2}, b);
+	CHECK_EQ(UNIT_WON, out.outcome);
+	memset(&out, 0, sizeof(out));
+	unit_release(&spec, &seal, &n2, &out);
+	CHECK_EQ(UNIT_WON, out.outcome);
+	acquire(&n1, (struct unit_ask){.how = UNIT_FREE}, a);
+	CHECK_EQ(UNIT_WON, out.outcome);
+	CHECK_EQ(5, out.epoch);
+	close(a); /* it died */
+	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 4}, b);
+	CHECK_EQ(UNIT_LOST, out.outcome); /* taken again since */
+	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 5}, b);
+	CHECK_EQ(UNIT_WON, out.outcome);
+	CHECK_EQ(6, out.epoch);
 	close(b);
 	end();
 }
@@ -165,7 +178,10 @@ static void t_worker_byte(void)
 	close(a); /* the daemon is dead, the worker's writes are not */
 	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 1}, b);
 	CHECK_EQ(UNIT_HELD, out.outcome);
-	CHECK_EQ(-EBUSY, unit_lock_both(b, 10000000));
+	/* Fenced or not: its lock is what is waited for. */
+	memset(&out, 0, sizeof(out));
+	unit_release(&spec, &seal, &n2, &out);
+	CHECK_EQ(UNIT_ERROR, out.outcome);
 	close(worker);
 	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 1}, b);
 	CHECK_EQ(UNIT_WON, out.outcome);
