@@ -291,7 +291,7 @@ void node_accept(struct node *n, struct node_peer *p, const struct status_msg *m
 		HF_MARK("peer.new_generation");
 		p->answered_id = 0;
 		p->acked_ns = 0;
-		if (p->step == 'T')
+		if (p->step != 'c') /* an announcement is about one instance: make it again */
 			p->step = 0;
 		n->dirty = true; /* it does not know my generation yet */
 	}

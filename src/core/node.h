@@ -426,7 +426,6 @@ struct node_vs {
 	uint64_t not_before_ns;	   /* next attempt to bring it up */
 	uint64_t failed_until_ns;  /* 0: until an operator says so */
 	enum reason move_reason;
-	uint16_t last_owner;
 	unsigned release_tries;
 	uint64_t crash_ns[8];
 	unsigned crashes;      /* within the window */

@@ -118,12 +118,10 @@ static void own_slot(struct node *n, const uint8_t *sector)
 	for (unsigned d = 0; d < n->conf.device_count; d++)
 		if (n->device[d].write_count < s.write_count)
 			n->device[d].write_count = s.write_count;
-#ifndef HF_MUTANT_GENERATION_NOT_INCREMENTED
 	if (n->persisted_generation != n->generation && s.generation >= n->generation) {
 		n->generation = s.generation + 1;
 		HF_MARK("reboot.generation_from_slot");
 	}
-#endif
 }
 
 static void peer_slot(struct node *n, struct node_peer *p, unsigned device, const uint8_t *sector)
@@ -220,15 +218,16 @@ static bool slot_moves(const struct node *n, const struct node_peer *p)
 /* V1: fresh reads and writes on a majority, and silence on all of those. */
 static bool slots_prove_death(const struct node *n, const struct node_peer *p)
 {
-#ifdef HF_MUTANT_VERDICT_WITHOUT_DISK
-	return p->id != 0 && n->conf.device_count > 0;
-#endif
 	unsigned silent = 0;
 
 	for (unsigned d = 0; d < n->conf.device_count; d++)
 		silent += device_fresh(n, d) &&
 			  device_since(n, p, d) + n->conf.times.dead_ns <= n->now_ns;
+#ifdef HF_MUTANT_VERDICT_WITHOUT_DISK
+	return silent <= n->conf.device_count;
+#else
 	return silent >= n->conf.device_count / 2 + 1;
+#endif
 }
 
 static bool owns_something(const struct node *n, const struct node_peer *p)
@@ -256,12 +255,10 @@ static enum status_verdict judge(const struct node *n, struct node_peer *p)
 {
 	uint64_t dead = n->conf.times.dead_ns;
 
-#ifndef HF_MUTANT_VERDICT_WITHOUT_DISK
-	if (!network_heard(n, p) && slot_moves(n, p))
-		return STATUS_V_UNREACHABLE;
-#endif
 	if (network_heard(n, p))
 		return STATUS_V_ALIVE;
+	if (slot_moves(n, p))
+		return STATUS_V_UNREACHABLE;
 	if (network_since(n, p) + dead > n->now_ns) {
 		if (!p->heard_ever)
 			return STATUS_V_UNKNOWN;

@@ -238,6 +238,25 @@ static void doubt(struct node *n, unsigned vs)
 	}
 }
 
+/* Why it is free: what its last owner said, if that one said anything. */
+static enum reason why_free(const struct node *n, unsigned vs)
+{
+	enum reason why = n->vs[vs].released ? n->vs[vs].reason : REASON_NONE;
+	uint64_t epoch = n->vs[vs].released ? n->vs[vs].epoch : 0;
+
+	for (unsigned i = 0; i < n->peer_count; i++) {
+		const struct status_vs *s = peer_vs(n, &n->peer[i], vs);
+
+		if (s && s->flags & STATUS_VS_RELEASED && s->epoch >= epoch && s->reason) {
+			epoch = s->epoch;
+			why = (enum reason)s->reason;
+		}
+	}
+	if (why == REASON_NONE && n->unit[n->conf.vs[vs].unit[0]].owner_epoch == 0)
+		return REASON_FIRST_START;
+	return why;
+}
+
 static void bring_up(struct node *n, unsigned vs)
 {
 	struct node_vs *v = &n->vs[vs];
@@ -253,10 +272,7 @@ static void bring_up(struct node *n, unsigned vs)
 	v->not_before_ns = n->now_ns + n->conf.times.heartbeat_ns;
 	if (victim)
 		HF_MARK("place.from_one_that_gave_up");
-	vs_up(n, vs, victim,
-	      victim                                                    ? REASON_GAVE_UP
-	      : v->epoch || n->unit[n->conf.vs[vs].unit[0]].owner_epoch ? REASON_OPERATOR
-									: REASON_FIRST_START);
+	vs_up(n, vs, victim, victim ? REASON_GAVE_UP : why_free(n, vs));
 }
 
 static bool names_me(const struct node *n, unsigned vs)

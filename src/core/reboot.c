@@ -39,15 +39,15 @@ void reboot_begin(struct node *n)
 	if (n->state == NODE_STOPPED) {
 		n->prior_state = NODE_STOPPED;
 		n->recovery_report = true;
+		n->first_start = false;
 		node_set_state(n, NODE_REBOOTING, REASON_NONE);
 	} else {
 		load_persistent(n);
 	}
-#ifndef HF_MUTANT_GENERATION_NOT_INCREMENTED
-	n->generation++;
+#ifdef HF_MUTANT_GENERATION_NOT_INCREMENTED
+	n->generation += n->generation == 0;
 #else
-	if (n->generation == 0)
-		n->generation = 1;
+	n->generation++;
 #endif
 	n->reboot_step = 251;
 	n->reboot_op = 0;

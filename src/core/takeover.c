@@ -136,9 +136,10 @@ static bool announced(const struct node *n, const struct node_peer *p)
 static bool waited(const struct node *n, const struct node_peer *p)
 {
 #ifdef HF_MUTANT_NO_WAIT_213B
-	return p->step == 'b' && n->now_ns > 0;
-#endif
+	return n->now_ns >= p->step_ns;
+#else
 	return n->now_ns >= p->step_ns + n->conf.times.wait_ns;
+#endif
 }
 
 static void step_213(struct node *n, struct node_peer *p)
@@ -146,6 +147,8 @@ static void step_213(struct node *n, struct node_peer *p)
 	p->blocked = something_due(n, p) ? takeover_blocked(n, p) : REASON_NONE;
 	switch (p->step) {
 	case 0:
+		if (!something_due(n, p))
+			p->forced = false;
 		if (verdict_stands(p) && something_due(n, p) && p->blocked == REASON_NONE)
 			announce(n, p);
 		return;
@@ -193,16 +196,15 @@ static void step_213(struct node *n, struct node_peer *p)
 void takeover_won(struct node *n, unsigned vs)
 {
 	struct node_vs *v = &n->vs[vs];
-	struct node_peer *p = peer_find(n, v->victim ? v->victim : v->last_owner);
+	struct node_peer *home = peer_find(n, n->conf.vs[vs].home);
 
 	if (v->open_not_before_ns && !v->keep)
 		v->open_not_before_ns =
 		    n->now_ns + n->conf.times.poll_lease_ns + n->conf.times.drift_ns;
-	if (!p || v->keep || (!v->victim && !p->countdown_ns))
-		return;
-	if (n->conf.vs[vs].home == n->conf.self)
-		return; /* my own came back */
-	peer_find(n, n->conf.vs[vs].home)->taken = true;
+	if (v->keep || !home ||
+	    (!v->victim && !home->countdown_ns && v->reason != REASON_TAKEN_OVER))
+		return; /* not taken: again, my own, or moved here */
+	home->taken = true;
 	if (n->state == NODE_NORMAL) {
 		HF_MARK("transition.212");
 		node_set_state(n, NODE_TAKEOVER, v->reason);
@@ -229,6 +231,16 @@ void node_stop(struct node *n, enum reason why)
 		vs_hard_down(n, i, why);
 }
 
+/* Whatever is released now is meant for the one who takes over. */
+static void leave_to(struct node *n, uint16_t to)
+{
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		if (n->vs[i].state != VS_DOWN) {
+			n->vs[i].move_to = to;
+			n->vs[i].move_reason = REASON_TAKEN_OVER;
+		}
+}
+
 /* ST-102: somebody announces that he takes my storage, and means this instance of me. */
 void takeover_of_me(struct node *n, const struct node_peer *p)
 {
@@ -239,6 +251,7 @@ void takeover_of_me(struct node *n, const struct node_peer *p)
 		    node_active(n)) {
 			HF_MARK("takeover.of_me");
 			node_stop(n, REASON_TAKEN_OVER);
+			leave_to(n, p->id);
 		}
 	}
 }
@@ -351,17 +364,26 @@ static void leave_takeover(struct node *n)
 	}
 }
 
+static bool owns_nothing(const struct node *n, uint16_t id)
+{
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		if (node_vs_owner(n, i) == id || n->unit[n->conf.vs[i].unit[0]].owner == id ||
+		    (n->vs[i].state != VS_DOWN && n->vs[i].state < VS_SERVING))
+			return false;
+	return true;
+}
+
+/* 715 to 725: over when it released everything, or at expiry by force. */
 static void countdown(struct node *n, struct node_peer *p)
 {
 	if (!p->countdown_ns)
 		return;
-	if (!something_due(n, p) && !held_for(n, p->id) && n->now_ns < p->countdown_ns)
-		return;
-	if (n->now_ns < p->countdown_ns)
-		return;
-	p->countdown_ns = 0;
-	if (something_due(n, p)) { /* FO-75 */
+	if (owns_nothing(n, p->id)) {
+		HF_MARK("step.720_released");
+		p->countdown_ns = 0;
+	} else if (n->now_ns >= p->countdown_ns) { /* FO-75 */
 		HF_MARK("step.725");
+		p->countdown_ns = 0;
 		p->forced = true;
 	}
 }

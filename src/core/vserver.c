@@ -139,7 +139,6 @@ void vs_up(struct node *n, unsigned vs, uint16_t victim, enum reason why)
 		v->phase_ns[i] = 0;
 	v->total_ns = 0;
 	v->phase_begun_ns = n->now_ns;
-	v->last_owner = unit_of(n, vs, 0)->owner;
 	v->victim = victim;
 	v->victim_epoch = 0;
 	for (unsigned i = 0; victim && i < conf(n, vs)->unit_count; i++)
@@ -249,7 +248,7 @@ void vs_hard_down(struct node *n, unsigned vs, enum reason why)
 	case VS_UNMOUNT:
 	case VS_RELEASE:
 	case VS_STUCK:
-		if (v->state == VS_EXIT && v->worker)
+		if (v->state == VS_EXIT && v->worker && !v->revoked_ns)
 			revoke(n, vs);
 		return;
 	case VS_RESERVE:
@@ -310,6 +309,7 @@ static void retake(struct node *n, unsigned vs, enum reason why)
 	vs_set_state(n, vs, VS_RETAKE, why);
 	v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
 	v->phase_begun_ns = n->now_ns;
+	memset(v->phase_ns, 0, sizeof(v->phase_ns));
 	vs_run(n, vs);
 }
 
@@ -389,9 +389,10 @@ static bool awaited(struct node *n, unsigned vs, const struct event *ev, enum vs
 #ifdef HF_MUTANT_STALE_COMPLETION
 	if (v->state == state)
 		return true;
-#endif
+#else
 	if (v->state == state && v->op && v->op == ev->op)
 		return true;
+#endif
 	n->stale_completions++;
 	return false;
 }
@@ -500,9 +501,9 @@ static void on_reserved(struct node *n, unsigned vs, const struct event *ev)
 	case RESERVE_LOST:
 #ifdef HF_MUTANT_PREEMPT_FAILURE_IGNORED
 		won(n, vs, ev);
-		return;
-#endif
+#else
 		lost(n, vs, ev);
+#endif
 		return;
 	case RESERVE_HELD:
 		if (!v->want_down && v->victim && !v->fenced &&

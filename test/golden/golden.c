@@ -1,5 +1,5 @@
 /* golden.c - scenarios as text: lines that begin with "> " are commands, the rest is what the
- * cluster did.  Fixed delays, no chance.  Commands are listed in doc/sim.md. */
+ * cluster did.  Fixed delays, no chance.  Commands are listed in doc/golden.md. */
 #include "world.h"
 
 #include <stdlib.h>
@@ -22,29 +22,23 @@ static unsigned thing(const char *word)
 	return k > 0 && k <= SIM_NODES ? k - 1 : 0;
 }
 
+/* "links": the networks, while the ports look good; "clients": network 0, whose port looks bad. */
 static void cut(struct world *w, unsigned i, const char *what, bool on)
 {
-	bool net = strcmp(what, "net") == 0 || strcmp(what, "all") == 0;
-	bool disk = strcmp(what, "disk") == 0 || strcmp(what, "all") == 0;
+	bool all = strcmp(what, "all") == 0, net = all || strcmp(what, "net") == 0;
+	bool clients = strcmp(what, "clients") == 0, links = strcmp(what, "links") == 0;
 
 	for (unsigned p = 0; p < w->path_count; p++)
 		for (unsigned k = 0; k < w->node_count; k++)
-			if (net || (strcmp(what, "clients") == 0 && p == 0)) {
+			if (net || links || (clients && p == 0))
 				w->cut[p][i][k] = w->cut[p][k][i] = on;
-				if (p == 0)
-					sim_port(w, i, 0, on ? 0 : 2);
-				break;
-			}
-	for (unsigned p = 0; net && p < w->path_count; p++)
-		for (unsigned k = 0; k < w->node_count; k++)
-			w->cut[p][i][k] = w->cut[p][k][i] = on;
-	for (unsigned k = 0; strcmp(what, "clients") == 0 && k < w->node_count; k++)
-		w->cut[0][i][k] = w->cut[0][k][i] = on;
-	if (disk) {
-		w->node[i].cut_storage = on;
-		for (unsigned d = 0; d < w->device_count; d++)
-			w->node[i].cut_device[d] = on;
-	}
+	if (net || clients)
+		sim_port(w, i, 0, on ? 0 : 2);
+	if (!all && strcmp(what, "disk") != 0)
+		return;
+	w->node[i].cut_storage = on;
+	for (unsigned d = 0; d < w->device_count; d++)
+		w->node[i].cut_device[d] = on;
 }
 
 static void heal(struct world *w)

@@ -1,6 +1,7 @@
-/* holdfast-golden - whole clusters on virtual time; see world.h and doc/sim.md.
+/* holdfast-golden - whole clusters on virtual time; see world.h and doc/golden.md.
  *
- *	holdfast-golden seeds FIRST COUNT [MARKS]	random runs; MARKS: a file of marks that must
+ *	holdfast-golden seeds FIRST COUNT [MARKS]	random runs; MARKS: a file of marks that
+ *must
  *be hit holdfast-golden seed N			one run, with its trace holdfast-golden twice N
  *runs a seed twice and compares holdfast-golden golden FILE		a scenario; prints commands
  *and trace

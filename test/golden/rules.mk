@@ -18,7 +18,7 @@ golden-accept: $(GOLDENBIN)
 # make golden-seeds SEEDS=N FIRST=M
 golden-seeds: $(GOLDENBIN)
 	@for s in 3 17; do $(GOLDENBIN) twice $$s || exit 1; done
-	@$(GOLDENBIN) seeds $(or $(FIRST),1) $(or $(SEEDS),1500) test/golden/marks.txt
+	@$(GOLDENBIN) seeds $(or $(FIRST),1) $(or $(SEEDS),1500) test/golden/marks
 
 # Until sim/ has its own.
 ifeq ($(wildcard sim/rules.mk),)

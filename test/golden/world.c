@@ -703,8 +703,8 @@ static void effect_mount(struct world *w, struct sim_item *it)
 {
 	struct sim_unit *u = &w->unit[it->act.unit];
 	struct sim_node *s = &w->node[it->node];
-	bool good =
-	    !s->cut_storage && u->holder == it->node + 1 && !(s->mount_fails && sim_chance(w, 700));
+	bool good = !s->cut_storage && u->holder == it->node + 1 &&
+		    !(s->mount_fails && (w->fixed || sim_chance(w, 700)));
 
 	if (it->act.type == ACT_UNMOUNT) {
 		bool alive = s->worker[it->act.vs].alive;

@@ -1,0 +1,728 @@
+/* t_core.c - the brain, one node alone: a rig plays its shell, its disks and its partner.
+ *
+ * Whole clusters are the business of the golden traces and of the simulator; here are the rules
+ * that one node can be held to by itself. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "check.h"
+#include "core/internal.h"
+
+#define T 100000000ULL
+
+struct rig {
+	struct node_conf conf;
+	struct node n;
+	struct actions out;
+	uint64_t now;
+	uint8_t sector[NODE_NODES_MAX][SLOT_SIZE];
+	uint64_t peer_generation, peer_sequence;
+	bool peer_net, peer_slot, disk_write, disk_read;
+	uint64_t epoch;
+	unsigned seen[ACT_SELF_FENCE + 1];
+	struct action last[ACT_SELF_FENCE + 1];
+	bool hold[ACT_SELF_FENCE + 1]; /* this action is not completed by the rig */
+	bool acks;
+};
+
+static struct rig r;
+
+static void answer(struct rig *g, const struct action *a);
+
+static void step(struct rig *g, struct event ev)
+{
+	struct actions *out = mem_zalloc(1, sizeof(*out));
+
+	ev.now_ns = g->now;
+	node_step(&g->n, &ev, out);
+	node_check(&g->n);
+	for (unsigned i = 0; i < out->count; i++) {
+		g->seen[out->a[i].type]++;
+		g->last[out->a[i].type] = out->a[i];
+	}
+	for (unsigned i = 0; i < out->count; i++)
+		answer(g, &out->a[i]);
+	free(out);
+}
+
+static void done(struct rig *g, const struct action *a, enum ev_type type, int err)
+{
+	struct event ev = {.type = type, .op = a->op, .epoch = a->epoch, .vs = a->vs};
+
+	ev.unit = a->unit;
+	ev.err = err;
+	step(g, ev);
+}
+
+static void reserved(struct rig *g, const struct action *a, enum reserve_result result)
+{
+	struct event ev = {.type = EV_RESERVED, .op = a->op, .vs = a->vs, .unit = a->unit};
+
+	g->epoch += result == RESERVE_WON;
+	ev.epoch = ev.unit_state.owner_epoch = g->epoch;
+	ev.unit_state.result = result;
+	ev.unit_state.owner = result == RESERVE_WON ? 1 : 2;
+	step(g, ev);
+}
+
+static void slots_read(struct rig *g, const struct action *a)
+{
+	struct event ev = {.type = EV_SLOT_READ, .op = a->op, .err = g->disk_read ? 0 : -EIO};
+	uint8_t copy[NODE_NODES_MAX][SLOT_SIZE];
+
+	memcpy(copy, g->sector, sizeof(copy));
+	ev.slots.device = a->slot.device;
+	ev.slots.sector = (const uint8_t(*)[SLOT_SIZE])copy;
+	for (unsigned i = 0; i < NODE_NODES_MAX; i++)
+		ev.slots.err[i] = slot_blank(copy[i])    ? -ENODATA
+				  : slot_intact(copy[i]) ? 0
+							 : -EBADMSG;
+	step(g, ev);
+}
+
+/* The shell: everything succeeds at once, unless held back. */
+static void answer(struct rig *g, const struct action *a)
+{
+	if (g->hold[a->type])
+		return;
+	if (a->type == ACT_SLOT_WRITE)
+		done(g, a, EV_SLOT_WRITTEN, g->disk_write ? 0 : -EIO);
+	else if (a->type == ACT_SLOT_READ)
+		slots_read(g, a);
+	else if (a->type == ACT_PERSIST)
+		done(g, a, EV_PERSISTED, 0);
+	else if (a->type == ACT_UNIT_READ)
+		done(g, a, EV_UNIT_READ, 0);
+	else if (a->type == ACT_RESERVE)
+		reserved(g, a, RESERVE_WON);
+	else if (a->type == ACT_RELEASE)
+		done(g, a, EV_RELEASED, 0);
+	else if (a->type == ACT_MOUNT)
+		done(g, a, EV_MOUNTED, 0);
+	else if (a->type == ACT_UNMOUNT)
+		done(g, a, EV_UNMOUNTED, 0);
+	else if (a->type == ACT_WORKER_START)
+		done(g, a, EV_WORKER_READY, 0);
+	else if (a->type == ACT_WORKER_KILL)
+		done(g, a, EV_WORKER_EXITED, 0);
+	else if (a->type == ACT_ADDRESS_UP)
+		done(g, a, EV_ADDRESSES_UP, 0);
+	else if (a->type == ACT_ADDRESS_DOWN)
+		done(g, a, EV_ADDRESSES_DOWN, 0);
+	else if (a->type == ACT_OPEN)
+		done(g, a, EV_OPENED, 0);
+}
+
+static struct status_msg peer_says(struct rig *g)
+{
+	struct status_msg m = {.version = 1, .version_max = 1, .sender = 2};
+
+	m.indicator = STATUS_NORMAL;
+	m.state = NODE_NORMAL;
+	m.role = STATUS_ROLE_SLAVE;
+	m.generation = g->peer_generation;
+	m.sequence = ++g->peer_sequence;
+	m.flags = STATUS_F_MAJORITY;
+	m.config_hash = g->conf.config_hash;
+	if (g->acks) {
+		m.peer_count = 1;
+		m.peer[0].node = 1;
+		m.peer[0].verdict = STATUS_V_ALIVE;
+		m.peer[0].generation = g->n.generation;
+		m.peer[0].acked = g->n.sequence - 1;
+	}
+	return m;
+}
+
+static void deliver(struct rig *g, const struct status_msg *m, unsigned path)
+{
+	struct event ev = {.type = EV_MSG};
+	uint8_t bytes[STATUS_MAX];
+
+	ev.msg.from = 2;
+	ev.msg.path = path;
+	ev.msg.data = bytes;
+	ev.msg.len = status_encode(m, bytes, sizeof(bytes));
+	step(g, ev);
+}
+
+static void put_slot(struct rig *g, unsigned node, const struct status_msg *m)
+{
+	uint8_t bytes[STATUS_MAX];
+	struct slot s = {.node = (uint16_t)node, .generation = m->generation};
+
+	s.sequence = m->sequence;
+	s.payload = bytes;
+	s.payload_len = status_encode(m, bytes, sizeof(bytes));
+	slot_encode(&s, g->sector[node - 1]);
+	slot_finish(g->sector[node - 1]);
+}
+
+static void poll_unit(struct rig *g, enum poll_result result)
+{
+	struct event ev = {.type = EV_UNIT_POLL, .epoch = g->n.unit[0].owner_epoch};
+
+	if (!g->n.unit[0].held)
+		return;
+	ev.poll.result = result;
+	ev.poll.started_ns = g->now;
+	step(g, ev);
+}
+
+/* Lets `ns` pass in small steps. */
+static void pass(struct rig *g, uint64_t ns)
+{
+	for (uint64_t until = g->now + ns; g->now < until;) {
+		uint64_t next = node_deadline_ns(&g->n);
+		struct event tick = {.type = EV_TICK};
+		struct status_msg m = peer_says(g);
+
+		g->now = next > g->now && next < g->now + T / 4 ? next : g->now + T / 4;
+		if (g->peer_slot)
+			put_slot(g, 2, &m);
+		if (g->peer_net)
+			deliver(g, &m, 0);
+		poll_unit(g, POLL_MINE);
+		step(g, tick);
+	}
+}
+
+static void rig_conf(struct rig *g)
+{
+	struct node_conf *c = &g->conf;
+
+	memset(g, 0, sizeof(*g));
+	c->self = 1;
+	c->config_hash = 77;
+	c->node_count = 2;
+	c->node[0] = (struct node_conf_peer){.id = 1, .name = "n1"};
+	c->node[1] = (struct node_conf_peer){.id = 2, .name = "n2"};
+	c->path_count = 1;
+	c->path_clients[0] = true;
+	c->device_count = 1;
+	c->vs_count = c->unit_count = 1;
+	snprintf(c->vs[0].name, sizeof(c->vs[0].name), "v1");
+	c->vs[0].id = node_name_id("v1");
+	c->vs[0].home = 1;
+	c->vs[0].unit_count = c->vs[0].fs_count = 1;
+	times_fast(&c->times, T);
+	g->now = 1000 * T;
+	g->peer_generation = 5;
+	g->disk_write = g->disk_read = g->peer_net = g->peer_slot = true;
+}
+
+static void rig_start(struct rig *g)
+{
+	node_init(&g->n, &g->conf, g->now);
+	step(g, (struct event){.type = EV_TICK});
+	pass(g, 3 * T);
+}
+
+/* covers: ST-07 OV-14 OV-19 OV-27 */
+static void t_home_serves(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	CHECK_EQ(NODE_NORMAL, r.n.state);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	CHECK_EQ(1, r.seen[ACT_OPEN]);
+	CHECK(r.last[ACT_LEASE].lease.until_ns > r.now);
+	CHECK_EQ(1, node_vs_owner(&r.n, 0));
+	CHECK_EQ(STATUS_ROLE_MASTER, r.n.role);
+}
+
+/* The port opens last: with each step held back, none after it is begun.
+ * covers: OV-27 FO-44 VS-141 VS-142 */
+static void t_order_up(void)
+{
+	static const enum act_type order[] = {ACT_RESERVE, ACT_MOUNT, ACT_WORKER_START,
+					      ACT_ADDRESS_UP, ACT_OPEN};
+
+	for (unsigned i = 0; i < 5; i++) {
+		rig_conf(&r);
+		r.hold[order[i]] = true;
+		rig_start(&r);
+		for (unsigned k = 0; k < 5; k++)
+			CHECK_EQ(k <= i, r.seen[order[k]]);
+	}
+}
+
+/* covers: OV-28 VS-136 VS-140 FO-49 FO-54 */
+static void t_order_down(void)
+{
+	struct event ev = {.type = EV_CONTROL};
+
+	rig_conf(&r);
+	rig_start(&r);
+	ev.control.id = 1;
+	ev.control.verb = CONTROL_VS_MOVE;
+	ev.control.node = 2;
+	ev.control.vs_id = node_name_id("v1");
+	step(&r, ev);
+	CHECK_EQ(VS_DRAIN, r.n.vs[0].state);
+	CHECK_EQ(0, r.seen[ACT_ADDRESS_DOWN]);
+	r.hold[ACT_ADDRESS_DOWN] = true;
+	step(&r, (struct event){.type = EV_WORKER_DRAINED, .epoch = r.n.vs[0].epoch});
+	CHECK_EQ(VS_EXIT, r.n.vs[0].state);
+	CHECK_EQ(1, r.seen[ACT_ADDRESS_DOWN]);
+	CHECK_EQ(0, r.seen[ACT_UNMOUNT]);
+	done(&r, &r.last[ACT_ADDRESS_DOWN], EV_ADDRESSES_DOWN, 0);
+	CHECK_EQ(0, r.seen[ACT_UNMOUNT]); /* the worker still lives */
+	r.hold[ACT_RELEASE] = true;
+	step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+	CHECK_EQ(1, r.seen[ACT_UNMOUNT]);
+	CHECK_EQ(VS_RELEASE, r.n.vs[0].state);
+	done(&r, &r.last[ACT_RELEASE], EV_RELEASED, 0);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK(r.n.vs[0].released);
+}
+
+/* covers: ST-36 ST-37 ST-106 */
+static void t_generation_grows(void)
+{
+	static uint8_t memory[SLOT_SIZE];
+	struct status_msg m;
+
+	rig_conf(&r);
+	rig_start(&r);
+	CHECK_EQ(1, r.n.generation);
+	memcpy(memory, r.n.persist_buf, SLOT_SIZE);
+	slot_finish(memory);
+	for (uint64_t want = 2; want < 5; want++) {
+		rig_conf(&r);
+		r.conf.persisted = memory;
+		rig_start(&r);
+		CHECK_EQ((long long)want, (long long)r.n.generation);
+		memcpy(memory, r.n.persist_buf, SLOT_SIZE);
+		slot_finish(memory);
+	}
+	rig_conf(&r); /* memory lost: the slot knows */
+	m = peer_says(&r);
+	m.sender = 1;
+	m.generation = 41;
+	put_slot(&r, 1, &m);
+	rig_start(&r);
+	CHECK_EQ(42, r.n.generation);
+}
+
+/* Neither memory nor a slot can be read: a used generation might come again; 241.
+ * covers: ST-75 */
+static void t_no_generation_no_start(void)
+{
+	rig_conf(&r);
+	r.disk_read = false;
+	rig_start(&r);
+	pass(&r, 20 * T);
+	CHECK_EQ(NODE_REBOOTING, r.n.state);
+	CHECK_EQ(0, r.seen[ACT_SLOT_WRITE]);
+	CHECK_EQ(0, r.seen[ACT_SEND]);
+	r.disk_read = true;
+	pass(&r, 5 * T);
+	CHECK_EQ(NODE_NORMAL, r.n.state);
+}
+
+/* covers: F4 */
+static void t_lease_from_start_of_write(void)
+{
+	uint64_t begun;
+
+	rig_conf(&r);
+	rig_start(&r);
+	r.peer_net = r.peer_slot = false;
+	r.hold[ACT_SLOT_WRITE] = true;
+	while (!r.n.device[0].write_op)
+		pass(&r, T / 10);
+	begun = r.n.device[0].write_begun_ns;
+	pass(&r, T);
+	done(&r, &r.last[ACT_SLOT_WRITE], EV_SLOT_WRITTEN, 0);
+	CHECK_EQ((long long)(begun + 3 * T), (long long)r.n.lease_until_ns);
+}
+
+/* A write that completes after the lapse does not lengthen the lease; the vs comes back only by
+ * RESERVE (keep) with a new epoch.   covers: F3 F4 */
+static void t_lapse_is_final(void)
+{
+	uint64_t chain, epoch;
+
+	rig_conf(&r);
+	rig_start(&r);
+	r.peer_net = false;
+	pass(&r, T);
+	chain = r.n.chain;
+	epoch = r.n.vs[0].epoch;
+	r.hold[ACT_SLOT_WRITE] = true;
+	while (!r.n.device[0].write_op)
+		pass(&r, T / 10);
+	pass(&r, 4 * T);
+	CHECK(r.n.lease_lapsed);
+	CHECK_EQ((long long)chain + 1, (long long)r.n.chain);
+	CHECK_EQ(VS_RETAKE, r.n.vs[0].state);
+	CHECK_EQ(0, (long long)r.last[ACT_LEASE].lease.until_ns);
+	CHECK_EQ(1, r.seen[ACT_WORKER_KILL]);
+	done(&r, &r.last[ACT_SLOT_WRITE], EV_SLOT_WRITTEN, 0);
+	CHECK(r.n.lease_lapsed);
+	r.hold[ACT_SLOT_WRITE] = false;
+	pass(&r, T);
+	CHECK(!r.n.lease_lapsed);
+	CHECK_EQ(RESERVE_KEEP, r.last[ACT_RESERVE].reserve.mode);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	CHECK(r.n.vs[0].epoch > epoch);
+	CHECK_EQ(1, r.seen[ACT_MOUNT]);
+	CHECK_EQ(1, r.seen[ACT_ADDRESS_UP]);
+}
+
+/* Losing the coordination devices alone never stops service.   covers: V1 */
+static void t_lease_by_acknowledgement(void)
+{
+	rig_conf(&r);
+	r.acks = true;
+	rig_start(&r);
+	r.disk_write = r.disk_read = r.peer_slot = false;
+	pass(&r, 20 * T);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	CHECK_EQ(1, r.seen[ACT_RESERVE]);
+	CHECK(!node_has_majority(&r.n));
+	r.peer_net = false; /* and now nobody vouches for me */
+	pass(&r, 4 * T);
+	CHECK(r.n.vs[0].state != VS_SERVING);
+}
+
+static void t_stale_completion(void)
+{
+	struct event ev = {.type = EV_RESERVED, .epoch = 9};
+
+	rig_conf(&r);
+	r.hold[ACT_RESERVE] = true;
+	rig_start(&r);
+	CHECK_EQ(VS_RESERVE, r.n.vs[0].state);
+	ev.op = r.n.vs[0].op - 1;
+	ev.unit_state.result = RESERVE_WON;
+	step(&r, ev);
+	CHECK_EQ(VS_RESERVE, r.n.vs[0].state);
+	CHECK(!r.n.unit[0].held);
+	reserved(&r, &r.last[ACT_RESERVE], RESERVE_WON);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	ev.op = 0;
+	ev.type = EV_MOUNTED;
+	step(&r, ev);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+}
+
+/* covers: F2 F3 */
+static void t_lost_reservation_is_lost(void)
+{
+	rig_conf(&r);
+	r.hold[ACT_RESERVE] = true;
+	rig_start(&r);
+	r.hold[ACT_UNIT_READ] = true;
+	reserved(&r, &r.last[ACT_RESERVE], RESERVE_LOST);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK_EQ(0, r.seen[ACT_MOUNT]);
+	CHECK_EQ(2, r.n.unit[0].owner);
+}
+
+/* The owner looks at its reservation and stops when it is not its own; the node goes passive and
+ * comes back as a standby with a new generation.   covers: F2 AM-26 ST-71 ST-73 ST-74 */
+static void t_poll_lost(void)
+{
+	uint64_t generation;
+
+	rig_conf(&r);
+	rig_start(&r);
+	generation = r.n.generation;
+	r.hold[ACT_WORKER_KILL] = r.hold[ACT_RESERVE] = true;
+	poll_unit(&r, POLL_LOST);
+	CHECK_EQ(NODE_STOPPED, r.n.state);
+	CHECK_EQ(0, (long long)r.last[ACT_LEASE].lease.until_ns);
+	CHECK_EQ(1, r.seen[ACT_WORKER_KILL]);
+	CHECK_EQ(0, r.seen[ACT_UNMOUNT]);
+	step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+	CHECK_EQ(1, r.seen[ACT_UNMOUNT]);
+	pass(&r, 2 * T);
+	CHECK_EQ(NODE_NORMAL, r.n.state);
+	CHECK_EQ((long long)generation + 1, (long long)r.n.generation);
+}
+
+/* What cannot be unmounted ends in a reboot.   covers: F1 */
+static void t_stuck(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	r.hold[ACT_UNMOUNT] = true;
+	poll_unit(&r, POLL_LOST);
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK_EQ(0, r.seen[ACT_SELF_FENCE]);
+		done(&r, &r.last[ACT_UNMOUNT], EV_UNMOUNTED, -EBUSY);
+	}
+	CHECK_EQ(1, r.seen[ACT_SELF_FENCE]);
+	CHECK_EQ(VS_STUCK, r.n.vs[0].state);
+	CHECK_EQ(0, r.seen[ACT_RELEASE]);
+}
+
+/* covers: OV-10 V1 V2 ST-17 ST-49 ST-52 ST-103 VS-40 VS-47 */
+static void t_verdict(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	CHECK_EQ(STATUS_V_ALIVE, r.n.peer[0].verdict);
+	r.peer_net = false;
+	pass(&r, 30 * T);
+	CHECK_EQ(STATUS_V_UNREACHABLE, r.n.peer[0].verdict);
+	r.peer_slot = false;
+	pass(&r, 10 * T);
+	CHECK_EQ(STATUS_V_DEAD, r.n.peer[0].verdict);
+	rig_conf(&r);
+	rig_start(&r);
+	r.peer_net = r.peer_slot = r.disk_read = r.disk_write = false;
+	pass(&r, 30 * T);
+	CHECK_EQ(STATUS_V_SILENT, r.n.peer[0].verdict);
+	rig_conf(&r);
+	rig_start(&r);
+	r.peer_net = r.peer_slot = r.disk_write = false; /* reading alone proves nothing */
+	pass(&r, 30 * T);
+	CHECK_EQ(STATUS_V_SILENT, r.n.peer[0].verdict);
+}
+
+/* Who stood still knows nothing: no verdict from old timers.   covers: OV-10 */
+static void t_tilt(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	r.peer_net = r.peer_slot = false;
+	r.now += 50 * T;
+	step(&r, (struct event){.type = EV_TICK});
+	CHECK(r.n.tilt);
+	pass(&r, 2 * T);
+	CHECK(r.n.peer[0].verdict != STATUS_V_DEAD);
+	pass(&r, 4 * T);
+	CHECK(!r.n.tilt);
+	CHECK_EQ(STATUS_V_DEAD, r.n.peer[0].verdict);
+}
+
+/* covers: ST-42 ST-43 ST-44 */
+static void t_replayed_messages(void)
+{
+	struct status_msg old, m;
+
+	rig_conf(&r);
+	rig_start(&r);
+	old = peer_says(&r);
+	deliver(&r, &old, 0);
+	r.peer_net = r.peer_slot = false;
+	for (unsigned i = 0; i < 100; i++) {
+		pass(&r, T / 2);
+		deliver(&r, &old, 0);
+	}
+	CHECK(r.n.peer[0].verdict == STATUS_V_DEAD);
+	CHECK(r.n.peer[0].replays >= 100);
+	m = peer_says(&r); /* an older instance, with a greater sequence number */
+	m.generation--;
+	deliver(&r, &m, 0);
+	CHECK(r.n.peer[0].verdict == STATUS_V_DEAD);
+	m.generation += 2;
+	m.sequence = 1;
+	deliver(&r, &m, 0);
+	CHECK_EQ(STATUS_V_ALIVE, r.n.peer[0].verdict);
+}
+
+static void t_garbage_is_counted(void)
+{
+	struct event ev = {.type = EV_MSG};
+	uint8_t bytes[300];
+
+	rig_conf(&r);
+	rig_start(&r);
+	ev.msg.from = 2;
+	ev.msg.data = bytes;
+	for (unsigned i = 0; i < 300; i++) {
+		memset(bytes, (int)i, sizeof(bytes));
+		ev.msg.len = i;
+		step(&r, ev);
+	}
+	CHECK_EQ(300, (long long)r.n.peer[0].bad_messages);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+}
+
+/* covers: ST-58 ST-101 ST-102 AM-28 */
+static void t_taken_over(void)
+{
+	struct status_msg m;
+
+	rig_conf(&r);
+	rig_start(&r);
+	m = peer_says(&r);
+	m.indicator = STATUS_TAKEOVER;
+	m.peer_count = 1;
+	m.peer[0] = (struct status_peer){.node = 1, .verdict = STATUS_V_DEAD, .takeover = 'a'};
+	m.peer[0].generation = r.n.generation - 1; /* about another instance */
+	deliver(&r, &m, 0);
+	CHECK_EQ(NODE_NORMAL, r.n.state);
+	r.hold[ACT_WORKER_KILL] = true;
+	m.peer[0].generation = r.n.generation;
+	m.sequence = ++r.peer_sequence;
+	deliver(&r, &m, 0);
+	CHECK_EQ(NODE_STOPPED, r.n.state);
+	CHECK_EQ(1, r.seen[ACT_WORKER_KILL]);
+}
+
+/* covers: ST-53 ST-56 OV-15 */
+static void t_disable_bars_takeover(void)
+{
+	struct status_msg m;
+
+	rig_conf(&r);
+	rig_start(&r);
+	m = peer_says(&r);
+	r.peer_net = r.peer_slot = false;
+	m.indicator = STATUS_NO_TAKEOVER;
+	deliver(&r, &m, 0);
+	CHECK_EQ(REASON_DISABLED, takeover_blocked(&r.n, &r.n.peer[0]));
+	m.indicator = STATUS_NORMAL;
+	m.sequence = ++r.peer_sequence;
+	deliver(&r, &m, 0);
+	CHECK_EQ(REASON_NONE, takeover_blocked(&r.n, &r.n.peer[0]));
+	m.config_hash++;
+	m.sequence = ++r.peer_sequence;
+	deliver(&r, &m, 0);
+	CHECK_EQ(REASON_CONFIG_MISMATCH, takeover_blocked(&r.n, &r.n.peer[0]));
+}
+
+/* A worker that crashes is restarted in place; one that keeps crashing is quarantined. */
+static void t_crash_loop(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	for (unsigned i = 1; i < r.conf.times.crash_limit; i++) {
+		step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+		CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+		CHECK_EQ(RESERVE_KEEP, r.last[ACT_RESERVE].reserve.mode);
+		CHECK_EQ(1, r.seen[ACT_MOUNT]);
+	}
+	step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+	CHECK(r.n.vs[0].failed);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK_EQ(REASON_CRASH_LOOP, r.n.vs[0].reason);
+	pass(&r, 200 * T);
+	CHECK_EQ(VS_DOWN,
+		 r.n.vs[0].state); /* the partner does not have it, it is not mine to try */
+}
+
+/* covers: AM-29 */
+static void t_mount_failure_is_undone(void)
+{
+	rig_conf(&r);
+	r.hold[ACT_MOUNT] = true;
+	rig_start(&r);
+	done(&r, &r.last[ACT_MOUNT], EV_MOUNTED, -EIO);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK_EQ(1, r.seen[ACT_UNMOUNT]);
+	CHECK_EQ(1, r.seen[ACT_RELEASE]);
+	CHECK(r.n.vs[0].failed);
+	CHECK_EQ(2, r.n.vs[0].target); /* the next candidate, once */
+}
+
+static void t_times(void)
+{
+	struct times t;
+
+	times_classic(&t);
+	CHECK(times_check(&t) == NULL);
+	times_fast(&t, T);
+	CHECK(times_check(&t) == NULL);
+	t.lease_ns = 6 * T;
+	CHECK(strstr(times_check(&t), "lease + drift") != NULL);
+	times_fast(&t, T);
+	t.fresh_ns = 2 * T;
+	CHECK(strstr(times_check(&t), "fresh") != NULL);
+	times_fast(&t, T);
+	t.wait_ns = T;
+	CHECK(times_check(&t) != NULL);
+	times_fast(&t, T);
+	t.path_silent_ns = 2 * T;
+	CHECK(strstr(times_check(&t), "path silent") != NULL);
+	times_fast(&t, 0);
+	CHECK(times_check(&t) != NULL);
+}
+
+static void t_conf_check(void)
+{
+	rig_conf(&r);
+	CHECK(node_conf_check(&r.conf) == NULL);
+	r.conf.self = 3;
+	CHECK(node_conf_check(&r.conf) != NULL);
+	rig_conf(&r);
+	r.conf.vs[0].home = 7;
+	CHECK(node_conf_check(&r.conf) != NULL);
+	rig_conf(&r);
+	r.conf.vs_count = 2;
+	r.conf.vs[1] = r.conf.vs[0];
+	CHECK(strstr(node_conf_check(&r.conf), "same id") != NULL);
+	r.conf.vs[1].id++;
+	CHECK(strstr(node_conf_check(&r.conf), "exactly one") != NULL);
+	rig_conf(&r);
+	r.conf.device_count = 0;
+	CHECK(node_conf_check(&r.conf) != NULL);
+	rig_conf(&r);
+	r.conf.node[1].id = 1;
+	CHECK(node_conf_check(&r.conf) != NULL);
+}
+
+/* doc/failover.md shows the matrices as the code has them. */
+static void t_doc_matrix(void)
+{
+	char want[8192] = "", got[65536] = "";
+	size_t at = 0;
+	FILE *f = fopen("doc/failover.md", "r");
+
+	CHECK(f != NULL);
+	got[fread(got, 1, sizeof(got) - 1, f)] = '\0';
+	fclose(f);
+	for (unsigned a = 1; a < NODE_STATE_COUNT; a++)
+		for (unsigned b = 1; b < NODE_STATE_COUNT; b++)
+			if (node_transition_allowed((enum node_state)a, (enum node_state)b))
+				at += (size_t)snprintf(want + at, sizeof(want) - at, "%s -> %s\n",
+						       node_state_name(a), node_state_name(b));
+	CHECK(strstr(got, want) != NULL);
+	at = 0;
+	for (unsigned a = 1; a < VS_STATE_COUNT; a++) {
+		at += (size_t)snprintf(want + at, sizeof(want) - at, "%s ->", vs_state_name(a));
+		for (unsigned b = 1; b < VS_STATE_COUNT; b++)
+			if (vs_transition_allowed((enum vs_state)a, (enum vs_state)b))
+				at += (size_t)snprintf(want + at, sizeof(want) - at, " %s",
+						       vs_state_name(b));
+		at += (size_t)snprintf(want + at, sizeof(want) - at, "\n");
+	}
+	CHECK(strstr(got, want) != NULL);
+	for (unsigned i = 1; i < REASON_COUNT; i++)
+		CHECK(strstr(got, reason_name(i)) != NULL);
+}
+
+int main(void)
+{
+	CASE(t_home_serves);
+	CASE(t_order_up);
+	CASE(t_order_down);
+	CASE(t_generation_grows);
+	CASE(t_no_generation_no_start);
+	CASE(t_lease_from_start_of_write);
+	CASE(t_lapse_is_final);
+	CASE(t_lease_by_acknowledgement);
+	CASE(t_stale_completion);
+	CASE(t_lost_reservation_is_lost);
+	CASE(t_poll_lost);
+	CASE(t_stuck);
+	CASE(t_verdict);
+	CASE(t_tilt);
+	CASE(t_replayed_messages);
+	CASE(t_garbage_is_counted);
+	CASE(t_taken_over);
+	CASE(t_disable_bars_takeover);
+	CASE(t_crash_loop);
+	CASE(t_mount_failure_is_undone);
+	CASE(t_times);
+	CASE(t_conf_check);
+	CASE(t_doc_matrix);
+	return check_end();
+}
