@@ -1,0 +1,4 @@
+# Black-box tests of what people type.
+.PHONY: badinput
+badinput: all
+	@OUT=$(OUT) test/cli/badinput
