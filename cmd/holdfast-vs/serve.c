@@ -32,6 +32,17 @@ static void on_durable(void *arg, uint64_t lsn)
 		rpc_durable(st->vs->rpc, st->s, lsn);
 }
 
+/* The log waits with the replies while the lease is gone (F4). */
+static bool on_write(void *arg)
+{
+	struct vs_store *st = arg;
+
+	if (lease_good(st->vs))
+		return true;
+	lease_watch_soon(st->vs);
+	return false;
+}
+
 static void on_damage(void *arg, const char *reason)
 {
 	struct vs_store *st = arg;
@@ -124,6 +135,7 @@ static enum vs_exit store_up(struct vs *v, struct vs_store *st, char *err, size_
 				    .loop = v->loop,
 				    .epoch = v->epoch,
 				    .on_durable = on_durable,
+				    .may_write = v->lease ? on_write : NULL,
 				    .on_damage = on_damage,
 				    .arg = st};
 	int e;

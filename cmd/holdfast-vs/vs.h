@@ -86,6 +86,8 @@ int lease_map(struct vs *v, int fd);
 bool lease_good(void *vs);
 /* Looks for a revocation now and then although nobody calls. */
 void lease_watch(struct vs *v);
+/* It is gone and something waits for it: look again in a moment. */
+void lease_watch_soon(struct vs *v);
 
 /* ---- serve.c -------------------------------------------------------------------------------- */
 /* Recovers the stores and builds the server; VS_EXIT_OK or the status to exit with and a line. */

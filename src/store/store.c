@@ -202,6 +202,7 @@ static int store_start(struct store *s, const struct store_open_args *a, char *e
 	s->opened_ns = loop_now_ns(s->loop);
 	s->first_ino = s->was_clean ? 0 : s->next_ino;
 	s->on_durable = a->on_durable;
+	s->may_write = a->may_write;
 	s->on_damage = a->on_damage;
 	/* A write that the kernel still has in hand when we die keeps the lock (F5). */
 	code = loop_hold_file(s->loop, s->label_fd);

@@ -94,6 +94,9 @@ struct store_open_args {
 	struct store_conf conf;
 	/* Called in the loop's thread whenever more has become durable. */
 	void (*on_durable)(void *arg, uint64_t lsn);
+	/* May the log be written at this moment (SAFETY F4)?  Asked right before each write; while it
+	 * says no, what was begun waits, and is asked for again in each round.  NULL: always. */
+	bool (*may_write)(void *arg);
 	/* Damage was found while serving (VS 1.15): the store answers nothing any more. */
 	void (*on_damage)(void *arg, const char *reason);
 	void *arg;

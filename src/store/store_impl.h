@@ -211,6 +211,7 @@ struct store {
 	struct loop *loop;
 	struct loop_hook hook;
 	void (*on_durable)(void *arg, uint64_t lsn);
+	bool (*may_write)(void *arg);
 	void (*on_damage)(void *arg, const char *reason);
 	void *arg;
 	int dir_fd, label_fd, objects_fd;

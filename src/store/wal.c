@@ -264,14 +264,27 @@ static void on_written(struct loop_op *op, int res)
 		s->on_durable(s->arg, s->durable_lsn);
 }
 
+/* A pause of a minute before the check: it says no, the batch stays, its replies are never sent
+ * unless the same owner goes on.  Between check and write: the storage itself refuses a former
+ * owner's write (reservation, or the lock that the taker waits for). */
 void wal_submit(struct store *s)
 {
-	struct batch *b = batch_next(s);
+	struct wal *l = &s->log;
+	struct batch *b;
 
+	if (l->in_flight || (list_empty(&l->queue) && l->fill->count == 0))
+		return;
+#ifndef HF_MUTANT_STORE_WRITES_ANYWAY
+	if (s->may_write && !s->may_write(s->arg)) {
+		HF_MARK("store.write_held");
+		return;
+	}
+#endif
+	b = batch_next(s);
 	if (!b)
 		return;
-	s->log.in_flight = b;
-	loop_write(s->loop, &b->op, s->log.fd[b->half], b->buf, batch_padded(b->len), b->off);
+	l->in_flight = b;
+	loop_write(s->loop, &b->op, l->fd[b->half], b->buf, batch_padded(b->len), b->off);
 }
 
 int wal_write_now(struct store *s)
