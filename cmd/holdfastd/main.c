@@ -186,8 +186,9 @@ static void read_boot_id(uint8_t out[16])
 }
 
 /* holdfast-vs is beside us, in the build folder as in an installation. */
-static void find_libexec(struct daemon *d)
+static int find_libexec(struct daemon *d, char *err, size_t err_size)
 {
+	char path[PATH_TEXT_MAX + 16];
 	ssize_t n = readlink("/proc/self/exe", d->libexec, sizeof(d->libexec) - 1);
 	char *slash;
 
@@ -195,6 +196,20 @@ static void find_libexec(struct daemon *d)
 	slash = strrchr(d->libexec, '/');
 	if (slash)
 		*slash = '\0';
+	snprintf(path, sizeof(path), "%s/holdfast-vs", d->libexec);
+	if (access(path, X_OK) == 0)
+		return 0;
+	snprintf(err, err_size, "%s: %s; it belongs beside holdfastd", path, strerror(errno));
+	return EXIT_SYSTEM;
+}
+
+/* With a small limit locking succeeds now and an allocation fails later: then rather not. */
+static bool may_lock_memory(void)
+{
+	struct rlimit r;
+
+	return geteuid() == 0 ||
+	       (getrlimit(RLIMIT_MEMLOCK, &r) == 0 && r.rlim_cur == RLIM_INFINITY);
 }
 
 /* Load alone must not look like death (DESIGN 5). */
@@ -203,8 +218,9 @@ static void harden(void)
 	struct sched_param p = {.sched_priority = RT_PRIORITY};
 	struct rlimit files = {.rlim_cur = 4096, .rlim_max = 4096};
 
-	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
-		log_notice("daemon: memory is not locked: %s", strerror(errno));
+	if (!may_lock_memory() || mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+		log_notice("daemon: memory is not locked (RLIMIT_MEMLOCK): heavy load may look like "
+			   "death to other nodes");
 	if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &p) < 0 &&
 	    setpriority(PRIO_PROCESS, 0, -10) < 0)
 		log_notice("daemon: no real-time priority: %s", strerror(errno));
@@ -333,10 +349,11 @@ int main(int argc, char **argv)
 	if (rc == 0) {
 		log_open(d->conf->node[d->self].name, o.debug ? LOG_L_DEBUG : LOG_L_INFO);
 		read_boot_id(d->boot_id);
-		find_libexec(d);
 		d->started_ns = loop_clock_ns();
-		rc = open_all(d, err, sizeof(err));
+		rc = find_libexec(d, err, sizeof(err));
 	}
+	if (rc == 0)
+		rc = open_all(d, err, sizeof(err));
 	if (rc) {
 		fprintf(stderr, "holdfastd: %s\n", err);
 		return rc;

@@ -66,11 +66,13 @@ static int check_timers(const struct check *k, const struct conf *c)
 	const struct conf_timers *t = &c->timer;
 	char a[32], b[32];
 
+#ifndef HF_MUTANT_CONF_ANY_LEASE
 	if (t->lease + t->drift_stop >= t->dead + t->wait)
 		return bad(k, 0,
 			   "lease + drift_stop is %s heartbeats, allowed less than dead + wait, %s",
 			   limit_text(LIMIT_BEATS, t->lease + t->drift_stop, a),
 			   limit_text(LIMIT_BEATS, t->dead + t->wait, b));
+#endif
 	if (t->wait <= 2 * SLOT_MILLI + STOP_MILLI)
 		return bad(k, 0, "wait is %s heartbeats, allowed more than 1.5",
 			   limit_text(LIMIT_BEATS, t->wait, a));
