@@ -387,7 +387,7 @@ static bool awaited(struct node *n, unsigned vs, const struct event *ev, enum vs
 	struct node_vs *v = &n->vs[vs];
 
 #ifdef HF_MUTANT_STALE_COMPLETION
-	if (v->state == state)
+	if (v->state == state && ev->op)
 		return true;
 #else
 	if (v->state == state && v->op && v->op == ev->op)
@@ -500,7 +500,10 @@ static void on_reserved(struct node *n, unsigned vs, const struct event *ev)
 		return;
 	case RESERVE_LOST:
 #ifdef HF_MUTANT_PREEMPT_FAILURE_IGNORED
-		won(n, vs, ev);
+		if (v->keep)
+			lost(n, vs, ev);
+		else
+			won(n, vs, ev);
 #else
 		lost(n, vs, ev);
 #endif
