@@ -300,6 +300,17 @@ static bool done(const struct node *n, const struct node_control *c)
 	return c->verb == CONTROL_SHUTDOWN && nothing_here(n);
 }
 
+/* A move whose target failed to serve it: somebody else has it again. */
+static bool in_vain(const struct node *n, const struct node_control *c)
+{
+	int vs = node_vs_find(n, c->vs_id);
+	uint16_t owner = vs < 0 ? 0 : node_vs_owner(n, (unsigned)vs);
+
+	return c->verb == CONTROL_VS_MOVE && owner && owner != c->node &&
+	       serves(n, (unsigned)vs, owner) &&
+	       place_refuses(n, (unsigned)vs, c->node) == REASON_NO_CANDIDATE;
+}
+
 static void finish(struct node *n, struct node_control *c, enum reason why)
 {
 	reply(n, c->id, why, "");
@@ -333,6 +344,8 @@ void control_run(struct node *n)
 			finish(n, c, REASON_NONE);
 		else if (refused && c->request_id == refused)
 			finish(n, c, (enum reason)answer->reason);
+		else if (in_vain(n, c))
+			finish(n, c, REASON_NO_CANDIDATE);
 		else if (n->now_ns >= c->limit_ns)
 			finish(n, c, REASON_TIMEOUT);
 	}

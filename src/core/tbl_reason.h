@@ -46,3 +46,4 @@ REASON(PEER_NOT_BACK, "peer-not-normal", "the other node did not take its storag
 REASON(DISABLED, "takeover-disabled", "a node sends NO-TAKEOVER or DISABLE")
 REASON(REBOOT_CAP, "reboot-overdue", "")
 REASON(GAVE_UP, "owner-gave-up", "")
+REASON(SAME_ID, "node-id-twice", "two machines run with one node id: correct the configuration")

@@ -623,6 +623,46 @@ static void t_mount_failure_is_undone(void)
 	CHECK_EQ(2, r.n.vs[0].target); /* the next candidate, once */
 }
 
+/* Two machines with one node id: the older instance ends itself. */
+static void t_same_id(void)
+{
+	struct status_msg m;
+
+	rig_conf(&r);
+	rig_start(&r);
+	m = peer_says(&r);
+	m.sender = 1;
+	m.generation = r.n.generation + 1;
+	put_slot(&r, 1, &m);
+	pass(&r, T);
+	CHECK_EQ(1, r.seen[ACT_SELF_FENCE]);
+	CHECK_EQ(1, r.seen[ACT_WORKER_KILL]);
+}
+
+/* Everything at its capacity fits the actions of one step. */
+static void t_full_size(void)
+{
+	rig_conf(&r);
+	r.conf.node_count = NODE_NODES_MAX;
+	r.conf.path_count = NODE_PATHS_MAX;
+	r.conf.vs_count = r.conf.unit_count = NODE_VS_MAX;
+	for (unsigned i = 1; i < NODE_NODES_MAX; i++)
+		r.conf.node[i].id = (uint16_t)(i + 1);
+	for (unsigned i = 0; i < NODE_VS_MAX; i++) {
+		r.conf.vs[i] = r.conf.vs[0];
+		r.conf.vs[i].id += i;
+		r.conf.vs[i].unit[0] = (uint8_t)i;
+		r.conf.vs[i].fs_count = STATUS_FS_MAX;
+	}
+	rig_start(&r);
+	for (unsigned i = 0; i < NODE_VS_MAX; i++)
+		CHECK_EQ(VS_SERVING, r.n.vs[i].state);
+	poll_unit(&r, POLL_LOST);
+	CHECK_EQ(NODE_VS_MAX, r.seen[ACT_WORKER_KILL]);
+	pass(&r, 2 * T);
+	CHECK_EQ(NODE_NORMAL, r.n.state);
+}
+
 static void t_times(void)
 {
 	struct times t;
@@ -721,6 +761,8 @@ int main(void)
 	CASE(t_disable_bars_takeover);
 	CASE(t_crash_loop);
 	CASE(t_mount_failure_is_undone);
+	CASE(t_same_id);
+	CASE(t_full_size);
 	CASE(t_times);
 	CASE(t_conf_check);
 	CASE(t_doc_matrix);
