@@ -248,25 +248,14 @@ int serve_socket(struct vs *v, enum worker_role role, int fd)
 
 /* ---- going down ------------------------------------------------------------------------------- */
 
-/* Lets go of the store's lock, and of ours, at once and not when the kernel gets round to it: the
- * next owner waits for them. */
-static void locks_drop(struct vs *v)
+/* Lets go of the units' locks now and not when the kernel gets round to ending the ring: the next
+ * owner waits for them.  The closed stores have let go of theirs. */
+static void locks_drop(const struct vs *v)
 {
 	struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
 
-	for (unsigned i = 0; i < v->store_count; i++)
-		store_free(v->store[i].s);
 	for (unsigned i = 0; i < v->lock_count; i++)
 		(void)fcntl(v->lock_fd[i], F_OFD_SETLK, &fl);
-}
-
-/* From inside the store's own callback: the end of it is for the next round. */
-static void all_closed(struct loop_timer *t)
-{
-	struct vs *v = LIST_OWNER(t, struct vs, closed_timer);
-
-	locks_drop(v);
-	v->drained(v, v->close_err);
 }
 
 static void store_closed(void *arg, int err)
@@ -279,9 +268,9 @@ static void store_closed(void *arg, int err)
 		v->close_err = err;
 	if (--v->closing)
 		return;
-	v->closed_timer.fire = all_closed;
-	loop_timer_set(v->loop, &v->closed_timer, loop_clock_ns());
-	loop_again(v->loop);
+	if (!v->close_err)
+		locks_drop(v);
+	v->drained(v, v->close_err);
 }
 
 static void stores_close(struct vs *v)

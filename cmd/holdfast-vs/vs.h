@@ -70,7 +70,6 @@ struct vs {
 	struct loop_timer lease_timer;
 	/* drain */
 	struct loop_hook drain_hook;
-	struct loop_timer closed_timer;
 	uint64_t drain_since_ns, drain_dry_ns;
 	unsigned closing;
 	int close_err;

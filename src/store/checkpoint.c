@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -412,6 +413,10 @@ static void close_progress(struct store *s)
 
 	if (s->cp.closed) {
 		s->close_done = NULL;
+		/* Nothing of us runs or writes any more: the next may open it. */
+		loop_hook_del(&s->hook);
+		loop_timer_clear(s->loop, &s->cp.timer);
+		flock(s->label_fd, LOCK_UN);
 		done(s->close_arg, 0);
 	} else if (list_empty(&s->commits)) {
 		s->cp.close = s->cp.closed = true;
