@@ -150,8 +150,13 @@ static void take_down(struct daemon *d, unsigned vs, bool only_stale)
 void addresses_up(struct daemon *d, const struct action *act)
 {
 	struct vs_addresses *a = &d->addresses[act->vs];
-	int rc = add_all(d, act->vs);
+	/* The sockets listen before the address answers: a client that finds the address but no port
+	 * is refused, and the Linux client then waits for seconds (doc/decisions/0003).  Nothing is
+	 * accepted from their queue before the worker has them (ACT_OPEN). */
+	int rc = sockets_open(d, act->vs);
 
+	if (rc == 0)
+		rc = add_all(d, act->vs);
 	if (rc == 0) {
 		a->up = true;
 		a->announce_left = ANNOUNCE_TIMES;
