@@ -106,13 +106,6 @@ static void cl_coordination(struct ctx *p, void *at)
 	} while (lex_more(&p->x));
 }
 
-static void cl_read_fence(struct ctx *p, void *at)
-{
-	static const char *const words[] = {"lease", "strict", NULL};
-
-	((struct conf *)at)->strict_read_fence = lex_choice(&p->x, "read_fence", words) == 1;
-}
-
 static void cl_takeover(struct ctx *p, void *at)
 {
 	((struct conf *)at)->takeover_off = !lex_on_off(&p->x, "takeover");
@@ -137,7 +130,6 @@ static const struct key CLUSTER_KEYS[] = {
 	{"coordination", cl_coordination, false},
 	{"run_dir", cl_run_dir, false},
 	{"state_dir", cl_state_dir, false},
-	{"read_fence", cl_read_fence, false},
 	{"takeover", cl_takeover, false},
 	{"self_fence", cl_self_fence, false},
 	{NULL, NULL, false},

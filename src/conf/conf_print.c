@@ -43,7 +43,6 @@ static void put_cluster(FILE *to, const struct conf *c)
 	put_number(to, "\t", LIMIT_WAIT, c->timer.wait);
 	put_number(to, "\t", LIMIT_LEASE, c->timer.lease);
 	put_number(to, "\t", LIMIT_DRIFT_STOP, c->timer.drift_stop);
-	fprintf(to, "\tread_fence %s\n", c->strict_read_fence ? "strict" : "lease");
 	fprintf(to, "\ttakeover %s\n\tself_fence %s\n", c->takeover_off ? "off" : "on",
 		c->self_fence == CONF_FENCE_STOP ? "stop" : "reboot");
 	put_path(to, "\t", "key", c->key);

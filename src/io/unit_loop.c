@@ -163,7 +163,11 @@ static int turn(int fd, const struct unit_spec *u, const struct pr_state *st, ui
 		return 0;
 	}
 	for (unsigned i = 0; i < st->count; i++)
+#ifdef HF_MUTANT_UNIT_LOOP_FOREIGN_KEYS
+		if (st->key[i] == ~mine) {
+#else
 		if (st->key[i] != mine) {
+#endif
 			command_key(fd, u, "PREEMPT", mine, st->key[i]);
 			return 0;
 		}
@@ -220,7 +224,11 @@ static int keep_reservation(int fd, const struct unit_spec *u, const struct seal
 		return rc;
 	if (!unit_allowed(o, self, ask, out))
 		return -EBADE;
+#ifdef HF_MUTANT_UNIT_LOOP_TRUST_S
+	if (mine)
+#else
 	if (st.holder == mine && st.count == 1)
+#endif
 		return 0;
 	out->holder = unit_key_node(st.holder);
 	unit_say(out, UNIT_LOST, 0, "the reservation is no longer mine");
