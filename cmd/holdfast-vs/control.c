@@ -16,6 +16,9 @@
 #include "base/mem.h"
 #include "vs.h"
 
+#define DRAIN_AHEAD_NS 3000000000ULL /* no longer than this for the checkpoint ahead */
+#define DRAIN_LOOK_NS  1000000ULL
+
 static void control_send(struct vs *v, struct worker_msg *m)
 {
 	uint8_t packet[WORKER_MSG_MAX];
@@ -129,6 +132,42 @@ static void on_drained(struct vs *v, int err)
 	send_type(v, WORKER_DRAINED);
 }
 
+/* A planned move waits for the last checkpoint, and that for every object written since the one
+ * before.  So one is made while service goes on; what is left for the end is small. */
+static void drain_wait(struct loop_timer *t)
+{
+	struct vs *v = LIST_OWNER(t, struct vs, drain_timer);
+	uint64_t now = loop_clock_ns();
+	bool done = true;
+
+	for (unsigned i = 0; i < v->store_count; i++) {
+		struct store_stats st;
+
+		store_stats(v->store[i].s, &st);
+		done &= st.checkpoints != v->store[i].checkpoints_before;
+	}
+	if (done || now > v->drain_asked_ns + DRAIN_AHEAD_NS)
+		serve_drain(v, on_drained);
+	else
+		loop_timer_set(v->loop, t, now + DRAIN_LOOK_NS);
+}
+
+static void on_drain(struct vs *v)
+{
+	if (v->drain_asked_ns)
+		return;
+	v->drain_asked_ns = loop_clock_ns();
+	for (unsigned i = 0; i < v->store_count; i++) {
+		struct store_stats st;
+
+		store_stats(v->store[i].s, &st);
+		v->store[i].checkpoints_before = st.checkpoints;
+		store_checkpoint(v->store[i].s);
+	}
+	v->drain_timer.fire = drain_wait;
+	loop_timer_set(v->loop, &v->drain_timer, v->drain_asked_ns + DRAIN_LOOK_NS);
+}
+
 static void on_open(struct vs *v, const struct worker_msg *m, const int *fds, unsigned fd_count)
 {
 	if (m->role_count != fd_count)
@@ -161,7 +200,7 @@ static void on_message(struct vs *v, const struct worker_msg *m, const int *fds,
 		on_open(v, m, fds, fd_count);
 		return; /* the sockets are taken over */
 	case WORKER_DRAIN:
-		serve_drain(v, on_drained);
+		on_drain(v);
 		break;
 	case WORKER_STATS:
 		json = stats_json(v);

@@ -44,6 +44,7 @@ struct vs_store {
 	const struct conf_store *conf;
 	struct store *s;
 	bool closed;
+	uint64_t checkpoints_before; /* the one made ahead of a drain */
 };
 
 struct vs {
@@ -69,6 +70,8 @@ struct vs {
 	struct loop_op control_op;
 	struct loop_timer lease_timer;
 	/* drain */
+	struct loop_timer drain_timer;
+	uint64_t drain_asked_ns;
 	struct loop_hook drain_hook;
 	uint64_t drain_since_ns, drain_dry_ns;
 	unsigned closing;
