@@ -207,7 +207,10 @@ static void inhibit_command(struct node *n, const struct event *ev)
 			n->inhibit_cluster = ev->control.on;
 		HF_MARK("control.inhibit");
 		n->dirty = true;
-		node_persist(n);
+		/* While it starts its generation is not settled; what it writes then has the flags.
+		 */
+		if (n->state != NODE_REBOOTING)
+			node_persist(n);
 	}
 	reply(n, ev->control.id, REASON_NONE, "");
 }

@@ -91,7 +91,7 @@ uint64_t takeover_deadline_ns(const struct node *n);
 /* reboot.c */
 void reboot_begin(struct node *n);
 void reboot_run(struct node *n);
-void reboot_event(struct node *n, const struct event *ev);
+void reboot_persisted(struct node *n, int err);
 void unit_read_done(struct node *n, const struct event *ev);
 void units_read(struct node *n);
 

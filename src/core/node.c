@@ -330,21 +330,44 @@ static void broadcast(struct node *n)
 	n->next_send_ns = n->now_ns + n->conf.times.heartbeat_ns;
 }
 
-/* Persistent memory: the same payload as everywhere else (ST-47). */
+/* Persistent memory: the same payload as everywhere else (ST-47).  One write at a time; what
+ * changes meanwhile is written after it.  Returns the op, or 0 when it has to wait. */
 uint64_t node_persist(struct node *n)
 {
-	struct action *a = act(n, ACT_PERSIST);
 	struct slot s = {
 	    .node = n->conf.self, .generation = n->generation, .sequence = n->sequence};
 	struct status_msg m;
+	struct action *a;
 
+	if (n->persist_op) {
+		n->persist_again = true;
+		return 0;
+	}
+	a = act(n, ACT_PERSIST);
 	node_fill(n, &m);
 	s.payload = n->msg_buf;
 	s.payload_len = status_encode(&m, n->msg_buf, sizeof(n->msg_buf));
 	memcpy(s.cluster, n->conf.cluster, sizeof(s.cluster));
 	slot_encode(&s, n->persist_buf);
 	a->slot.sector = n->persist_buf;
-	return act_op(n, a);
+	n->persist_op = act_op(n, a);
+	return n->persist_op;
+}
+
+static void on_persisted(struct node *n, const struct event *ev)
+{
+	if (!n->persist_op || ev->op != n->persist_op) {
+		n->stale_completions++;
+		return;
+	}
+	n->persist_op = 0;
+	if (n->persist_again) { /* this one is old already */
+		n->persist_again = false;
+		HF_MARK("node.persist_again");
+		node_persist(n);
+		return;
+	}
+	reboot_persisted(n, ev->err);
 }
 
 /* ---- the step ------------------------------------------------------------------------------- */
@@ -436,7 +459,7 @@ static void dispatch(struct node *n, const struct event *ev)
 		lease_written(n, ev);
 		return;
 	case EV_PERSISTED:
-		reboot_event(n, ev);
+		on_persisted(n, ev);
 		return;
 	case EV_UNIT_READ:
 		unit_read_done(n, ev);

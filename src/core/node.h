@@ -453,7 +453,9 @@ struct node {
 	uint64_t state_since_ns;
 	uint8_t prior_state; /* before REBOOTING (step 253) */
 	unsigned reboot_step; /* 251 to 258 while REBOOTING */
-	uint64_t reboot_op, reboot_limit_ns;
+	uint64_t reboot_limit_ns, reboot_retry_ns;
+	uint64_t persist_op;
+	bool persist_again;
 	uint64_t resumed_ns; /* transition 243: what was taken is about to be seized again */
 	uint64_t generation, sequence, persisted_generation;
 	uint64_t now_ns, last_step_ns, observe_since_ns;

@@ -123,7 +123,8 @@ static void own_slot(struct node *n, const uint8_t *sector)
 		HF_MARK("reboot.generation_from_slot");
 	} else if (n->persisted_generation == n->generation && s.generation > n->generation &&
 		   node_active(n)) {
-		HF_MARK("node.same_id"); /* a later instance of me runs somewhere: I am the old one */
+		HF_MARK(
+		    "node.same_id"); /* a later instance of me runs somewhere: I am the old one */
 		act_log(n, LOG_L_ERR, REASON_SAME_ID, "node: another machine runs with my id");
 		n->out->a[n->out->count - 1].type = ACT_SELF_FENCE;
 		node_stop(n, REASON_SAME_ID);

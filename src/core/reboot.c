@@ -50,7 +50,7 @@ void reboot_begin(struct node *n)
 	n->generation++;
 #endif
 	n->reboot_step = 251;
-	n->reboot_op = 0;
+	n->reboot_retry_ns = 0;
 	n->reboot_limit_ns = n->now_ns + 5 * n->conf.times.heartbeat_ns;
 	for (unsigned d = 0; d < n->conf.device_count; d++)
 		n->device[d].read_ok_begun_ns = 0;
@@ -77,6 +77,8 @@ static bool own_slots_read(const struct node *n)
 
 static void step_252(struct node *n)
 {
+	if (n->now_ns < n->reboot_retry_ns)
+		return;
 	if (!own_slots_read(n)) {
 		if (n->now_ns >= n->reboot_limit_ns)
 			HF_MARK("transition.241");
@@ -84,7 +86,7 @@ static void step_252(struct node *n)
 	}
 	HF_MARK("step.252");
 	n->reboot_step = 252;
-	n->reboot_op = node_persist(n);
+	node_persist(n);
 }
 
 /* Reads S of every unit that is not known, not too often. */
@@ -191,22 +193,17 @@ static void step_253(struct node *n)
 	}
 }
 
-void reboot_event(struct node *n, const struct event *ev)
+/* The latest content is durable, or could not be made so. */
+void reboot_persisted(struct node *n, int err)
 {
-	if (!n->reboot_op || ev->op != n->reboot_op) {
-		if (ev->op == 0)
-			n->stale_completions++;
-		return;
-	}
-	n->reboot_op = 0;
 	if (n->state != NODE_REBOOTING || n->reboot_step != 252)
 		return;
-	if (ev->err) {
+	if (err) {
 		HF_MARK("transition.241");
 		SAY(n, LOG_L_ERR, REASON_NONE, "node: persistent memory cannot be written: %d",
-		    ev->err);
+		    err);
 		n->reboot_step = 251;
-		n->reboot_limit_ns = n->now_ns + 5 * n->conf.times.heartbeat_ns;
+		n->reboot_retry_ns = n->now_ns + 5 * n->conf.times.heartbeat_ns;
 		return;
 	}
 	n->persisted_generation = n->generation;

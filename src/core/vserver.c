@@ -294,9 +294,14 @@ void vs_move(struct node *n, unsigned vs, uint16_t to, enum reason why)
  * clears every key of that instance, and release it again. */
 void vs_clean(struct node *n, unsigned vs)
 {
+	struct node_vs *v = &n->vs[vs];
+	bool gave_up = v->gave_up;
+
 	HF_MARK("vs.clean_leftover");
 	vs_up(n, vs, 0, REASON_NONE);
-	n->vs[vs].want_down = n->vs[vs].cleaning = true;
+	v->want_down = v->cleaning = true;
+	v->gave_up = gave_up; /* the others may still take it meanwhile */
+	v->revoked_ns = n->now_ns - n->conf.times.drift_ns;
 }
 
 /* ---- restart in place ----------------------------------------------------------------------- */
