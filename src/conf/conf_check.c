@@ -163,7 +163,7 @@ static int check_stores(const struct check *k, struct conf *c, struct conf_vserv
 
 				if (o == s)
 					break;
-				if (strcmp(o->name, s->name) == 0)
+				if (w == v && strcmp(o->name, s->name) == 0)
 					return bad(k, s->line, "store %s is there twice", s->name);
 				if (o->unit == s->unit && strcmp(o->dir, s->dir) == 0)
 					return bad(k, s->line, "store %s is in the place of store %s",
