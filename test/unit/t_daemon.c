@@ -260,7 +260,7 @@ static void t_taken(void)
 	/* The virtual server's own port: the daemon goes on, the vs says why it does not. */
 	fd = take_port(9, 12049, SOCK_STREAM);
 	pid = daemon_start("n1");
-	CHECK(wait_status("n1", "\"reason\":\"open-failed\"", 60));
+	CHECK(wait_status("n1", "\"reason\":\"address-failed\"", 60));
 	run("grep 'port 12049' $D/n1.log");
 	CHECK(says("end what has it, or choose another port"));
 	CHECK_EQ(75, run("$OUT/holdfastd -c $D/h.conf -N n1"));
