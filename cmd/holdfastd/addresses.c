@@ -152,12 +152,14 @@ void addresses_up(struct daemon *d, const struct action *act)
 	struct vs_addresses *a = &d->addresses[act->vs];
 	/* The sockets listen before the address answers: a client that finds the address but no port
 	 * is refused, and the Linux client then waits for seconds (doc/decisions/0003).  Nothing is
-	 * accepted from their queue before the worker has them (ACT_OPEN). */
-	int rc = sockets_open(d, act->vs);
+	 * accepted from their queue before the worker has them (ACT_OPEN).  When a port is taken no
+	 * address goes up either, and ACT_OPEN, which tries once more, tells the brain why. */
+	bool listening = sockets_open(d, act->vs) == 0;
+	int rc = listening ? add_all(d, act->vs) : 0;
 
-	if (rc == 0)
-		rc = add_all(d, act->vs);
-	if (rc == 0) {
+	if (!listening) {
+		log_debug("vserver %s: no address without its ports", d->conf->vserver[act->vs].name);
+	} else if (rc == 0) {
 		a->up = true;
 		a->announce_left = ANNOUNCE_TIMES;
 		announce_all(d, act->vs);
