@@ -275,7 +275,7 @@ static void storage_path_end(struct sim *s, struct fault *f)
 static bool storage_slow(struct sim *s, struct fault *f)
 {
 	f->a = (unsigned)below(s, s->unit_count);
-	f->b = 1 + (unsigned)below(s, 3 * base_ns(s) / MS);
+	f->b = 1 + (unsigned)below(s, 6 * base_ns(s) / MS);
 	s->unit[f->a].slow += f->b;
 	return true;
 }
@@ -345,6 +345,14 @@ static bool clock_jump(struct sim *s, struct fault *f)
 	f->a = any_host(s);
 	s->host[f->a].shift_ns +=
 	    (int64_t)(s->conf.times.tilt_ns + between(s, 2 * base_ns(s), 50 * base_ns(s)));
+	return true;
+}
+
+/* An event that was stamped before one that came in earlier. */
+static bool clock_back(struct sim *s, struct fault *f)
+{
+	f->a = any_host(s);
+	s->host[f->a].back_ns = between(s, US, 5 * MS);
 	return true;
 }
 
@@ -572,9 +580,10 @@ static const struct fault_kind kinds[] = {
     {"node.all_crash", 1, 5, 60, all_crash, all_crash_end},
     {"node.pause", 9, 1, 120, pause_node, pause_end},
     {"node.clock", 3, 0, 0, clock_jump, NULL},
+    {"node.clock_back", 1, 0, 0, clock_back, NULL},
     {"node.slow", 3, 10, 100, slow_node, slow_node_end},
     {"node.persistent_memory", 3, 0, 0, persist_lost, NULL},
-    {"unit.path", 6, 1, 200, storage_path, storage_path_end},
+    {"unit.path", 6, 1, 400, storage_path, storage_path_end},
     {"unit.slow", 3, 5, 150, storage_slow, storage_slow_end},
     {"shell.fails", 4, 10, 100, steps_fail, steps_fail_end},
     {"shell.hangs", 3, 10, 80, steps_hang, steps_hang_end},

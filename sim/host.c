@@ -325,7 +325,8 @@ static void arrange_tick(struct sim *s, struct host *h)
 
 void host_step(struct sim *s, struct host *h, struct event *ev)
 {
-	ev->now_ns = host_local_ns(h, s->now_ns);
+	ev->now_ns = host_local_ns(h, s->now_ns) - h->back_ns;
+	h->back_ns = 0;
 	check_event(s, h, ev);
 	node_step(&h->node, ev, &s->actions);
 	check_step(s, h);

@@ -97,6 +97,20 @@ static int run_guarded(struct sim *s, uint64_t seed, const struct options *o)
 	return rc;
 }
 
+/* The same seed must give the same trace. */
+static bool same_again(struct sim *s, const struct options *o)
+{
+	struct options quiet = *o;
+	uint64_t first;
+
+	quiet.trace = false;
+	if (run_guarded(s, o->first, &quiet) != 0)
+		return true; /* it fails by itself */
+	first = s->hash;
+	run_guarded(s, o->first, &quiet);
+	return first == s->hash;
+}
+
 /* Each line of the file is the name of a mark; # begins a comment. */
 static unsigned missing_marks(const char *path)
 {
@@ -159,6 +173,11 @@ int main(int argc, char **argv)
 			break; /* a panic can happen once in a process */
 	}
 	took = seconds() - begun;
+	if (failed == 0 && !o.trace && !same_again(s, &o)) {
+		printf("seed %llu FAILED: a second run gave another trace\n",
+		       (unsigned long long)o.first);
+		failed++;
+	}
 	if (o.marks)
 		mark_dump();
 	printf("seeds=%llu-%llu hash=%016llx seeds_per_s=%.2f virtual_s=%llu answers=%llu "

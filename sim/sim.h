@@ -109,6 +109,7 @@ struct host {
 	unsigned port_bad[SIM_PATHS];
 	uint64_t offset_ns, resume_order;
 	int64_t rate_ppm, shift_ns;
+	uint64_t back_ns; /* fault: the next event is stamped that much too early */
 	unsigned slow; /* fault: late ticks */
 	bool persist_valid;
 	uint8_t persist[SLOT_SIZE];
