@@ -280,7 +280,7 @@ void check_action(struct sim *s, struct host *h, const struct action *a)
 	} else if (a->type == ACT_RELEASE) {
 		order(s, h, a, !h->unit[a->unit].mounted, "it is mounted");
 	} else if (a->type == ACT_OPEN) {
-		order(s, h, a, h->vs[a->vs].address_until_ns > s->now_ns, "its address is not up");
+		order(s, h, a, h->vs[a->vs].address_kept, "its address is not up");
 	} else if (a->type == ACT_RESERVE && a->reserve.mode == RESERVE_KEEP) {
 		order(s, h, a, h->vs[a->vs].worker_op == 0, "its worker was not reported gone");
 	}
@@ -328,6 +328,14 @@ static void check_213(struct sim *s, struct host *h, unsigned victim)
 		sim_fail(s, "wait", "n%u takes from n%u %llu us after the announcement", h->at + 1,
 			 victim + 1,
 			 (unsigned long long)(s->now_ns - h->announced_ns[victim]) / 1000);
+	for (unsigned i = 0; i < SIM_WORKERS && !h->by_force[victim]; i++) {
+		const struct worker *w = &s->worker[i];
+
+		if (w->used && w->alive && w->open && !w->revoked && w->host == victim &&
+		    host_local_ns(&s->host[victim], s->now_ns) < w->page_until_ns)
+			sim_fail(s, "lease", "n%u takes from n%u, whose lease for vs %u still runs",
+				 h->at + 1, victim + 1, w->vs);
+	}
 	if (!h->by_force[victim] && silent < majority(s))
 		sim_fail(s, "verdict", "n%u takes from n%u, which writes its slots", h->at + 1,
 			 victim + 1);

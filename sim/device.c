@@ -143,7 +143,7 @@ static void sample(struct sim *s, struct sim_item *it)
 	to->ev = it->ev;
 	to->x = it->x;
 	to->b = it->b;
-	if (!reach(s, it->x, it->host)) {
+	if (!reach(s, it->x, it->host) || s->device[it->x].deaf[it->host]) {
 		to->ev.err = -EIO;
 		return;
 	}

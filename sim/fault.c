@@ -188,6 +188,21 @@ static void port_down_end(struct sim *s, struct fault *f)
 	tell_port(s, f->a, f->c);
 }
 
+static void maze_by(struct sim *s, const struct fault *f, int by)
+{
+	for (unsigned i = 0; i < s->node_count; i++) {
+		for (unsigned k = 0; k < i; k++)
+			for (unsigned p = 0;
+			     p < s->path_count && f->links >> (i * SIM_NODES + k) & 1; p++) {
+				cut(s, i, k, p, by);
+				cut(s, k, i, p, by);
+			}
+		for (unsigned d = 0; d < s->device_count; d++)
+			if (f->ways >> (i * SIM_DEVICES + d) & 1)
+				s->device[d].cut[i] = (unsigned)((int)s->device[d].cut[i] + by);
+	}
+}
+
 /* ---- coordination devices -------------------------------------------------------------------- */
 
 static bool device_bad(struct sim *s, struct fault *f)
@@ -238,6 +253,72 @@ static bool device_hang(struct sim *s, struct fault *f)
 static void device_hang_end(struct sim *s, struct fault *f)
 {
 	s->device[f->a].hang--;
+}
+
+/* Who reaches whom, and which device, becomes a matter of chance: splits of every shape. */
+static bool maze(struct sim *s, struct fault *f)
+{
+	unsigned permille = 200 + (unsigned)below(s, 500);
+
+	f->links = f->ways = 0;
+	for (unsigned i = 0; i < s->node_count; i++) {
+		for (unsigned k = 0; k < i; k++)
+			f->links |= (uint32_t)chance(s, permille) << (i * SIM_NODES + k);
+		for (unsigned d = 0; d < s->device_count; d++)
+			f->ways |= (uint32_t)chance(s, permille) << (i * SIM_DEVICES + d);
+	}
+	maze_by(s, f, 1);
+	return true;
+}
+
+static void maze_end(struct sim *s, struct fault *f)
+{
+	maze_by(s, f, -1);
+}
+
+static void deaf_by(struct sim *s, const struct fault *f, int by)
+{
+	for (unsigned i = 0; i < s->node_count; i++)
+		for (unsigned p = 0; p < s->path_count; p++)
+			cut(s, i, f->a, p, by);
+	for (unsigned d = 0; d < s->device_count; d++)
+		s->device[d].deaf[f->a] = (unsigned)((int)s->device[d].deaf[f->a] + by);
+}
+
+static void force_it(struct sim *s, struct sim_item *it)
+{
+	struct event ev = {.type = EV_CONTROL};
+	struct host *h = &s->host[it->x];
+
+	if (!h->up || h->paused || it->x == it->y || s->phase != PHASE_FAULTS)
+		return;
+	ev.control.verb = CONTROL_TAKEOVER;
+	ev.control.node = (uint16_t)(1 + it->y);
+	ev.control.force = true;
+	h->by_force[it->y] = true;
+	mark("sim.forced_from_deaf");
+	host_control(s, h, &ev);
+}
+
+/* A node that writes and sends, but reads and hears nothing: no announcement reaches it.  An
+ * operator may force a takeover of it. */
+static bool deaf(struct sim *s, struct fault *f)
+{
+	struct sim_item *it;
+
+	f->a = any_host(s);
+	deaf_by(s, f, 1);
+	if (chance(s, 600)) {
+		it = queue_put(s, between(s, MS, 10 * base_ns(s)), force_it);
+		it->x = any_host(s);
+		it->y = f->a;
+	}
+	return true;
+}
+
+static void deaf_end(struct sim *s, struct fault *f)
+{
+	deaf_by(s, f, -1);
 }
 
 /* One node loses every way to the others: network and devices. */
@@ -574,6 +655,8 @@ static const struct fault_kind kinds[] = {
     {"dev.path", 5, 1, 150, device_path, device_path_end},
     {"dev.slow", 4, 5, 150, device_slow, device_slow_end},
     {"dev.hang", 3, 5, 60, device_hang, device_hang_end},
+    {"net.maze", 6, 3, 150, maze, maze_end},
+    {"node.deaf", 4, 3, 60, deaf, deaf_end},
     {"node.isolated", 6, 1, 150, isolate, isolate_end},
     {"node.crash", 9, 5, 150, crash, crash_end},
     {"node.daemon", 5, 1, 80, daemon_dies, crash_end},

@@ -149,7 +149,7 @@ struct sector {
 
 struct device {
 	unsigned bad, slow, hang;
-	unsigned cut[SIM_NODES];
+	unsigned cut[SIM_NODES], deaf[SIM_NODES]; /* deaf: only reads fail */
 	struct sector sector[SIM_NODES];
 };
 
@@ -183,6 +183,7 @@ struct fault {
 	bool used;
 	uint64_t token;
 	unsigned a, b, c;
+	uint32_t links, ways;
 };
 
 enum sim_phase { PHASE_FAULTS, PHASE_HEALED };

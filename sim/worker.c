@@ -355,12 +355,24 @@ static void issue_write(struct sim *s, struct worker *w)
 	w->inflight++;
 }
 
-static void answer(struct sim *s, struct worker *w)
+/* The answer leaves.  One that a pause came between is checked again (worker.h). */
+static void leave(struct sim *s, struct sim_item *it)
 {
+	struct worker *w = &s->worker[it->x];
 	const struct host *h = &s->host[w->host];
 
+	if (!w->used || !w->alive || w->epoch != it->a || w->host != it->host)
+		return;
+	if (h->paused) {
+		queue_again(s, it, MS);
+		return;
+	}
 	if (h->vs[w->vs].address_until_ns <= s->now_ns)
 		return;
+	if (s->now_ns > it->b && !worker_answers(s, w)) {
+		mark("sim.answer_held_back");
+		return;
+	}
 	check_answer(s, w);
 	if (!w->replied && h->process == w->process) {
 		w->replied = true;
@@ -368,6 +380,22 @@ static void answer(struct sim *s, struct worker *w)
 	}
 	if (chance(s, 300) && w->inflight < 8)
 		issue_write(s, w);
+}
+
+/* From its look at the lease to its leaving an answer takes a moment: the time to stop (F4). */
+static void answer(struct sim *s, struct worker *w)
+{
+	struct host *h = &s->host[w->host];
+	uint64_t stop_ns = chance(s, h->slow ? 300 : 20) ? below(s, s->conf.times.drift_ns * 2 / 5)
+							 : between(s, 20 * US, 200 * US);
+	struct sim_item *it = queue_put(s, stop_ns, leave);
+
+	it->bound = BOUND_KERNEL; /* also of a worker whose holdfastd is gone */
+	it->instance = w->kernel;
+	it->host = w->host;
+	it->x = (unsigned)(w - s->worker);
+	it->a = w->epoch;
+	it->b = it->at_ns;
 }
 
 /* Kernels write back what is dirty, whatever became of the workers. */
