@@ -57,6 +57,25 @@ static json_t *stream_json(const struct vs *v)
 	return o;
 }
 
+/* How long replies waited for the log: [upper bound in us, how many]. */
+static json_t *waits_json(const struct vs *v)
+{
+	const uint64_t *bin = rpc_waits(v->rpc);
+	json_t *a = json_array();
+
+	for (unsigned i = 0; i < RPC_WAIT_BINS; i++) {
+		json_t *o;
+
+		if (bin[i] == 0)
+			continue;
+		o = json_object();
+		set(o, "below_us", 1ULL << i);
+		set(o, "count", bin[i]);
+		json_array_append_new(a, o);
+	}
+	return a;
+}
+
 static json_t *dgram_json(const struct vs *v)
 {
 	struct dgram_stats s;
@@ -121,6 +140,7 @@ char *stats_json(struct vs *v)
 	rpc_procs_each(v->rpc, proc, procs);
 	json_object_set_new(o, "nfs", nfs);
 	json_object_set_new(o, "procedures", procs);
+	json_object_set_new(o, "reply_waits", waits_json(v));
 	json_object_set_new(o, "tcp", stream_json(v));
 	json_object_set_new(o, "udp", dgram_json(v));
 	for (unsigned i = 0; i < v->store_count; i++)

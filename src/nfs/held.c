@@ -65,6 +65,7 @@ struct held *held_new(struct rpc_server *s, enum held_kind kind, struct rpc_peer
 	h->peer = peer->ops->get(peer);
 	h->fs = NULL;
 	h->lsn = 0;
+	h->since_ns = s->loop ? loop_now_ns(s->loop) : 0;
 	h->bulk = NULL;
 	h->bulk_len = 0;
 	h->srv = s;
@@ -101,8 +102,22 @@ void held_unlink(struct rpc_server *s, struct held *h)
 	list_del(&h->link);
 }
 
+static void wait_count(struct rpc_server *s, const struct held *h)
+{
+	uint64_t us = s->loop ? (loop_now_ns(s->loop) - h->since_ns) / 1000 : 0;
+	unsigned bin = us ? 64U - (unsigned)__builtin_clzll(us) : 0;
+
+	s->waits[bin < RPC_WAIT_BINS ? bin : RPC_WAIT_BINS - 1]++;
+}
+
+const uint64_t *rpc_waits(const struct rpc_server *s)
+{
+	return s->waits;
+}
+
 void held_free(struct rpc_server *s, struct held *h)
 {
+	wait_count(s, h);
 	held_unlink(s, h);
 	h->peer->ops->put(h->peer);
 	h->peer = NULL;

@@ -54,6 +54,12 @@ void rpc_procs_each(const struct rpc_server *s,
 				 uint64_t errors),
 		    void *arg);
 
+/* How long replies were held back, from the round in which the call came to the one in which the
+ * reply was given to the transport: bin i counts those below 2^i us (and not below 2^(i-1)), the
+ * last one all others.  Replies that were never held are not in it. */
+#define RPC_WAIT_BINS 24
+const uint64_t *rpc_waits(const struct rpc_server *s);
+
 /* One call message.  `msg` is valid during this call only.  A message that is no RPC call at all
  * is counted and dropped; the return value is false then, and a stream is to be closed. */
 bool rpc_receive(struct rpc_server *s, struct rpc_peer *from, const uint8_t *msg, size_t len);

@@ -148,7 +148,7 @@ struct held {
 	struct store_caller key;
 	struct rpc_peer *peer; /* a reference */
 	struct fs *fs;
-	uint64_t lsn;
+	uint64_t lsn, since_ns;
 	void *bulk;
 	size_t bulk_len;
 	/* HELD_LATER */
@@ -196,6 +196,7 @@ struct rpc_server {
 	uint8_t *scratch;
 	/* held.c */
 	struct list later;
+	uint64_t waits[RPC_WAIT_BINS];
 	struct list parked; /* came, or would have left, without a lease */
 	size_t pending, parked_count;
 	struct held *hash[HELD_HASH_SIZE]; /* those with a key */
