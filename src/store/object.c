@@ -90,16 +90,18 @@ void fd_trim(struct store *s)
 	}
 }
 
-/* Only when no effect is outstanding: then everything behind inode.size is a leftover. */
+/* Only when no effect is outstanding: then everything behind inode.size is a leftover, and all of
+ * it when the inode does not even know that it has an object. */
 static int object_cut_leftover(struct inode *ip)
 {
+	uint64_t size = ip->row.has_object ? ip->row.pub.size : 0;
 	struct stat st;
 
 	if (fstat(ip->fd, &st))
 		return -errno;
-	if ((uint64_t)st.st_size > ip->row.pub.size) {
+	if ((uint64_t)st.st_size > size) {
 		HF_MARK("store.leftover_cut");
-		if (ftruncate(ip->fd, (off_t)ip->row.pub.size) || fdatasync(ip->fd))
+		if (ftruncate(ip->fd, (off_t)size) || fdatasync(ip->fd))
 			return -errno;
 	}
 	ip->checked = true;

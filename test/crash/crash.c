@@ -34,7 +34,7 @@
 
 static const char *const marks[] = {
     "store.checkpoint", "store.synced_skip", "store.leftover_cut", "store.inode_evicted",
-    "store.log_full",	"store.open_half_full"};
+    "store.log_full"};
 #define MARKS (sizeof(marks) / sizeof(marks[0]))
 
 /* Shared by all processes of the run. */
@@ -69,6 +69,7 @@ static unsigned before_count;
 static uint32_t next_xid = 1;
 static uint64_t durable;
 static unsigned commits_open;
+static unsigned big_one_in = 12; /* writes */
 
 static void tell(const char *what)
 {
@@ -102,7 +103,7 @@ _Noreturn static void wrong(const char *what)
 	_exit(1);
 }
 
-/* ---- rounds ------------------------------------------------------------------------------------------ */
+/* ---- rounds ------------------------------------------------------------ */
 
 static void on_durable(void *arg, uint64_t lsn)
 {
@@ -138,7 +139,7 @@ static void wait_for(uint64_t lsn)
 	}
 }
 
-/* ---- crashing ---------------------------------------------------------------------------------------- */
+/* ---- crashing ------------------------------------------------------------ */
 
 static int rm_one(const char *path, const struct stat *st, int type, struct FTW *w)
 {
@@ -215,7 +216,7 @@ static void on_boundary(enum sim_place where)
 	fake_give_way();
 }
 
-/* ---- operations --------------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------ */
 
 static struct store_caller caller(const struct op *op)
 {
@@ -322,7 +323,7 @@ static void op_run(struct op *op)
 	is_trying = false;
 }
 
-/* ---- COMMIT ------------------------------------------------------------------------------------------- */
+/* ---- COMMIT ------------------------------------------------------------ */
 
 static void on_commit(void *arg, int err, uint64_t lsn)
 {
@@ -335,7 +336,7 @@ static void on_commit(void *arg, int err, uint64_t lsn)
 		/* One that had nothing to make durable waits for an earlier lsn. */
 		op->lsn = op->wait_lsn = lsn;
 		if (op_count && op->lsn < ops[op_count - 1].lsn)
-			op->lsn = ops[op_count - 1].lsn;
+			op->lsn = op->wait_lsn = ops[op_count - 1].lsn;
 		model_apply(&model, op);
 		ops[op_count++] = *op;
 		sh->ops[OP_COMMIT]++;
@@ -365,7 +366,7 @@ static void commit_start(uint64_t ino)
 		commits_open++;
 }
 
-/* ---- what to do next ------------------------------------------------------------------------------------ */
+/* ---- what to do next ------------------------------------------------------------ */
 
 static uint64_t pick(enum store_type type)
 {
@@ -391,7 +392,7 @@ static void write_pick(struct op *op)
 	op->fill = next_xid;
 	op->off = sim_below(12000);
 	op->len = 1 + sim_below(5000);
-	if (sim_below(12) == 0) {
+	if (sim_below(big_one_in) == 0) {
 		op->off = sim_below(2) ? 0 : 4096 * sim_below(20);
 		op->len = 100000 + sim_below(450000);
 	}
@@ -464,7 +465,7 @@ static void one_step(void)
 	on_boundary(SIM_BETWEEN);
 }
 
-/* ---- a life ---------------------------------------------------------------------------------------------- */
+/* ---- a life ------------------------------------------------------------ */
 
 static int open_store(void)
 {
@@ -637,6 +638,8 @@ static void life(bool fresh)
 
 	loop_new(&loop, 0);
 	conf.cache_inodes = sim_below(2) ? 4 : 1000;
+	fake_helper_pace(sim_below(3) ? 1 : 40);
+	big_one_in = sim_below(4) ? 12 : 2;
 	if (fresh)
 		model_init(&model, 0);
 	if (fresh)
@@ -683,7 +686,7 @@ static void one_seed(void)
 	marks_collect();
 }
 
-/* ---- the run --------------------------------------------------------------------------------------------- */
+/* ---- the run ------------------------------------------------------------ */
 
 static unsigned coverage(void)
 {

@@ -42,6 +42,7 @@ static void *(*helper_fn)(void *);
 static void *helper_arg;
 static bool helper_alive, in_helper;
 static void *helper_stack;
+static unsigned pace = 1;
 
 static void helper_main(void)
 {
@@ -90,6 +91,11 @@ void fake_give_way(void)
 		return;
 	in_helper = false;
 	swapcontext(&helper_context, &main_context);
+}
+
+void fake_helper_pace(unsigned one_in)
+{
+	pace = one_in;
 }
 
 void fake_forget_helper(void)
@@ -250,7 +256,7 @@ int loop_once(struct loop *l, uint64_t wait_ns)
 	(void)wait_ns;
 	l->again = false;
 	l->now_ns += 1000000 + sim_below(20000000);
-	for (unsigned k = (unsigned)sim_below(6); k > 0; k--)
+	for (unsigned k = sim_below(pace) ? 0 : (unsigned)sim_below(6); k > 0; k--)
 		helper_step();
 	for (unsigned i = l->count; i > 0; i--)
 		if (i <= l->count && sim_below(4) < 3)

@@ -6,6 +6,8 @@
 
 /* In the helper: back to the loop, which goes on with the helper in a later round. */
 void fake_give_way(void);
+/* It goes on in one of so many rounds. */
+void fake_helper_pace(unsigned one_in);
 /* After a crash: there is no helper any more. */
 void fake_forget_helper(void);
 bool fake_in_helper(void);

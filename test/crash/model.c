@@ -97,7 +97,7 @@ static bool below(const struct model *m, uint64_t dir, uint64_t top)
 	}
 }
 
-/* ---- what must come out ---------------------------------------------------------------------------- */
+/* ---- what must come out ------------------------------------------------------------ */
 
 static int expect_rename(const struct model *m, const struct op *op)
 {
@@ -145,7 +145,7 @@ int model_expect(const struct model *m, const struct op *op)
 	return 0;
 }
 
-/* ---- carrying it out -------------------------------------------------------------------------------- */
+/* ---- carrying it out ------------------------------------------------------------ */
 
 static void entry_add(struct model *m, uint64_t dir, const char *name, uint64_t ino)
 {
@@ -363,7 +363,7 @@ void model_after_crash(struct model *m)
 	each_open(m, BYTE_OPEN, BYTE_FREE);
 }
 
-/* ---- holding the store against it --------------------------------------------------------------------- */
+/* ---- holding the store against it ----------------------------------------------------------- */
 
 struct listing {
 	struct model *m;

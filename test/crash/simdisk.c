@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -234,14 +235,18 @@ static void adopt_file(const char *path, const char *rel)
 {
 	int fd = (int)REAL(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 	struct file *f = file_find(rel, true);
-	static uint8_t buf[PAGE], zero[PAGE];
+	static uint8_t buf[PAGE * 64], zero[PAGE];
 	uint64_t off = 0;
 	ssize_t n;
 
 	f->live = f->durable = true;
-	while ((n = pread(fd, buf, PAGE, (off_t)off)) > 0) {
-		if (memcmp(buf, zero, (size_t)n) != 0)
-			content_write(f, off, buf, (size_t)n);
+	while ((n = pread(fd, buf, sizeof(buf), (off_t)off)) > 0) {
+		for (size_t at = 0; at < (size_t)n; at += PAGE) {
+			size_t part = (size_t)n - at < PAGE ? (size_t)n - at : PAGE;
+
+			if (memcmp(buf + at, zero, part) != 0)
+				content_write(f, off + at, buf + at, part);
+		}
 		off += (uint64_t)n;
 	}
 	content_grow(f, off);
@@ -272,10 +277,12 @@ void sim_unwatch(void)
 {
 	root_len = 0;
 	for (unsigned i = 0; i < files; i++) {
-		for (uint64_t k = 0; k < file[i]->pages; k++)
-			free(file[i]->page[k]);
-		file[i]->pages = 0;
-		file_synced(file[i]); /* frees the list; its pages go with the next line */
+		struct pending *next;
+
+		for (struct pending *p = file[i]->first; p; p = next) {
+			next = p->next;
+			free(p);
+		}
 		for (uint64_t k = 0; k < file[i]->pages; k++)
 			free(file[i]->page[k]);
 		free(file[i]->page);
@@ -625,6 +632,17 @@ int syncfs(int fd)
 	}
 	boundary(SIM_SYNC_DONE);
 	return 0;
+}
+
+/* Everything follows from the seed. */
+ssize_t getrandom(void *out, size_t len, unsigned flags)
+{
+	uint8_t *p = out;
+
+	(void)flags;
+	for (size_t i = 0; i < len; i++)
+		p[i] = (uint8_t)sim_rand();
+	return (ssize_t)len;
 }
 
 int ftruncate(int fd, off_t size)
