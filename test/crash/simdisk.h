@@ -56,6 +56,8 @@ static inline uint64_t sim_below(uint64_t n)
 	return sim_rand() % n;
 }
 
+/* An empty tree of folders, shared by all crashed machines for those that they never use. */
+void sim_empty_folders(const char *path);
 /* Watches `root`; everything in it now is durable. */
 void sim_watch(const char *root);
 /* Stops watching; what is held in memory is dropped. */
