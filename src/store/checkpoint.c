@@ -170,17 +170,21 @@ static size_t key_table(uint8_t *key, enum table t, uint64_t id)
 static int put_replies(struct store *s)
 {
 	struct list *head = &s->frozen->chunks;
-	uint8_t key[9], *val;
-	size_t len;
+	uint8_t key[9], *val = NULL;
+	size_t len, room = 0;
 	int err = 0;
 
 	for (struct list *it = head->next; it != head && !err; it = it->next) {
 		const struct dup_chunk *c = LIST_OWNER(it, struct dup_chunk, link);
 
-		val = dup_chunk_encode(c, &len);
+		if (room < c->used + 16) {
+			room = c->used + 16;
+			val = mem_realloc(val, room);
+		}
+		len = dup_chunk_encode(c, val, room);
 		err = index_put(s->index, key, key_table(key, TABLE_REPLIES, c->id), val, len);
-		free(val);
 	}
+	free(val);
 	for (size_t i = 0; i < s->frozen->chunk_gone_count && !err; i++) {
 		err = index_del(s->index, key,
 				key_table(key, TABLE_REPLIES, s->frozen->chunk_gone[i]));

@@ -21,6 +21,7 @@
 #define KEEP_COUNT     4096U
 #define KEEP_COUNT_NS  (15 * 60 * NSEC)
 #define CHUNK_VERSION  1U
+#define ENT_FIXED      60U /* on disk, up to and with the reply's length */
 
 static struct dup_chunk *chunk_new(uint64_t id, size_t size)
 {
@@ -304,11 +305,48 @@ void dup_written(struct store *s)
 	}
 }
 
-/* Runs in the helper thread: reads only what never changes after an entry was made. */
-uint8_t *dup_chunk_encode(const struct dup_chunk *c, size_t *len)
+/* XDR is half zeros: a bit for each whole word of the reply that is not zero, then those words,
+ * then the rest. */
+static void reply_encode(struct wr *w, const uint8_t *reply, size_t len)
 {
-	size_t size = c->used * 2 + 16, at = 0;
-	uint8_t *out = mem_alloc(size);
+	size_t words = len / 4;
+	uint8_t *bits = wr_room(w, (words + 7) / 8);
+
+	hf_assert(bits || words == 0);
+	for (size_t i = 0; i < words; i++) {
+		uint32_t word;
+
+		if (i % 8 == 0)
+			bits[i / 8] = 0;
+		memcpy(&word, reply + i * 4, 4);
+		if (!word)
+			continue;
+		bits[i / 8] |= (uint8_t)(1U << i % 8);
+		wr_bytes(w, &word, 4);
+	}
+	wr_bytes(w, reply + words * 4, len % 4);
+}
+
+static int reply_decode(struct rd *r, uint8_t *out, size_t len)
+{
+	size_t words = len / 4;
+	const uint8_t *bits = rd_bytes(r, (words + 7) / 8);
+
+	if (!bits)
+		return -EBADMSG;
+	memset(out, 0, words * 4);
+	for (size_t i = 0; i < words; i++)
+		if (bits[i / 8] >> i % 8 & 1)
+			rd_copy(r, out + i * 4, 4);
+	rd_copy(r, out + words * 4, len % 4);
+	return rd_ok(r) ? 0 : -EBADMSG;
+}
+
+/* Runs in the helper thread: reads only what never changes after an entry was made.  An entry is
+ * never longer on disk than in memory. */
+size_t dup_chunk_encode(const struct dup_chunk *c, uint8_t *out, size_t size)
+{
+	size_t at = 0;
 	struct wr w;
 
 	wr_init(&w, out, size);
@@ -325,12 +363,11 @@ uint8_t *dup_chunk_encode(const struct dup_chunk *c, size_t *len)
 		wr_u32(&w, e->caller.proc);
 		wr_u64(&w, e->caller.sum);
 		wr_u32(&w, e->reply_len);
-		wr_bytes(&w, e->reply, e->reply_len);
+		reply_encode(&w, e->reply, e->reply_len);
 		at += (sizeof(*e) + e->reply_len + 15) & ~(size_t)15;
 	}
 	hf_assert(wr_ok(&w));
-	*len = wr_len(&w);
-	return out;
+	return wr_len(&w);
 }
 
 /* ---- loading ----------------------------------------------------------------------------------- */
@@ -348,10 +385,10 @@ static uint64_t forgotten_up_to(struct store *s, const uint8_t client[16])
 	return rd_u64(&r);
 }
 
+/* Decodes to the end of the chunk's memory. */
 static int ent_load(struct store *s, struct dup_chunk *c, struct rd *r)
 {
 	struct dup_ent *e = (struct dup_ent *)(void *)(c->mem + c->used);
-	const uint8_t *reply;
 	uint32_t len;
 
 	if (c->used + sizeof(*e) > c->size)
@@ -365,11 +402,11 @@ static int ent_load(struct store *s, struct dup_chunk *c, struct rd *r)
 	e->caller.proc = rd_u32(r);
 	e->caller.sum = rd_u64(r);
 	len = rd_u32(r);
-	reply = rd_bytes(r, len);
-	if (!reply || c->used + sizeof(*e) + len > c->size)
+	if (len > STORE_REPLY_MAX || c->used + sizeof(*e) + len > c->size)
 		return -EBADMSG;
 	e->reply_len = len;
-	memcpy(e->reply, reply, len);
+	if (reply_decode(r, e->reply, len))
+		return -EBADMSG;
 	e->gone = false;
 	e->chunk = c;
 	c->used += (sizeof(*e) + len + 15) & ~(size_t)15;
@@ -381,18 +418,44 @@ static int ent_load(struct store *s, struct dup_chunk *c, struct rd *r)
 	return 0;
 }
 
+/* How much memory a stored chunk takes; 0 when it makes no sense. */
+static size_t chunk_memory(const struct index_row *row)
+{
+	uint8_t skip[STORE_REPLY_MAX];
+	size_t size = 0;
+	struct rd r;
+
+	rd_init(&r, row->val, row->val_len);
+	if (rd_u32(&r) != CHUNK_VERSION)
+		return 0;
+	while (rd_left(&r) > 0) {
+		uint32_t len;
+
+		rd_bytes(&r, ENT_FIXED - 4);
+		len = rd_u32(&r);
+		if (!rd_ok(&r) || len > STORE_REPLY_MAX || reply_decode(&r, skip, len))
+			return 0;
+		size += (sizeof(struct dup_ent) + len + 15) & ~(size_t)15;
+	}
+	return size ? size : 16;
+}
+
 static int chunk_load(struct store *s, const struct index_row *row)
 {
 	struct dup_chunk *c;
 	struct rd r;
+	uint64_t id;
+	size_t size;
 	int err = 0;
 
 	rd_init(&r, row->key + 1, row->key_len - 1);
-	/* At most three bytes of memory for one on disk, whatever the entries look like. */
-	c = chunk_new(rd_u64(&r), row->val_len * 3 + 4096);
+	id = rd_u64(&r);
+	size = chunk_memory(row);
+	if (size == 0)
+		return -EBADMSG;
+	c = chunk_new(id, size);
 	rd_init(&r, row->val, row->val_len);
-	if (rd_u32(&r) != CHUNK_VERSION)
-		err = -EBADMSG;
+	rd_u32(&r);
 	while (err == 0 && rd_left(&r) > 0)
 		err = ent_load(s, c, &r);
 	if (err || !rd_ok(&r)) {

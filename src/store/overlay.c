@@ -253,7 +253,9 @@ struct row *gen_put(struct gen *g, const uint8_t *key, size_t key_len, const uin
 		    size_t val_len, uint64_t lsn, bool fresh)
 {
 	uint64_t h = row_hash(g->seed, key, key_len);
-	struct row *r = chain_find(g->bucket[h & g->mask], (uint32_t)h, key, key_len);
+	/* What is known to be new need not be looked for. */
+	struct row *r =
+	    fresh ? NULL : chain_find(g->bucket[h & g->mask], (uint32_t)h, key, key_len);
 
 	if (!r) {
 		r = row_new(g, h, key, key_len, val_len);

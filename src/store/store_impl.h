@@ -351,8 +351,8 @@ void dup_expire(struct store *s);
 int dup_load(struct store *s);
 void dup_freeze(struct store *s);
 void dup_written(struct store *s);
-/* (helper) Serialises a chunk; the caller frees. */
-uint8_t *dup_chunk_encode(const struct dup_chunk *c, size_t *len);
+/* (helper) Serialises a chunk into at least c->used + 16 bytes. */
+size_t dup_chunk_encode(const struct dup_chunk *c, uint8_t *out, size_t size);
 
 /* conn.c */
 void conn_apply(struct store *s, const uint8_t *key, bool put);
