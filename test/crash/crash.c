@@ -57,7 +57,7 @@ static struct loop *loop;
 static struct store *s;
 static struct store_conf conf;
 static uint64_t epoch, verifier;
-static bool opening;
+static bool opening; /* until what was recovered is known to be right */
 static unsigned opens_crashed;
 static struct op ops[OPS_MAX];
 static unsigned op_count, acked;
@@ -477,7 +477,6 @@ static int open_store(void)
 
 	opening = true;
 	code = store_open(&s, &a, err, sizeof(err));
-	opening = false;
 	if (code)
 		wrong(err);
 	return code;
@@ -582,6 +581,7 @@ static void recovered(void)
 	model_copy(&base_model, &model);
 	commits_open = 0;
 	durable = store_durable_lsn(s);
+	opening = false;
 }
 
 static void on_finding(void *arg, const char *line)
@@ -623,6 +623,7 @@ static void close_and_compare(void)
 	loop_free(loop);
 	loop_new(&loop, 0);
 	open_store();
+	opening = false;
 	store_info(s, &info);
 	if (!info.was_clean || info.write_verifier != verifier)
 		wrong("a planned restart does not look like one");
@@ -651,6 +652,7 @@ static void life(bool fresh)
 
 		store_info(s, &info);
 		verifier = info.write_verifier;
+		opening = false;
 	} else {
 		recovered();
 	}
