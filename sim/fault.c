@@ -366,6 +366,18 @@ static void storage_slow_end(struct sim *s, struct fault *f)
 	s->unit[f->a].slow -= f->b;
 }
 
+static bool storage_hang(struct sim *s, struct fault *f)
+{
+	f->a = (unsigned)below(s, s->unit_count);
+	s->unit[f->a].hang++;
+	return true;
+}
+
+static void storage_hang_end(struct sim *s, struct fault *f)
+{
+	s->unit[f->a].hang--;
+}
+
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
 static bool crash(struct sim *s, struct fault *f)
@@ -668,6 +680,7 @@ static const struct fault_kind kinds[] = {
     {"node.persistent_memory", 3, 0, 0, persist_lost, NULL},
     {"unit.path", 6, 1, 400, storage_path, storage_path_end},
     {"unit.slow", 3, 5, 150, storage_slow, storage_slow_end},
+    {"unit.hang", 3, 5, 80, storage_hang, storage_hang_end},
     {"shell.fails", 4, 10, 100, steps_fail, steps_fail_end},
     {"shell.hangs", 3, 10, 80, steps_hang, steps_hang_end},
     {"shell.stale", 4, 50, 200, stale, stale_end},

@@ -155,7 +155,7 @@ struct device {
 
 struct unit {
 	bool dir; /* else loop: reservations, reached through a path */
-	unsigned cut[SIM_NODES], slow;
+	unsigned cut[SIM_NODES], slow, hang;
 	/* S */
 	uint16_t owner;
 	uint64_t epoch, generation;

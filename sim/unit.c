@@ -43,6 +43,8 @@ uint64_t shell_time(struct sim *s, uint64_t lo, uint64_t hi, unsigned unit)
 
 	if (unit < s->unit_count && s->unit[unit].slow)
 		ns += below(s, s->unit[unit].slow * MS);
+	if (unit < s->unit_count && s->unit[unit].hang)
+		ns += between(s, 5, 40) * 2 * s->conf.times.slot_write_ns;
 	if (chance(s, s->op_hang)) {
 		mark("sim.op_hangs");
 		ns += between(s, SECOND, 6 * SECOND);
@@ -414,10 +416,12 @@ static void poll(struct sim *s, struct sim_item *it)
 {
 	struct host *h = &s->host[it->host];
 	struct sim_item *ask;
+	uint64_t ns;
 
 	if (h->unit[it->x].poll_token != it->a)
 		return;
-	ask = queue_put(s, shell_time(s, 200 * US, MS, it->x), poll_asked);
+	ns = shell_time(s, 200 * US, MS, it->x);
+	ask = queue_put(s, ns, poll_asked);
 	ask->host = it->host;
 	ask->instance = h->kernel;
 	ask->a = h->process;
@@ -426,7 +430,8 @@ static void poll(struct sim *s, struct sim_item *it)
 	ask->ev.unit = it->x;
 	ask->ev.epoch = it->b;
 	ask->ev.poll.started_ns = host_local_ns(h, s->now_ns);
-	queue_again(s, it, s->conf.times.poll_ns);
+	/* One at a time: the next when this one is answered. */
+	queue_again(s, it, ns > s->conf.times.poll_ns ? ns : s->conf.times.poll_ns);
 }
 
 static void begin_poll(struct sim *s, struct host *h, unsigned unit, uint64_t epoch)
@@ -474,6 +479,8 @@ static void let_go(struct sim *s, struct sim_item *it)
 		it->ev.err = -EIO;
 	else if (poll_mine(s, it->x, h, u->epoch) && u->generation == generation)
 		set_s(s, it->x, 0, 0, u->epoch + 1);
+	else if (u->owner == h->at + 1 && u->generation == generation)
+		it->ev.err = -EBADE; /* S goes on naming me, and that I cannot change */
 	it->fn = it->ev.err ? host_deliver : unregister;
 	queue_again(s, it, shell_time(s, 200 * US, 2 * MS, it->x));
 }

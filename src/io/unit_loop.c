@@ -306,7 +306,7 @@ void unit_loop_release(const struct unit_spec *u, const struct seal *s,
 {
 	struct pr_state st;
 	struct owner o;
-	int fd, rc = unit_prove_free(u, out->text, sizeof(out->text));
+	int fd, named = 0, rc = unit_prove_free(u, out->text, sizeof(out->text));
 
 	if (rc) {
 		out->outcome = UNIT_ERROR;
@@ -317,9 +317,12 @@ void unit_loop_release(const struct unit_spec *u, const struct seal *s,
 	rc = fd < 0 ? fd : read_state(fd, u, &st);
 	if (rc == 0)
 		rc = unit_record_read(u, s, &o);
-	if (rc == 0 && o.node == self->node && o.generation == self->generation &&
-	    st.holder == owner_key(self->node, self->generation))
-		rc = unit_record_write(u, s, &o, NULL, o.epoch + 1);
+	if (rc == 0 && o.node == self->node && o.generation == self->generation) {
+		if (st.holder == owner_key(self->node, self->generation))
+			rc = unit_record_write(u, s, &o, NULL, o.epoch + 1);
+		else
+			named = -EBADE; /* S goes on naming me, and that is out of my hands */
+	}
 	if (rc == 0 && has_key(&st, owner_key(self->node, self->generation))) {
 		forget_mine(fd, u, self);
 		rc = read_state(fd, u, &st);
@@ -328,6 +331,7 @@ void unit_loop_release(const struct unit_spec *u, const struct seal *s,
 	}
 	if (fd >= 0)
 		close(fd);
+	rc = rc ? rc : named;
 	if (rc)
 		unit_say(out, UNIT_ERROR, rc, "%s: cannot be released: %s", u->control,
 			 strerror(-rc));
