@@ -27,12 +27,17 @@ fuzz-replay: $(FUZZBIN)
 
 $(FUZZOUT)/%.o: %.c
 	@mkdir -p $(@D)
-	@$(FUZZ_CC) $(FUZZ_CFLAGS) -c -o $@ $<
+	@$(FUZZ_CC) $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(FUZZOUT)/fuzz_%: $(FUZZOUT)/test/fuzz/fuzz_%.o $(FUZZOBJ)
+$(FUZZOUT)/lib.a: $(FUZZOBJ)
+	@rm -f $@; ar rcs $@ $^
+
+$(FUZZOUT)/fuzz_%: $(FUZZOUT)/test/fuzz/fuzz_%.o $(FUZZOUT)/lib.a
 	@echo "  LD $@"; $(FUZZ_CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
 
 fuzz-build: $(FUZZSRC:test/fuzz/%.c=$(FUZZOUT)/%)
 
 fuzz-run: fuzz-build
 	@test/fuzz/run $(FUZZ_SECONDS) $(FUZZSRC:test/fuzz/%.c=$(FUZZOUT)/%)
+
+-include $(shell find $(FUZZOUT) -name '*.d' 2>/dev/null)
