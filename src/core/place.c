@@ -16,6 +16,14 @@ static bool peer_works(const struct node_peer *p)
 	       (p->msg.state == NODE_NORMAL || p->msg.state == NODE_TAKEOVER);
 }
 
+/* An old claim, of one who is not there to renew it: S went on since. */
+static bool outdated(const struct node *n, const struct node_peer *p, unsigned vs, uint64_t epoch)
+{
+	const struct node_unit *u = &n->unit[n->conf.vs[vs].unit[0]];
+
+	return !peer_live(p) && u->known && u->owner != p->id && u->owner_epoch > epoch;
+}
+
 uint16_t node_vs_owner(const struct node *n, unsigned vs)
 {
 	if (n->vs[vs].state != VS_DOWN)
@@ -26,7 +34,8 @@ uint16_t node_vs_owner(const struct node *n, unsigned vs)
 
 		if (p->verdict == STATUS_V_DEAD || p->verdict == STATUS_V_LEAVING || !s)
 			continue;
-		if (s->state != VS_DOWN && !(s->flags & STATUS_VS_GAVE_UP))
+		if (s->state != VS_DOWN && !(s->flags & STATUS_VS_GAVE_UP) &&
+		    !outdated(n, p, vs, s->epoch))
 			return p->id;
 	}
 	return 0;
@@ -155,6 +164,8 @@ static bool wait_for_home(const struct node *n, unsigned vs)
 
 	if (!home || place_refuses(n, vs, home->id) == REASON_NONE)
 		return false;
+	if (n->unit[n->conf.vs[vs].unit[0]].owner == n->conf.self)
+		return false; /* 255: it was here before the interruption */
 	if (home->verdict == STATUS_V_DEAD || home->verdict == STATUS_V_LEAVING)
 		return false;
 	if (n->vs[vs].epoch || home->msg.flags & (STATUS_F_LEAVING | STATUS_F_FAILING))

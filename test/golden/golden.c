@@ -123,6 +123,14 @@ static bool operator_command(struct world *w, char **word)
 
 	if (!verb)
 		return false;
+	if (verb == CONTROL_INHIBIT) { /* sim_control() takes the scope in place of a vs */
+		unsigned scope = !word[2] || strcmp(word[2], "self") == 0 ? 0
+				 : word[2][0] == 'm'                      ? 1
+									  : 2;
+
+		sim_control(w, thing(word[0]), CONTROL_INHIBIT, 0, scope, false, true);
+		return true;
+	}
 	sim_control(w, thing(word[0]), (enum control_verb)verb, to ? thing(to) + 1 : 0,
 		    is_vs ? thing(word[2]) : 0, strcmp(word[1], "takeover-force") == 0, true);
 	return true;
