@@ -16,7 +16,8 @@
 #include "base/mem.h"
 #include "vs.h"
 
-#define DRAIN_AHEAD_NS 3000000000ULL /* no longer than this for the checkpoint ahead */
+#define DRAIN_AHEAD_NS 3000000000ULL /* no longer than this for checkpoints ahead */
+#define DRAIN_SHORT_NS 30000000ULL
 #define DRAIN_LOOK_NS  1000000ULL
 
 static void control_send(struct vs *v, struct worker_msg *m)
@@ -132,8 +133,22 @@ static void on_drained(struct vs *v, int err)
 	send_type(v, WORKER_DRAINED);
 }
 
+static void checkpoint_ahead(struct vs *v)
+{
+	v->drain_round_ns = loop_clock_ns();
+	for (unsigned i = 0; i < v->store_count; i++) {
+		struct store_stats st;
+
+		store_stats(v->store[i].s, &st);
+		v->store[i].checkpoints_before = st.checkpoints;
+		store_checkpoint(v->store[i].s);
+	}
+	loop_timer_set(v->loop, &v->drain_timer, v->drain_round_ns + DRAIN_LOOK_NS);
+}
+
 /* A planned move waits for the last checkpoint, and that for every object written since the one
- * before.  So one is made while service goes on; what is left for the end is small. */
+ * before.  So they are made while service goes on, each with less to do than the one before, until
+ * one is short; what is left for the end is short too. */
 static void drain_wait(struct loop_timer *t)
 {
 	struct vs *v = LIST_OWNER(t, struct vs, drain_timer);
@@ -146,8 +161,11 @@ static void drain_wait(struct loop_timer *t)
 		store_stats(v->store[i].s, &st);
 		done &= st.checkpoints != v->store[i].checkpoints_before;
 	}
-	if (done || now > v->drain_asked_ns + DRAIN_AHEAD_NS)
+	if (now > v->drain_asked_ns + DRAIN_AHEAD_NS ||
+	    (done && now < v->drain_round_ns + DRAIN_SHORT_NS))
 		serve_drain(v, on_drained);
+	else if (done)
+		checkpoint_ahead(v);
 	else
 		loop_timer_set(v->loop, t, now + DRAIN_LOOK_NS);
 }
@@ -157,15 +175,8 @@ static void on_drain(struct vs *v)
 	if (v->drain_asked_ns)
 		return;
 	v->drain_asked_ns = loop_clock_ns();
-	for (unsigned i = 0; i < v->store_count; i++) {
-		struct store_stats st;
-
-		store_stats(v->store[i].s, &st);
-		v->store[i].checkpoints_before = st.checkpoints;
-		store_checkpoint(v->store[i].s);
-	}
 	v->drain_timer.fire = drain_wait;
-	loop_timer_set(v->loop, &v->drain_timer, v->drain_asked_ns + DRAIN_LOOK_NS);
+	checkpoint_ahead(v);
 }
 
 static void on_open(struct vs *v, const struct worker_msg *m, const int *fds, unsigned fd_count)

@@ -71,7 +71,7 @@ struct vs {
 	struct loop_timer lease_timer;
 	/* drain */
 	struct loop_timer drain_timer;
-	uint64_t drain_asked_ns;
+	uint64_t drain_asked_ns, drain_round_ns;
 	struct loop_hook drain_hook;
 	uint64_t drain_since_ns, drain_dry_ns;
 	unsigned closing;
