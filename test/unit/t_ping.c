@@ -28,7 +28,7 @@ static bool is_nine(void *arg, const uint8_t ip[4])
 static void t_learn(void)
 {
 	struct ping p = {.ifname = "net0"};
-	char line[128];
+	char line[256];
 
 	ping_learn_text(&p, TITLE, is_nine, NULL);
 	CHECK_EQ(0, p.count);
