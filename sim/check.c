@@ -264,7 +264,8 @@ static void worker_start_order(struct sim *s, const struct host *h, const struct
 	}
 }
 
-/* OV-27, OV-28: what follows what. */
+/* What follows what.
+ * covers: OV-27 OV-28 */
 void check_action(struct sim *s, struct host *h, const struct action *a)
 {
 	trace_action(s, h, a);
@@ -341,7 +342,8 @@ static void check_213(struct sim *s, struct host *h, unsigned victim)
 			 victim + 1);
 }
 
-/* V1, 213b; or the victim gave it up, and then nothing of it can answer. */
+/* V1, 213b; or the victim gave it up, and then nothing of it can answer.
+ * covers: V1 V2 F4 */
 void check_vote(struct sim *s, struct host *h, const struct action *a)
 {
 	const struct node_vs *v = &h->node.vs[a->vs];
@@ -408,7 +410,8 @@ void check_epoch(struct sim *s, unsigned unit, uint64_t epoch)
 			 (unsigned long long)s->unit[unit].epoch);
 }
 
-/* F4: no answer of a former owner after the first of the new one. */
+/* F4: no answer of a former owner after the first of the new one.
+ * covers: F4 */
 void check_answer(struct sim *s, const struct worker *w)
 {
 	if (w->epoch < s->answered_epoch[w->vs])

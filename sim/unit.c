@@ -55,7 +55,8 @@ uint64_t shell_time(struct sim *s, uint64_t lo, uint64_t hi, unsigned unit)
 /* ---- writes --------------------------------------------------------------------------------- */
 
 /* A write reaches the unit.  False: refused (EBADE, EIO).  One that is let through must be the
- * owner's. */
+ * owner's.
+ * covers: F2 F3 F5 */
 bool unit_write(struct sim *s, unsigned unit, unsigned host, uint64_t generation, uint64_t epoch)
 {
 	struct unit *u = &s->unit[unit];
