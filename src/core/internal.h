@@ -25,6 +25,7 @@ struct action *act(struct node *n, enum act_type type);
 uint64_t act_op(struct node *n, struct action *a);
 char *act_text(struct node *n); /* NODE_TEXT_MAX bytes, or NULL when there is no room */
 void act_log(struct node *n, enum log_level level, enum reason reason, const char *text);
+void act_self_fence(struct node *n, enum reason reason, const char *text);
 void node_set_state(struct node *n, enum node_state to, enum reason why);
 bool node_active(const struct node *n); /* NORMAL or TAKEOVER */
 uint64_t node_persist(struct node *n);

@@ -42,6 +42,15 @@ void act_log(struct node *n, enum log_level level, enum reason reason, const cha
 	a->log.text = text;
 }
 
+void act_self_fence(struct node *n, enum reason reason, const char *text)
+{
+	struct action *a = act(n, ACT_SELF_FENCE);
+
+	a->log.level = LOG_L_ERR;
+	a->log.reason = reason;
+	a->log.text = text;
+}
+
 /* ---- small questions ------------------------------------------------------------------------ */
 
 uint32_t node_name_id(const char *name)

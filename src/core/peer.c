@@ -125,8 +125,7 @@ static void own_slot(struct node *n, const uint8_t *sector)
 		   node_active(n)) {
 		HF_MARK(
 		    "node.same_id"); /* a later instance of me runs somewhere: I am the old one */
-		act_log(n, LOG_L_ERR, REASON_SAME_ID, "node: another machine runs with my id");
-		n->out->a[n->out->count - 1].type = ACT_SELF_FENCE;
+		act_self_fence(n, REASON_SAME_ID, "node: another machine runs with my id");
 		node_stop(n, REASON_SAME_ID);
 	}
 }

@@ -615,8 +615,7 @@ static void on_unmounted(struct node *n, unsigned vs, const struct event *ev)
 		HF_MARK("vs.stuck");
 		unit_of(n, vs, v->at)->foul = true;
 		vs_set_state(n, vs, VS_STUCK, REASON_UNMOUNT_FAILED);
-		act_log(n, LOG_L_ERR, REASON_UNMOUNT_FAILED, "node: a unit cannot be unmounted");
-		n->out->a[n->out->count - 1].type = ACT_SELF_FENCE;
+		act_self_fence(n, REASON_UNMOUNT_FAILED, "node: a unit cannot be unmounted");
 		return;
 	}
 	unit_of(n, vs, v->at)->mounted = false;
