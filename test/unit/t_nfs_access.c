@@ -202,6 +202,22 @@ static void t_handles(void)
 	CHECK(!handle_decode(&got, b, sizeof(b)));
 }
 
+/* The example of doc/nfs.md. */
+static void t_golden_handle(void)
+{
+	static const uint8_t golden[HANDLE_SIZE] = {
+	    0x01, 0xa0, 0xbf, 0x16, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd,
+	    0xef, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x2a, 0x00, 0x00,
+	    0x00, 0x07, 0xa1, 0x9e, 0x00, 0xd8, 0x60, 0x7e, 0xda, 0x99};
+	const struct handle h = {export_id_of("/fs1"), 0x0123456789abcdefULL, 42, 7};
+	uint8_t key[HANDLE_KEY_SIZE], b[HANDLE_SIZE];
+
+	for (unsigned i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)i;
+	handle_encode(b, &h, key);
+	CHECK_EQ(0, memcmp(golden, b, sizeof(b)));
+}
+
 /* ---- exports ---- */
 #define V4(a, b, c, d) {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d}
 
@@ -276,6 +292,7 @@ int main(void)
 	CASE(t_set_id_falls_with_writes);
 	CASE(t_new_objects);
 	CASE(t_handles);
+	CASE(t_golden_handle);
 	CASE(t_rules);
 	CASE(t_bad_exports);
 	return check_end();
