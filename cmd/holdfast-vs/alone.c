@@ -1,7 +1,8 @@
 /* alone.c - holdfast-vs without a daemon: one store, one export, for tests and benchmarks.
  *
  * There is no ownership and no lease: nothing keeps a second machine from serving the same files.
- * The directory's store is made when it is empty.  SIGTERM drains. */
+ * The directory's store is made when it is empty.  SIGTERM drains, SIGUSR1
+ * prints the numbers. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +23,7 @@
 
 static struct {
 	struct vs *v;
-	struct loop_wake wake;
+	struct loop_wake wake, stats;
 } term;
 
 static void on_drained(struct vs *v, int err)
@@ -37,10 +38,19 @@ static void term_call(struct loop_wake *w)
 	serve_drain(term.v, on_drained);
 }
 
-static void on_term(int sig)
+static void stats_call(struct loop_wake *w)
 {
-	(void)sig;
-	loop_wake(&term.wake);
+	char *json = stats_json(term.v);
+
+	(void)w;
+	puts(json);
+	fflush(stdout);
+	free(json);
+}
+
+static void on_signal(int sig)
+{
+	loop_wake(sig == SIGUSR1 ? &term.stats : &term.wake);
 }
 
 static bool dir_is_empty(const char *dir)
@@ -173,7 +183,7 @@ static void serve_all(struct vs *v, const struct bound *b, unsigned n)
 void alone_run(struct vs *v, const struct alone_args *a)
 {
 	struct conf_vserver *cv;
-	struct sigaction sa = {.sa_handler = on_term};
+	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 	struct bound b[16];
 	struct timespec ts;
 	char err[512] = "";
@@ -203,10 +213,13 @@ void alone_run(struct vs *v, const struct alone_args *a)
 	control_start(v);
 	term.v = v;
 	e = loop_wake_init(v->loop, &term.wake, term_call);
+	if (e == 0)
+		e = loop_wake_init(v->loop, &term.stats, stats_call);
 	if (e)
 		vs_fail(v, VS_EXIT_SYSTEM, "eventfd: %s", strerror(-e));
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGUSR1, &sa, NULL);
 	st = serve_open(v, err, sizeof(err));
 	if (st != VS_EXIT_OK)
 		vs_fail(v, st, "%s", err);
