@@ -180,11 +180,13 @@ int main(int argc, char **argv)
 	}
 	if (o.marks)
 		mark_dump();
-	printf("seeds=%llu-%llu hash=%016llx seeds_per_s=%.2f virtual_s=%llu answers=%llu "
-	       "writes=%llu\n",
-	       (unsigned long long)o.first, (unsigned long long)o.last, (unsigned long long)hash,
-	       (double)(passed + failed) / (took > 0 ? took : 1), (unsigned long long)virtual_s,
-	       (unsigned long long)answers, (unsigned long long)writes);
+	if (!o.trace) /* a trace is the same every time */
+		printf("seeds=%llu-%llu hash=%016llx seeds_per_s=%.2f virtual_s=%llu answers=%llu "
+		       "writes=%llu\n",
+		       (unsigned long long)o.first, (unsigned long long)o.last,
+		       (unsigned long long)hash, (double)(passed + failed) / (took > 0 ? took : 1),
+		       (unsigned long long)virtual_s, (unsigned long long)answers,
+		       (unsigned long long)writes);
 	if (o.require && failed == 0)
 		failed += missing_marks(o.require);
 	free(s);
