@@ -145,7 +145,8 @@ int main(int argc, char **argv)
 {
 	struct options o = {0};
 	struct sim *s = mem_zalloc(1, sizeof(*s));
-	uint64_t passed = 0, failed = 0, hash = 0, answers = 0, writes = 0, virtual_s = 0;
+	uint64_t passed = 0, failed = 0, hash = 0, answers = 0, writes = 0, virtual_s = 0,
+		 slowest = 0, slowest_ns = 0;
 	double begun = seconds(), took;
 
 	if (!parse(argc, argv, &o))
@@ -159,6 +160,10 @@ int main(int argc, char **argv)
 			answers += s->answers[v];
 		writes += s->writes_ok;
 		virtual_s += s->now_ns / SECOND;
+		if (rc == 0 && s->now_ns - s->healed_ns > slowest_ns) {
+			slowest_ns = s->now_ns - s->healed_ns;
+			slowest = seed;
+		}
 		if (rc == 0) {
 			passed++;
 			continue;
@@ -182,11 +187,12 @@ int main(int argc, char **argv)
 		mark_dump();
 	if (!o.trace) /* a trace is the same every time */
 		printf("seeds=%llu-%llu hash=%016llx seeds_per_s=%.2f virtual_s=%llu answers=%llu "
-		       "writes=%llu\n",
+		       "writes=%llu slowest_heal_s=%.1f (seed %llu)\n",
 		       (unsigned long long)o.first, (unsigned long long)o.last,
 		       (unsigned long long)hash, (double)(passed + failed) / (took > 0 ? took : 1),
 		       (unsigned long long)virtual_s, (unsigned long long)answers,
-		       (unsigned long long)writes);
+		       (unsigned long long)writes, (double)slowest_ns / 1e9,
+		       (unsigned long long)slowest);
 	if (o.require && failed == 0)
 		failed += missing_marks(o.require);
 	free(s);
