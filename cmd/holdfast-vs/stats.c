@@ -54,6 +54,7 @@ static json_t *stream_json(const struct vs *v)
 	set(o, "slow_readers", s.slow_readers);
 	set(o, "lapses", s.lapses);
 	set(o, "queued_bytes", s.out_bytes);
+	set(o, "call_bytes", s.call_bytes);
 	return o;
 }
 

@@ -50,7 +50,7 @@
 #define ACCEPT_RETRY_NS	 (50 * MS) /* when nothing could be done about it */
 #define ACCEPT_AGAIN_NS	 (2 * MS)  /* when room was made */
 #define SWEEP_NS	 (500 * MS)
-#define FDS_RESERVED	 64U /* for everything that is not a connection */
+#define FDS_RESERVED	 128U /* and a quarter: for everything that is not a connection */
 #define EVICT_LOOK_MAX	 256
 
 struct listener {
@@ -77,7 +77,8 @@ struct conn {
 	uint8_t *held;
 	size_t held_off, held_len;
 	uint64_t partial_since_ns, blocked_since_ns;
-	unsigned refs; /* replies held elsewhere */
+	unsigned refs;	   /* replies held elsewhere */
+	size_t call_bytes; /* of their requests; each put() takes an average one off */
 	int fd;
 	bool readable, hangup, eof, closed;
 };
@@ -96,8 +97,10 @@ struct stream {
 	unsigned listener_count;
 	unsigned conns, zombies; /* open; closed but not yet freed */
 	uint64_t refs;
+	size_t call_bytes;
 	struct stream_stats n;
 	bool silent, draining, freeing, started, answered;
+	bool starved; /* some were not read because of call_bytes_total_max */
 	uint8_t *recv_buf;
 };
 
@@ -110,6 +113,8 @@ void stream_conf_default(struct stream_conf *c)
 	    .partial_total_max = 512U * 1024 * 1024,
 	    .conns_max = 0,
 	    .calls_max = 1024,
+	    .call_bytes_max = 32U * 1024 * 1024,
+	    .call_bytes_total_max = 256U * 1024 * 1024,
 	    .record_deadline_ns = 30000 * MS,
 	    .reader_deadline_ns = 120000 * MS,
 	};
@@ -236,10 +241,16 @@ static bool conn_finished(struct conn *c)
 
 static bool conn_may_read(const struct conn *c)
 {
-	const struct stream *s = c->s;
+	struct stream *s = c->s;
 
-	return !s->silent && !s->draining && c->out.bytes <= s->c.out_max &&
-	       c->refs < s->c.calls_max;
+	if (s->silent || s->draining || c->out.bytes > s->c.out_max ||
+	    c->refs >= s->c.calls_max || c->call_bytes > s->c.call_bytes_max)
+		return false;
+	if (c->call_bytes && s->call_bytes > s->c.call_bytes_total_max) {
+		s->starved = true;
+		return false;
+	}
+	return true;
 }
 
 /* The reason not to read it may be gone. */
@@ -252,10 +263,15 @@ static void conn_resume(struct conn *c)
 static enum record_verdict conn_record(void *arg, const uint8_t *msg, size_t len)
 {
 	struct conn *c = arg;
+	unsigned refs = c->refs;
 
 	c->s->n.records++;
 	if (!c->s->ops.receive(c->from->arg, &c->peer, msg, len))
 		return RECORD_CLOSE;
+	if (c->refs > refs) {
+		c->call_bytes += len;
+		c->s->call_bytes += len;
+	}
 	return conn_may_read(c) ? RECORD_NEXT : RECORD_PAUSE;
 }
 
@@ -607,11 +623,29 @@ static struct rpc_peer *peer_get(struct rpc_peer *p)
 	return p;
 }
 
+/* Nobody says which of the requests under way has ended: an average one. */
+static void call_bytes_release(struct conn *c)
+{
+	struct stream *s = c->s;
+	size_t n = c->call_bytes / c->refs;
+	struct list *it, *tmp;
+
+	c->call_bytes -= n;
+	s->call_bytes -= n;
+	if (!s->starved || s->call_bytes > s->c.call_bytes_total_max)
+		return;
+	HF_MARK("stream.starved_over");
+	s->starved = false;
+	LIST_EACH_SAFE(it, tmp, &s->all)
+		conn_resume(LIST_OWNER(it, struct conn, all_link));
+}
+
 static void peer_put(struct rpc_peer *p)
 {
 	struct conn *c = conn_of(p);
 
 	hf_assert(c->refs > 0);
+	call_bytes_release(c);
 	c->refs--;
 	c->s->refs--;
 	if (c->closed) {
@@ -826,9 +860,10 @@ static unsigned conns_allowed(unsigned wanted)
 		if (setrlimit(RLIMIT_NOFILE, &rl))
 			(void)getrlimit(RLIMIT_NOFILE, &rl);
 	}
-	room = rl.rlim_cur > 2 * FDS_RESERVED ? rl.rlim_cur - FDS_RESERVED : FDS_RESERVED;
-	if (room > 1000000)
-		room = 1000000;
+	if (rl.rlim_cur > 1000000)
+		rl.rlim_cur = 1000000;
+	room = rl.rlim_cur / 4 * 3; /* the rest: objects that the store keeps open */
+	room = room > 2 * FDS_RESERVED ? room - FDS_RESERVED : FDS_RESERVED;
 	return wanted && wanted < room ? wanted : (unsigned)room;
 }
 
@@ -907,4 +942,5 @@ void stream_stats(const struct stream *s, struct stream_stats *out)
 	*out = s->n;
 	out->open = s->conns;
 	out->out_bytes = s->outs.bytes;
+	out->call_bytes = s->call_bytes;
 }

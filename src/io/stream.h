@@ -34,6 +34,8 @@ struct stream_conf {
 	size_t partial_total_max;    /* incomplete records of all: then the slowest sender is closed */
 	unsigned conns_max;	     /* 0: what the descriptor limit allows */
 	unsigned calls_max;	     /* requests under way of one connection */
+	size_t call_bytes_max;	     /* ... and their bytes: then it is not read */
+	size_t call_bytes_total_max; /* of all: then only those with nothing under way are read */
 	uint64_t record_deadline_ns; /* from a record's first byte to its last */
 	uint64_t reader_deadline_ns; /* without taking a byte of what is queued */
 };
@@ -56,7 +58,8 @@ struct stream_stats {
 	uint64_t bad_records; /* too long, too many fragments, no RPC: connection closed */
 	uint64_t slow_senders, slow_readers;
 	uint64_t lapses;    /* times the lease was found gone */
-	uint64_t out_bytes; /* queued now */
+	uint64_t out_bytes;  /* queued now */
+	uint64_t call_bytes; /* of requests under way now */
 };
 
 /* Adds its receiving hook to the loop: make it before the store whose batches follow it. */

@@ -400,6 +400,56 @@ static void t_backpressure(void)
 	free(out);
 }
 
+static void put_all(void)
+{
+	for (int i = 0; i < sv.held_count; i++)
+		sv.held[i]->ops->put(sv.held[i]);
+	sv.held_count = 0;
+}
+
+/* Large requests under way: a connection, and all together, hold so many bytes and no more. */
+static void t_call_bytes(void)
+{
+	struct stream_conf c = conf();
+	struct stream_stats st;
+	static uint8_t in[20 * 10004], body[10000] = "h";
+	size_t n = 0;
+	int a, b, d;
+	uint8_t out[64];
+
+	c.call_bytes_max = 50000;
+	c.call_bytes_total_max = 80000;
+	server_up(&c);
+	a = client();
+	b = client();
+	d = client();
+	for (int i = 0; i < 20; i++)
+		n += put(in + n, true, body, sizeof(body));
+	CHECK_EQ(n, send(a, in, n, 0));
+	turn(10);
+	CHECK_EQ(6, sv.held_count); /* the one that goes beyond is the last */
+	CHECK_EQ(n, send(b, in, n, 0));
+	turn(10);
+	CHECK_EQ(9, sv.held_count);
+	say(d, "ok"); /* nothing under way: read all the same */
+	CHECK_EQ(6, hear(d, out, 6));
+	stream_stats(sv.s, &st);
+	CHECK_EQ(90000, st.call_bytes);
+	for (int i = 0; i < 40 && sv.received < 41; i++) {
+		put_all();
+		turn(3);
+	}
+	CHECK_EQ(41, sv.received);
+	put_all();
+	stream_stats(sv.s, &st);
+	CHECK_EQ(0, st.call_bytes);
+	CHECK(trace_mark_count("stream.starved_over") > 0);
+	close(a);
+	close(b);
+	close(d);
+	server_down();
+}
+
 static void t_slow_ones(void)
 {
 	struct stream_conf c = conf();
@@ -592,6 +642,7 @@ int main(void)
 	CASE(t_held_and_gone);
 	CASE(t_half_close);
 	CASE(t_backpressure);
+	CASE(t_call_bytes);
 	CASE(t_slow_ones);
 	CASE(t_limits);
 	CASE(t_emfile);

@@ -185,6 +185,21 @@ static bool answered(int fd, uint8_t xid, int ms)
 	return poll(&p, 1, ms) == 1 && recv(fd, b, 28, MSG_WAITALL) == 28 && b[7] == xid;
 }
 
+/* The example of doc/worker.md. */
+static void t_example(void)
+{
+	static const uint8_t hex[] = {0x48, 0x46, 0x57, 0x31, 0, 0x42, 0, 0,	0,    0,    0,	  0,
+				      0,    0,	  0,	7,    0, 0,    0, 0x01, 0x23, 0x45, 0x67, 0x89};
+	uint8_t again[64];
+
+	CHECK_EQ(0, worker_decode(&w.m, hex, sizeof(hex)));
+	CHECK_EQ(WORKER_FIRST_REPLY, w.m.type);
+	CHECK_EQ(7, w.m.epoch);
+	CHECK_EQ(0x123456789, w.m.at_ns);
+	CHECK_EQ(sizeof(hex), worker_encode(&w.m, again, sizeof(again)));
+	CHECK(memcmp(hex, again, sizeof(hex)) == 0);
+}
+
 static uint64_t next_epoch = 10;
 
 /* Started, recovered, serving on `a`. */
@@ -371,6 +386,7 @@ int main(int argc, char **argv)
 		printf("cannot make a store: %s\n", err);
 		return 1;
 	}
+	CASE(t_example);
 	CASE(t_serves_and_drains);
 	CASE(t_lapse);
 	CASE(t_revoked);
