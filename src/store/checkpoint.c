@@ -73,6 +73,7 @@ void index_allocate(struct store *s)
 		s->index_allocated = want;
 	s->index_room = s->index_allocated / z.page_bytes;
 	s->index_room = s->index_room > z.pages_used ? s->index_room - z.pages_used : 0;
+	s->index_room += z.pages_free;
 }
 
 bool index_has_room(struct store *s, bool growing)
@@ -115,7 +116,7 @@ static int sync_parent(struct store *s, struct map64 *done, uint64_t ino)
 	return object_sync_parent(s, ino);
 }
 
-static int sync_objects(struct store *s)
+__attribute__((unused)) static int sync_objects(struct store *s)
 {
 	struct map64 parents = {0};
 	int err = 0;
@@ -247,12 +248,18 @@ static void checkpoint_write(struct store *s)
 {
 	int err;
 
-#ifndef HF_MUTANT_NO_OBJECT_SYNC
+#ifdef HF_MUTANT_UNLINK_BEFORE_COMMIT
+	unlink_objects(s);
+#endif
+#if !defined(HF_MUTANT_NO_OBJECT_SYNC) && !defined(HF_MUTANT_INDEX_BEFORE_OBJECTS)
 	err = sync_objects(s);
 	if (err)
 		store_fatal(s, "an object cannot be made durable", "objects", -err);
 #endif
 	err = write_index(s);
+#ifdef HF_MUTANT_INDEX_BEFORE_OBJECTS
+	sync_objects(s);
+#endif
 	if (err) {
 		fail(s, index_error(s->index), "index", err);
 		return;

@@ -132,7 +132,9 @@ int store_commit(struct store *s, uint64_t ino, void (*done)(void *arg, int err,
 		return 0;
 	}
 	c->needs_mark = true;
+#ifndef HF_MUTANT_NO_PARENT_SYNC
 	c->parent = object_is_new(s, ino);
+#endif
 	c->ip = ip;
 	ip->pins++;
 	c->dirty_seq = ip->dirty_seq;

@@ -2,8 +2,8 @@
  *
  * An entry is made when an operation ends and again when recovery meets its record, so it is as
  * durable as the operation itself.  Entries lie in chunks of memory, in the order they came; a
- * checkpoint writes the chunks made since the last one as single rows (cheap: one put for hundreds
- * of entries, in key order) and deletes rows whose entries have all gone.
+ * checkpoint writes the chunks made since the last one as single rows (cheap: one put for dozens
+ * of entries, in key order, a page full each) and deletes rows whose entries have all gone.
  *
  * What is kept, for each client by itself: everything younger than conf.dup_keep_ns of service
  * time (time during which the store was being served: a long outage ages nothing), and the last
@@ -16,7 +16,8 @@
 #include "base/trace.h"
 #include "store/store_impl.h"
 
-#define CHUNK_BYTES    ((size_t)64 << 10)
+#define CHUNK_BYTES    ((size_t)10 << 10) /* in memory */
+#define CHUNK_ENCODED  4064U		  /* on disk: one page of the index, so none must lie side by side */
 #define BUCKETS_MIN    4096U
 #define KEEP_COUNT     4096U
 #define KEEP_COUNT_NS  (15 * 60 * NSEC)
@@ -120,23 +121,40 @@ static void table_grow(struct dup *d)
 	d->mask = mask;
 }
 
+/* What reply_encode() will make of it. */
+static size_t reply_encoded(const uint8_t *reply, size_t len)
+{
+	size_t words = len / 4, n = (words + 7) / 8 + len % 4;
+
+	for (size_t i = 0; i < words; i++) {
+		uint32_t word;
+
+		memcpy(&word, reply + i * 4, 4);
+		n += word ? 4 : 0;
+	}
+	return n;
+}
+
 /* Room for an entry at the end of the filling chunk; a chunk belongs to the active generation. */
-static struct dup_ent *ent_room(struct store *s, size_t reply_len)
+static struct dup_ent *ent_room(struct store *s, const uint8_t *reply, size_t reply_len)
 {
 	struct dup *d = &s->dup;
 	size_t need = (sizeof(struct dup_ent) + reply_len + 15) & ~(size_t)15;
+	size_t encoded = ENT_FIXED + reply_encoded(reply, reply_len);
 	struct dup_ent *e;
 
-	if (!d->fill || d->fill->used + need > d->fill->size) {
+	if (!d->fill || d->fill->used + need > d->fill->size ||
+	    d->fill->encoded + encoded > CHUNK_ENCODED) {
 		if (d->fill)
 			d->fill->filling = false;
-		d->fill = chunk_new(d->next_id++, CHUNK_BYTES);
+		d->fill = chunk_new(d->next_id++, need > CHUNK_BYTES ? need : CHUNK_BYTES);
 		d->fill->filling = true;
 		list_add_tail(&s->active->chunks, &d->fill->link);
 	}
 	e = (struct dup_ent *)(void *)(d->fill->mem + d->fill->used);
 	e->chunk = d->fill;
 	d->fill->used += need;
+	d->fill->encoded += encoded;
 	d->fill->live++;
 	return e;
 }
@@ -215,7 +233,7 @@ static void ent_link(struct store *s, struct dup_ent *e)
 void dup_add(struct store *s, const struct store_caller *c, const uint8_t *reply, size_t len,
 	     uint64_t lsn, uint64_t service_ns)
 {
-	struct dup_ent *e = ent_room(s, len);
+	struct dup_ent *e = ent_room(s, reply, len);
 
 	e->caller = *c;
 	e->hash = caller_hash(s, c);

@@ -89,6 +89,9 @@ static int from_lmdb(struct index *x, int rc)
 static int env_open(struct index *x, const char *dir, uint64_t map_bytes, bool create, bool ro)
 {
 	unsigned flags = MDB_NOLOCK | MDB_NOTLS | MDB_NOMEMINIT | (ro ? MDB_RDONLY : 0U);
+#ifdef HF_MUTANT_HALF_FREED_EARLY
+	flags |= MDB_NOSYNC; /* the half is used again before the commit is durable */
+#endif
 	MDB_txn *txn = NULL;
 	int rc;
 
@@ -296,6 +299,30 @@ void index_write_abort(struct index *x)
 
 /* ---- size ------------------------------------------------------------------------------------- */
 
+/* LMDB's list of free pages is its database 0: a transaction's number -> how many, which.  What the
+ * last one freed is not to be had by the next. */
+static int do_free(struct index *x, uint64_t last_txn, uint64_t *pages)
+{
+	MDB_cursor *c;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(x->reader, 0, &c);
+
+	if (rc)
+		return rc;
+	while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0) {
+		size_t txn, count;
+
+		if (k.mv_size != sizeof(txn) || v.mv_size < sizeof(count))
+			continue;
+		memcpy(&txn, k.mv_data, sizeof(txn));
+		memcpy(&count, v.mv_data, sizeof(count));
+		if (txn < last_txn)
+			*pages += count;
+	}
+	mdb_cursor_close(c);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 void index_size(struct index *x, struct index_size *out)
 {
 	MDB_envinfo info;
@@ -309,6 +336,7 @@ void index_size(struct index *x, struct index_size *out)
 	GUARDED(x, rc, mdb_env_stat(x->env, &st));
 	if (rc)
 		return;
+	GUARDED(x, rc, do_free(x, info.me_last_txnid, &out->pages_free));
 	out->page_bytes = st.ms_psize;
 	out->pages_used = info.me_last_pgno + 1;
 	out->pages_max = info.me_mapsize / st.ms_psize;

@@ -46,9 +46,10 @@ int index_del(struct index *x, const uint8_t *key, size_t key_len);
 int index_write_commit(struct index *x);
 void index_write_abort(struct index *x);
 
-/* Pages: in use up to the highest one, that the map allows, and bytes of one. */
+/* Pages: up to the highest one in use, of those free for the next writer, that the map allows, and
+ * bytes of one. */
 struct index_size {
-	uint64_t pages_used, pages_max, page_bytes;
+	uint64_t pages_used, pages_free, pages_max, page_bytes;
 };
 void index_size(struct index *x, struct index_size *out);
 int index_fd(struct index *x);

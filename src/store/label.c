@@ -16,11 +16,14 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "store/store_impl.h"
 
 #define HALF_MIN  ((uint64_t)4 << 20)
 #define HALF_MAX  ((uint64_t)1 << 30)
 #define MAP_MIN   ((uint64_t)16 << 20)
+#define LOCK_TRIES    400U
+#define LOCK_PAUSE_US 2000U
 #define ZERO_STEP ((size_t)1 << 20)
 
 int say(char *err, size_t size, int code, const char *fmt, ...)
@@ -77,8 +80,16 @@ int label_read(struct label *l, int dir_fd, const char *dir, int *fd, char *err,
 	return code;
 }
 
+/* A killed process is gone before its ring is: the kernel ends the ring's writes and lets go of
+ * the lock a moment later (F5). That moment is waited for here, with the lock, not the pid. */
 int label_lock(int fd, const char *dir, char *err, size_t err_size)
 {
+	for (unsigned i = 0; flock(fd, LOCK_EX | LOCK_NB); i++) {
+		if (errno != EWOULDBLOCK || i == LOCK_TRIES)
+			break;
+		HF_MARK("store.lock_waited");
+		usleep(LOCK_PAUSE_US);
+	}
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
 	if (errno == EWOULDBLOCK)

@@ -38,7 +38,9 @@ static int64_t record_time(struct store *s)
 {
 	int64_t now = clock_now();
 
-#ifndef HF_MUTANT_TIME_GOES_BACK
+#ifdef HF_MUTANT_TIME_GOES_BACK
+	(void)s;
+#else
 	if (now <= s->time_ns)
 		now = s->time_ns + 1;
 #endif
@@ -116,6 +118,9 @@ static void effect_add(struct store *s, const struct change *c)
 						    .lsn = op->lsn, .len = c->val_len,
 						    .data = op->w.p - c->val_len};
 	ip->effect_lsn = op->lsn;
+#ifdef HF_MUTANT_EFFECT_BEFORE_DURABLE
+	object_effect(s, &op->effect[op->effects - 1]);
+#endif
 	if (c->type == CHANGE_TRUNC)
 		ip->trunc_lsn = op->lsn;
 }

@@ -120,6 +120,10 @@ static int chain_read(struct recovery *r, unsigned i)
 
 static int rot_look(struct recovery *r, unsigned i)
 {
+#ifdef HF_MUTANT_ROT_IGNORED
+	if (r->s)
+		return 0;
+#endif
 	struct half *h = &r->half[i];
 	uint64_t size = r->s->log.half_bytes, at = h->end, to = at + ROT_WINDOW;
 	struct batch_head b;

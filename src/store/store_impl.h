@@ -128,7 +128,7 @@ struct op {
 struct dup_chunk {
 	struct list link;
 	uint64_t id;
-	size_t size, used, live;
+	size_t size, used, live, encoded;
 	bool filling, writing, stored;
 	_Alignas(16) uint8_t mem[];
 };

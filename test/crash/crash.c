@@ -8,9 +8,9 @@
  * the one after the last record that survived, repeated requests must get their first answers,
  * and the offline check must find nothing.
  *
- *	crash [-s first seed] [-n seeds] [-p crash points wanted] [-v]
+ *	crash-rig [-s first seed] [-n seeds] [-p crash points wanted] [-q] [-v]
  *
- * With -p it goes on with further seeds until that many were reached. The run fails, too, when a
+ * -q: the first failure ends the run.  With -p it goes on with further seeds until that many were reached. The run fails, too, when a
  * kind of crash or of loss never happened: then it would have shown nothing. */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,7 +48,7 @@ static struct shared *sh;
 
 static char base[64];
 static uint64_t seed, points_wanted;
-static bool verbose;
+static bool verbose, quick;
 
 /* This life. */
 static unsigned depth;
@@ -197,6 +197,8 @@ static void crash_here(enum sim_place where)
 			(unsigned long long)number, (unsigned long long)seed, depth,
 			sim_place_name[where], power ? "power loss" : "kill",
 			opening ? " while opening" : "", (unsigned)status);
+		if (quick)
+			_exit(1);
 	}
 	snprintf(path, sizeof(path), "%.60s/%llu", base, (unsigned long long)number);
 	nftw(path, rm_one, 16, FTW_DEPTH | FTW_PHYS);
@@ -746,13 +748,15 @@ int main(int argc, char **argv)
 	unsigned missing;
 	int c;
 
-	while ((c = getopt(argc, argv, "s:n:p:v")) != -1) {
+	while ((c = getopt(argc, argv, "s:n:p:qv")) != -1) {
 		if (c == 's')
 			first = strtoull(optarg, NULL, 0);
 		else if (c == 'n')
 			seeds = strtoull(optarg, NULL, 0);
 		else if (c == 'p')
 			points_wanted = strtoull(optarg, NULL, 0);
+		else if (c == 'q')
+			quick = true;
 		else if (c == 'v')
 			verbose = true;
 		else
@@ -768,7 +772,7 @@ int main(int argc, char **argv)
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	sim_counts = &sh->counts;
 	for (seed = first; seed < first + seeds || sh->points < points_wanted; seed++)
-		if (run_seed(), sh->failed > 20)
+		if (run_seed(), sh->failed > (quick ? 0 : 20))
 			break;
 	nftw(base, rm_one, 16, FTW_DEPTH | FTW_PHYS);
 	snprintf(dir, sizeof(dir), "%.60s.empty", base);
