@@ -13,7 +13,7 @@
 #include "base/trace.h"
 #include "store/store_impl.h"
 
-static bool object_is_new(struct store *s, uint64_t ino)
+__attribute__((unused)) static bool object_is_new(struct store *s, uint64_t ino)
 {
 	uint64_t *a = map64_find(&s->active->touched, ino);
 	uint64_t *f = s->frozen ? map64_find(&s->frozen->touched, ino) : NULL;

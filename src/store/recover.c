@@ -215,12 +215,13 @@ static void replay_object(struct recovery *r, const struct change *c, uint64_t l
 
 	if (r->dry)
 		return;
-#ifndef HF_MUTANT_IGNORE_SYNCED
+#ifdef HF_MUTANT_IGNORE_SYNCED
+	mark = NULL;
+#endif
 	if (mark && lsn <= *mark && c->type != CHANGE_NEWOBJ) {
 		HF_MARK("store.synced_skip");
 		return;
 	}
-#endif
 	defer_add(r->s, c);
 }
 
