@@ -248,9 +248,6 @@ static void checkpoint_write(struct store *s)
 {
 	int err;
 
-#ifdef HF_MUTANT_UNLINK_BEFORE_COMMIT
-	unlink_objects(s);
-#endif
 #if !defined(HF_MUTANT_NO_OBJECT_SYNC) && !defined(HF_MUTANT_INDEX_BEFORE_OBJECTS)
 	err = sync_objects(s);
 	if (err)

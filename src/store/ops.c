@@ -151,6 +151,9 @@ void apply_change(struct store *s, const struct change *c, uint64_t lsn, bool fr
 		gen_touch(s->active, c->ino, TOUCH_SYNC | TOUCH_NEW);
 		return;
 	case CHANGE_UNLINK:
+#ifdef HF_MUTANT_UNLINK_EARLY
+		object_unlink(s, c->ino);
+#endif
 		gen_unlink_add(s->active, c->ino);
 		return;
 	case CHANGE_SYNCED: /* speaks to recovery only */

@@ -10,8 +10,9 @@
  *
  *	crash-rig [-s first seed] [-n seeds] [-p crash points wanted] [-q] [-v]
  *
- * -q: the first failure ends the run.  With -p it goes on with further seeds until that many were reached. The run fails, too, when a
- * kind of crash or of loss never happened: then it would have shown nothing. */
+ * -q: the first failure ends the run.  With -p it goes on with further seeds until that many crash
+ * points were reached, and the run fails, too, when a kind of crash or of loss never happened: then
+ * it would have shown nothing. */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
