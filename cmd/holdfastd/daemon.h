@@ -177,6 +177,8 @@ struct daemon {
 	struct loop_op signal_op;
 	int signal_fd;
 	bool leaving;
+	uint32_t shutdown_id; /* of a client's shutdown request; 0 none */
+	struct loop_timer end_timer;
 	uint64_t started_ns;
 	int exit_status;
 };

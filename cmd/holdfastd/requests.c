@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/list.h"
 #include "base/log.h"
 #include "ctl/status.h"
 #include "daemon.h"
 
+#define END_NS	     100000000ULL
 #define OWN_SHUTDOWN 0xffffffffU /* id of the shutdown that a signal asked for */
 
 static const char *text_of(const json_t *o, const char *key)
@@ -147,11 +149,27 @@ static void on_request(void *arg, uint32_t id, const char *verb, json_t *request
 		ev.control.dry_run = json_is_true(json_object_get(request, "dry_run"));
 		ev.control.in_ns =
 			(uint64_t)json_integer_value(json_object_get(request, "in_ms")) * 1000000;
-		if (name_ids(d, id, &VERBS[i], request, &ev) && take_scope(d, id, request, &ev))
-			brain_post(d, &ev);
+		if (!name_ids(d, id, &VERBS[i], request, &ev) || !take_scope(d, id, request, &ev))
+			return;
+		if (ev.control.verb == CONTROL_SHUTDOWN && !ev.control.dry_run)
+			d->shutdown_id = id;
+		brain_post(d, &ev);
 		return;
 	}
 	ctl_refuse(d->ctl, id, "unknown-verb", verb, "use a holdfast command of this version");
+}
+
+static void on_end(struct loop_timer *t)
+{
+	daemon_stop(LIST_OWNER(t, struct daemon, end_timer), EXIT_OK);
+}
+
+/* The client hears that all is handed over, then the daemon ends. */
+static void end_soon(struct daemon *d)
+{
+	d->leaving = true;
+	d->end_timer.fire = on_end;
+	loop_timer_set(d->loop, &d->end_timer, loop_clock_ns() + END_NS);
 }
 
 void requests_reply(struct daemon *d, const struct action *a)
@@ -162,6 +180,8 @@ void requests_reply(struct daemon *d, const struct action *a)
 		daemon_stop(d, EXIT_OK);
 		return;
 	}
+	if (a->reply.ok && a->reply.id == d->shutdown_id)
+		end_soon(d);
 	if (!a->reply.ok)
 		ctl_refuse(d->ctl, a->reply.id, reason_name(a->reply.reason),
 			   a->reply.text ? a->reply.text : "", reason_todo(a->reply.reason));
