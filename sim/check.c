@@ -418,6 +418,8 @@ void check_answer(struct sim *s, const struct worker *w)
 		sim_fail(s, "fenced-read", "n%u answers for vs %u at epoch %llu after %llu",
 			 w->host + 1, w->vs, (unsigned long long)w->epoch,
 			 (unsigned long long)s->answered_epoch[w->vs]);
+	if (s->answered_ns[w->vs] && s->now_ns - s->answered_ns[w->vs] > s->gap_ns[w->vs])
+		s->gap_ns[w->vs] = s->now_ns - s->answered_ns[w->vs];
 	s->answered_epoch[w->vs] = w->epoch;
 	s->answered_ns[w->vs] = s->now_ns;
 	s->answers[w->vs]++;

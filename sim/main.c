@@ -21,7 +21,8 @@ static volatile sig_atomic_t seed_runs;
 
 struct options {
 	uint64_t first, last;
-	bool trace, brief, marks;
+	struct sim_mode mode;
+	bool marks;
 	const char *require;
 };
 
@@ -36,7 +37,7 @@ static void on_abort(int sig)
 static int usage(void)
 {
 	fputs("usage: holdfast-sim --seed N [--trace | --brief]\n"
-	      "       holdfast-sim --seeds A-B [--marks] [--require FILE]\n",
+	      "       holdfast-sim --seeds A-B [--calm] [--marks] [--require FILE]\n",
 	      stderr);
 	return 2;
 }
@@ -70,9 +71,11 @@ static bool parse(int argc, char **argv, struct options *o)
 		} else if (strcmp(argv[i], "--require") == 0 && more) {
 			o->require = argv[++i];
 		} else if (strcmp(argv[i], "--trace") == 0) {
-			o->trace = true;
+			o->mode.trace = true;
 		} else if (strcmp(argv[i], "--brief") == 0) {
-			o->trace = o->brief = true;
+			o->mode.trace = o->mode.brief = true;
+		} else if (strcmp(argv[i], "--calm") == 0) {
+			o->mode.calm = true;
 		} else if (strcmp(argv[i], "--marks") == 0) {
 			o->marks = true;
 		} else {
@@ -88,7 +91,7 @@ static int run_guarded(struct sim *s, uint64_t seed, const struct options *o)
 
 	seed_runs = 1;
 	if (setjmp(panic_out) == 0) {
-		rc = sim_run(s, seed, o->trace, o->brief);
+		rc = sim_run(s, seed, &o->mode);
 	} else {
 		rc = 2;
 		snprintf(s->failed, sizeof(s->failed), "assertion of the brain, see above");
@@ -103,7 +106,7 @@ static bool same_again(struct sim *s, const struct options *o)
 	struct options quiet = *o;
 	uint64_t first;
 
-	quiet.trace = false;
+	quiet.mode.trace = false;
 	if (run_guarded(s, o->first, &quiet) != 0)
 		return true; /* it fails by itself */
 	first = s->hash;
@@ -160,7 +163,7 @@ int main(int argc, char **argv)
 			answers += s->answers[v];
 		writes += s->writes_ok;
 		virtual_s += s->now_ns / SECOND;
-		if (rc == 0 && s->now_ns - s->healed_ns > slowest_ns) {
+		if (rc == 0 && s->healed_ns && s->now_ns - s->healed_ns > slowest_ns) {
 			slowest_ns = s->now_ns - s->healed_ns;
 			slowest = seed;
 		}
@@ -170,22 +173,23 @@ int main(int argc, char **argv)
 		}
 		failed++;
 		fflush(stdout);
-		printf(
-		    "seed %llu FAILED at %.3f s: %s\n  again: holdfast-sim --seed %llu --brief\n",
-		    (unsigned long long)seed, (double)s->now_ns / 1e9, s->failed,
-		    (unsigned long long)seed);
+		printf("seed %llu FAILED at %.3f s: %s\n", (unsigned long long)seed,
+		       (double)s->now_ns / 1e9, s->failed);
+		printf("  again: holdfast-sim --seed %llu%s --brief\n", (unsigned long long)seed,
+		       o.mode.calm ? " --calm" : "");
 		if (rc == 2)
 			break; /* a panic can happen once in a process */
 	}
 	took = seconds() - begun;
-	if (failed == 0 && !o.trace && !same_again(s, &o)) {
+	if (failed == 0 && !o.mode.trace && !same_again(s, &o)) {
 		printf("seed %llu FAILED: a second run gave another trace\n",
 		       (unsigned long long)o.first);
 		failed++;
 	}
+	calm_report();
 	if (o.marks)
 		mark_dump();
-	if (!o.trace) /* a trace is the same every time */
+	if (!o.mode.trace) /* a trace is the same every time */
 		printf("seeds=%llu-%llu hash=%016llx seeds_per_s=%.2f virtual_s=%llu answers=%llu "
 		       "writes=%llu slowest_heal_s=%.1f (seed %llu)\n",
 		       (unsigned long long)o.first, (unsigned long long)o.last,

@@ -10,6 +10,7 @@ $(SIMBIN): $(SIMOBJ) $(LIB)
 sim: $(SIMBIN)
 	@$(SIMBIN) --seed 7 --trace | cksum >$(OUT)/sim.first
 	@$(SIMBIN) --seed 7 --trace | cksum | cmp - $(OUT)/sim.first
+	@$(SIMBIN) --calm --seeds 1-300
 	@$(SIMBIN) --seeds $(or $(SIM_SEEDS),1-1000) $(if $(SIM_SEEDS),,--require sim/marks.txt)
 sim-long: $(SIMBIN)
 	@$(SIMBIN) --seeds $(or $(SIM_SEEDS),1001-13000)

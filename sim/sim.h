@@ -1,7 +1,7 @@
 /* sim.h - the simulator: whole clusters on virtual time, driving the production brain.
  *
  *	holdfast-sim --seed N [--trace | --brief]
- *	holdfast-sim --seeds A-B [--require sim/marks.txt]
+ *	holdfast-sim --seeds A-B [--require sim/marks.txt | --calm]
  *
  * One thread, one priority queue of events in virtual time, one seeded generator.  Everything that
  * the shell, the kernel, the disks and the networks do for node_step() is modelled here; nothing of
@@ -110,7 +110,7 @@ struct host {
 	uint64_t offset_ns, resume_order;
 	int64_t rate_ppm, shift_ns;
 	uint64_t back_ns; /* fault: the next event is stamped that much too early */
-	unsigned slow; /* fault: late ticks */
+	unsigned slow;    /* fault: late ticks */
 	bool persist_valid;
 	uint8_t persist[SLOT_SIZE];
 	uint64_t tick_token, tick_at_ns;
@@ -194,7 +194,7 @@ struct sim {
 	uint64_t seed, now_ns, hash;
 	struct sim_prng rng;
 	struct sim_queue queue;
-	bool trace, brief;
+	bool trace, brief, quiet; /* quiet: one thing happens, see calm.c */
 	enum sim_phase phase;
 	uint64_t faults_end_ns, healed_ns, bound_ns;
 	bool done;
@@ -210,6 +210,7 @@ struct sim {
 	unsigned stale;              /* permille of repeated old completions */
 	/* clients */
 	uint64_t answered_epoch[SIM_VS], answered_ns[SIM_VS], answers[SIM_VS];
+	uint64_t gap_ns[SIM_VS]; /* longest between two answers */
 	uint64_t writes_ok, writes_refused;
 	/* faults */
 	struct fault fault[SIM_FAULTS];
@@ -232,7 +233,11 @@ bool chance(struct sim *s, unsigned permille);
 uint64_t between(struct sim *s, uint64_t lo, uint64_t hi);
 
 /* world.c */
-int sim_run(struct sim *s, uint64_t seed, bool trace, bool brief);
+/* How a seed is run. */
+struct sim_mode {
+	bool trace, brief, calm;
+};
+int sim_run(struct sim *s, uint64_t seed, const struct sim_mode *mode);
 
 /* host.c */
 void host_boot(struct sim *s, struct host *h);
@@ -294,6 +299,10 @@ void faults_start(struct sim *s);
 void faults_heal(struct sim *s);
 bool faults_quiet(const struct sim *s);
 void fault_mark_names(void (*each)(const char *name));
+
+/* calm.c */
+void calm_start(struct sim *s);
+void calm_report(void);
 
 /* check.c */
 _Noreturn void sim_fail(struct sim *s, const char *checker, const char *fmt, ...)

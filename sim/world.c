@@ -275,14 +275,15 @@ static void clean_up(struct sim *s)
 	queue_clear(s);
 }
 
-int sim_run(struct sim *s, uint64_t seed, bool trace, bool brief)
+int sim_run(struct sim *s, uint64_t seed, const struct sim_mode *mode)
 {
 	int rc;
 
 	memset(s, 0, sizeof(*s));
 	s->seed = seed;
-	s->trace = trace;
-	s->brief = brief;
+	s->trace = mode->trace;
+	s->brief = mode->brief;
+	s->quiet = mode->calm;
 	s->hash = 0xcbf29ce484222325ULL;
 	prng_seed(&s->rng, seed);
 	for (unsigned i = 0; i < SIM_NODES; i++)
@@ -295,9 +296,13 @@ int sim_run(struct sim *s, uint64_t seed, bool trace, bool brief)
 			queue_put(s, below(s, 3) ? below(s, 500 * MS) : below(s, 6 * SECOND), boot)
 			    ->x = i;
 		clients_start(s);
-		faults_start(s);
-		s->faults_end_ns = s->now_ns + 60 * SECOND + below(s, 30 * SECOND);
-		queue_put(s, s->faults_end_ns - s->now_ns, heal);
+		if (s->quiet) {
+			calm_start(s);
+		} else {
+			faults_start(s);
+			s->faults_end_ns = s->now_ns + 60 * SECOND + below(s, 30 * SECOND);
+			queue_put(s, s->faults_end_ns - s->now_ns, heal);
+		}
 		loop(s);
 	} else {
 		say_where(s);
