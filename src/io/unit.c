@@ -24,7 +24,8 @@
 #define MS		 1000000ULL
 #define BLOCK		 4096
 #define WAIT_OWN_NS	 (5000 * MS)  /* my own last instance grows quiet */
-#define WAIT_VICTIM_NS	 (300 * MS)   /* a dead one has long been; a live one never is */
+#define WAIT_LIVE_NS	 (100 * MS)   /* a dead daemon's lock has long gone, a live one's never goes */
+#define WAIT_DRAIN_NS	 (2000 * MS)  /* its daemon is dead; its worker's writes may still drain */
 #define WAIT_FENCED_NS	 (15000 * MS) /* it is off; its writes may still drain */
 
 void unit_sleep_ms(unsigned ms)
@@ -266,29 +267,31 @@ static int read_or_say(const struct unit_spec *u, const struct seal *s, struct o
 	return rc;
 }
 
-/* Whom the record names may still live or still write.  0: it is quiet; -EBUSY: not yet. */
+/* Whom the record names may still live (-EALREADY) or still write (-EBUSY).  0: it is quiet. */
 static int is_quiet(const struct unit_spec *u, const struct owner *o, const struct unit_ask *ask,
 		    int mutex, int lock_fd)
 {
 	bool named = o->node && u->backend == UNIT_DIR;
 
+	if (named && !ask->fenced && is_locked(lock_fd, UNIT_LOCK_OWNER(o->epoch)))
+		return -EALREADY;
 #ifdef HF_MUTANT_UNIT_NO_WORKER_LOCK
 	(void)mutex;
 #else
 	if (is_locked(mutex, UNIT_LOCK_WORKER))
 		return -EBUSY;
 #endif
-	if (named && !ask->fenced && is_locked(lock_fd, UNIT_LOCK_OWNER(o->epoch)))
-		return -EBUSY;
 	return 0;
 }
 
 static uint64_t patience_of(const struct owner *o, const struct unit_self *self,
-			    const struct unit_ask *ask)
+			    const struct unit_ask *ask, int why)
 {
 	if (ask->fenced)
 		return WAIT_FENCED_NS;
-	return o->node == self->node ? WAIT_OWN_NS : WAIT_VICTIM_NS;
+	if (o->node == self->node)
+		return WAIT_OWN_NS;
+	return why == -EALREADY ? WAIT_LIVE_NS : WAIT_DRAIN_NS;
 }
 
 /* Only a fence command may say that a holder elsewhere, or one that lives, is gone (F5). */
@@ -317,7 +320,7 @@ static int settle(const struct unit_spec *u, const struct seal *s, const struct 
 	uint64_t begun = loop_clock_ns();
 
 	for (;;) {
-		int mutex = enter(u, WAIT_OWN_NS), rc;
+		int mutex = enter(u, WAIT_OWN_NS), rc, why = 0;
 
 		if (mutex < 0) {
 			unit_say(out, UNIT_ERROR, mutex, "%s: the mutex cannot be had: %s", u->lock,
@@ -329,12 +332,14 @@ static int settle(const struct unit_spec *u, const struct seal *s, const struct 
 			unit_say(out, UNIT_HELD, 0, "S was written on another machine or boot");
 			rc = -1;
 		}
-		if (rc == 0 && is_quiet(u, o, ask, mutex, lock_fd) == 0)
+		if (rc == 0)
+			why = is_quiet(u, o, ask, mutex, lock_fd);
+		if (rc == 0 && why == 0)
 			return mutex;
 		close(mutex);
 		if (rc)
 			return -1;
-		if (loop_clock_ns() > begun + patience_of(o, self, ask))
+		if (loop_clock_ns() > begun + patience_of(o, self, ask, why))
 			break;
 		unit_sleep_ms(2);
 	}
