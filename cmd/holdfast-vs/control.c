@@ -4,7 +4,6 @@
  * extends our lease and nobody may take us over but by force, so we end at once. */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -298,40 +297,8 @@ static void control_done(struct loop_op *op, int res)
 		;
 }
 
-/* ---- damage that comes as a signal ------------------------------------------------------------ */
-
-static int bus_fd = -1;
-static uint8_t bus_packet[WORKER_TEXT_MAX];
-static size_t bus_len;
-
-/* The index is mapped: a page that cannot be read arrives as SIGBUS.  The daemon learns why, so
- * that it does not start us over and over. */
-static void on_bus(int sig)
-{
-	static const char line[] = "store: index: a page cannot be read (SIGBUS): damaged\n";
-	ssize_t n;
-
-	(void)sig;
-	n = write(STDERR_FILENO, line, sizeof(line) - 1);
-	if (bus_fd >= 0)
-		n = send(bus_fd, bus_packet, bus_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-	(void)n;
-	_exit(VS_EXIT_DAMAGED);
-}
-
 void control_start(struct vs *v)
 {
-	struct sigaction sa = {.sa_handler = on_bus};
-	struct worker_msg *m = mem_zalloc(1, sizeof(*m));
-
-	m->type = WORKER_DAMAGE;
-	m->epoch = v->epoch;
-	m->text = "index: a page cannot be read (SIGBUS)";
-	m->text_len = strlen(m->text);
-	bus_len = worker_encode(m, bus_packet, sizeof(bus_packet));
-	bus_fd = v->control_fd;
-	free(m);
-	sigaction(SIGBUS, &sa, NULL);
 	if (v->control_fd < 0)
 		return;
 	v->control_op.done = control_done;
