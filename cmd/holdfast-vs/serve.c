@@ -18,7 +18,7 @@
 #include "vs.h"
 
 #define MS	     1000000ULL
-#define BUSY_TRIES   1000
+#define BUSY_WAIT_NS (1000 * MS)
 #define DRAIN_DRY_NS (20 * MS) /* after the last answer: for readers that are slow */
 #define DRAIN_MAX_NS (5000 * MS)
 
@@ -138,6 +138,7 @@ static enum vs_exit store_up(struct vs *v, struct vs_store *st, char *err, size_
 				    .may_write = v->lease ? on_write : NULL,
 				    .on_damage = on_damage,
 				    .arg = st};
+	uint64_t until;
 	int e;
 
 	store_conf_default(&a.conf);
@@ -154,7 +155,8 @@ static enum vs_exit store_up(struct vs *v, struct vs_store *st, char *err, size_
 	st->vs = v;
 	/* A predecessor that was just killed may have writes in flight: its ring holds the store's
 	 * lock until they have landed (F5). */
-	for (int i = 0; (e = store_open(&st->s, &a, err, err_size)) == -EBUSY && i < BUSY_TRIES; i++)
+	until = loop_clock_ns() + BUSY_WAIT_NS;
+	while ((e = store_open(&st->s, &a, err, err_size)) == -EBUSY && loop_clock_ns() < until)
 		nanosleep(&(struct timespec){.tv_nsec = MS}, NULL);
 	return e ? open_status(e) : VS_EXIT_OK;
 }
