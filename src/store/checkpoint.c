@@ -41,6 +41,7 @@ static uint64_t gen_pages(const struct gen *g, uint64_t pages_used)
 	if (!g)
 		return 0;
 	fill = g->arena.bytes / 2048 + g->touched.count / 64;
+	fill += g->chunk_count + (g->chunk_count + g->chunk_gone_count) / 32;
 	touch = g->rows + g->rows / 8;
 	if (touch > pages_used + pages_used / 8)
 		touch = pages_used + pages_used / 8;
@@ -49,9 +50,10 @@ static uint64_t gen_pages(const struct gen *g, uint64_t pages_used)
 
 static uint64_t pages_needed(const struct store *s)
 {
-	uint64_t used = s->index_pages;
+	uint64_t frozen = gen_pages(s->frozen, s->index_pages);
 
-	return gen_pages(s->active, used) + gen_pages(s->frozen, used);
+	/* By then the frozen one's pages are there to be touched, too. */
+	return frozen + gen_pages(s->active, s->index_pages + frozen);
 }
 
 void index_allocate(struct store *s)

@@ -150,6 +150,7 @@ static struct dup_ent *ent_room(struct store *s, const uint8_t *reply, size_t re
 		d->fill = chunk_new(d->next_id++, need > CHUNK_BYTES ? need : CHUNK_BYTES);
 		d->fill->filling = true;
 		list_add_tail(&s->active->chunks, &d->fill->link);
+		s->active->chunk_count += 1 + need / BATCH_ALIGN;
 	}
 	e = (struct dup_ent *)(void *)(d->fill->mem + d->fill->used);
 	e->chunk = d->fill;

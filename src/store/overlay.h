@@ -66,6 +66,7 @@ struct gen {
 	uint64_t *unlink;
 	size_t unlink_count, unlink_cap;
 	struct list chunks;   /* of the duplicate cache, made in this generation */
+	size_t chunk_count;
 	uint64_t *chunk_gone; /* numbers of stored chunks that are empty now */
 	size_t chunk_gone_count, chunk_gone_cap;
 	uint64_t seed;

@@ -532,7 +532,6 @@ static void model_rebuild(unsigned survived)
 			model_may_have(&model, &ops[i]);
 	if (is_trying)
 		model_may_have(&model, &trying);
-	is_trying = false;
 }
 
 /* After a crash while opening, the lsn behind the survivors may be an earlier open's epoch record:
@@ -584,7 +583,7 @@ static void recovered(void)
 	model_copy(&base_model, &model);
 	commits_open = 0;
 	durable = store_durable_lsn(s);
-	opening = false;
+	opening = is_trying = false;
 }
 
 static void on_finding(void *arg, const char *line)
