@@ -300,17 +300,31 @@ static void force_it(struct sim *s, struct sim_item *it)
 	host_control(s, h, &ev);
 }
 
+/* A node that serves something, if there is one. */
+static unsigned serving_host(struct sim *s)
+{
+	unsigned first = (unsigned)below(s, SIM_WORKERS);
+
+	for (unsigned i = 0; i < SIM_WORKERS; i++) {
+		const struct worker *w = &s->worker[(first + i) % SIM_WORKERS];
+
+		if (worker_answers(s, w))
+			return w->host;
+	}
+	return any_host(s);
+}
+
 /* A node that writes and sends, but reads and hears nothing: no announcement reaches it.  An
  * operator may force a takeover of it. */
 static bool deaf(struct sim *s, struct fault *f)
 {
 	struct sim_item *it;
 
-	f->a = any_host(s);
+	f->a = serving_host(s);
 	deaf_by(s, f, 1);
-	if (chance(s, 600)) {
-		it = queue_put(s, between(s, MS, 10 * base_ns(s)), force_it);
-		it->x = any_host(s);
+	if (chance(s, 800)) {
+		it = queue_put(s, between(s, MS, 5 * base_ns(s)), force_it);
+		it->x = (f->a + 1 + (unsigned)below(s, s->node_count - 1)) % s->node_count;
 		it->y = f->a;
 	}
 	return true;
@@ -668,7 +682,7 @@ static const struct fault_kind kinds[] = {
     {"dev.slow", 4, 5, 150, device_slow, device_slow_end},
     {"dev.hang", 3, 5, 60, device_hang, device_hang_end},
     {"net.maze", 6, 3, 150, maze, maze_end},
-    {"node.deaf", 4, 3, 60, deaf, deaf_end},
+    {"node.deaf", 4, 8, 60, deaf, deaf_end},
     {"node.isolated", 6, 1, 150, isolate, isolate_end},
     {"node.crash", 9, 5, 150, crash, crash_end},
     {"node.daemon", 5, 1, 80, daemon_dies, crash_end},

@@ -23,6 +23,7 @@ struct options {
 	uint64_t first, last;
 	struct sim_mode mode;
 	bool marks;
+	unsigned failures_max;
 	const char *require;
 };
 
@@ -37,7 +38,7 @@ static void on_abort(int sig)
 static int usage(void)
 {
 	fputs("usage: holdfast-sim --seed N [--trace | --brief]\n"
-	      "       holdfast-sim --seeds A-B [--calm] [--marks] [--require FILE]\n",
+	      "       holdfast-sim --seeds A-B [--calm] [--first] [--marks] [--require FILE]\n",
 	      stderr);
 	return 2;
 }
@@ -57,6 +58,7 @@ static bool parse(int argc, char **argv, struct options *o)
 
 	o->first = 1;
 	o->last = 0;
+	o->failures_max = FAILURES_MAX;
 	for (int i = 1; i < argc; i++) {
 		bool more = i + 1 < argc;
 
@@ -74,6 +76,8 @@ static bool parse(int argc, char **argv, struct options *o)
 			o->mode.trace = true;
 		} else if (strcmp(argv[i], "--brief") == 0) {
 			o->mode.trace = o->mode.brief = true;
+		} else if (strcmp(argv[i], "--first") == 0) {
+			o->failures_max = 1;
 		} else if (strcmp(argv[i], "--calm") == 0) {
 			o->mode.calm = true;
 		} else if (strcmp(argv[i], "--marks") == 0) {
@@ -155,7 +159,7 @@ int main(int argc, char **argv)
 	if (!parse(argc, argv, &o))
 		return usage();
 	signal(SIGABRT, on_abort);
-	for (uint64_t seed = o.first; seed <= o.last && failed < FAILURES_MAX; seed++) {
+	for (uint64_t seed = o.first; seed <= o.last && failed < o.failures_max; seed++) {
 		int rc = run_guarded(s, seed, &o);
 
 		hash = hash * 31 + s->hash;

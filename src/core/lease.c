@@ -59,7 +59,11 @@ bool node_has_majority(const struct node *n)
 /* The latest time such that enough devices hold a write begun then or later. */
 static uint64_t slot_base(const struct node *n)
 {
+#ifdef HF_MUTANT_LEASE_ONE_DEVICE
+	unsigned need = 1;
+#else
 	unsigned need = n->conf.device_count - majority(n) + 1;
+#endif
 	uint64_t best = 0;
 
 	for (unsigned d = 0; d < n->conf.device_count; d++) {
@@ -76,7 +80,11 @@ static uint64_t ack_base(const struct node *n)
 	uint64_t base = UINT64_MAX;
 
 	for (unsigned i = 0; i < n->peer_count; i++)
+#ifdef HF_MUTANT_LEASE_ONE_ACK
+		if (base == UINT64_MAX || n->peer[i].acked_ns > base)
+#else
 		if (n->peer[i].acked_ns < base)
+#endif
 			base = n->peer[i].acked_ns;
 	return n->peer_count ? base : 0;
 }
