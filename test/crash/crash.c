@@ -209,7 +209,7 @@ static void on_boundary(enum sim_place where)
 {
 	static const unsigned one_in[DEPTH_MAX] = {14, 40, 400};
 
-	if (depth < DEPTH_MAX) {
+	if (depth < DEPTH_MAX && !(points_wanted && sh->points >= points_wanted)) {
 		unsigned n = one_in[depth];
 
 		if (where == SIM_DSYNC || where == SIM_LOG || (opening && depth == 1))

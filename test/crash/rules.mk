@@ -6,7 +6,7 @@ tools: $(CRASH)
 $(CRASH): $(CRASHOBJ) $(LIB)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $(CRASHOBJ) $(LIB) $(LDLIBS)
 
-SEEDS ?= 1:1050
+SEEDS ?= 1:1000
 .PHONY: crash
 crash: $(CRASH)
 	@$(CRASH) -s $(firstword $(subst :, ,$(SEEDS))) -p $(lastword $(subst :, ,$(SEEDS)))

@@ -1,0 +1,150 @@
+/* t_store_damage.c - when the medium fails: damage with a reason, an end with a status, findings. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "lib_storefake.h"
+#include "store/index.h"
+#include "store/record.h"
+
+#define ROOT STORE_ROOT_INO
+
+static struct fs f;
+
+static void path_of(char *out, size_t size, const char *name)
+{
+	snprintf(out, size, "%s/%s", f.dir, name);
+}
+
+/* The index's file loses its pages under a running store: told once, with a reason. */
+static void t_index_bus(void)
+{
+	char path[96], name[16];
+
+	fs_new(&f);
+	f.conf.cache_inodes = 4;
+	fs_crash(&f);
+	for (int i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		CHECK_EQ(0, fs_make(&f, ROOT, name, STORE_REG, NULL));
+	}
+	fs_checkpoint(&f);
+	loop_again(f.loop);
+	loop_once(f.loop, 0); /* lets go of clean inodes */
+	path_of(path, sizeof(path), "index/data.mdb");
+	CHECK_EQ(0, truncate(path, 8192));
+	for (uint64_t ino = 2; ino < 200 && f.damage[0] == 0; ino++)
+		store_inode(f.s, ino);
+	CHECK(strstr(f.damage, "SIGBUS") != NULL);
+	fs_drop(&f);
+}
+
+/* covers: S6 - a failed log write ends the process with its status; nothing is retried. */
+static void t_log_error(void)
+{
+	struct rlimit small = {.rlim_cur = 4096, .rlim_max = 4096};
+	int status;
+	pid_t pid;
+
+	fs_new(&f);
+	fs_close(&f);
+	f.epoch++;
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGXFSZ, SIG_IGN);
+		loop_new(&f.loop, 64);
+		f.epoch--;
+		if (fs_open(&f))
+			_exit(1);
+		setrlimit(RLIMIT_FSIZE, &small);
+		fs_make(&f, ROOT, "a", STORE_REG, NULL);
+		_exit(2);
+	}
+	CHECK_EQ(pid, waitpid(pid, &status, 0));
+	CHECK(WIFEXITED(status));
+	CHECK_EQ(STORE_EXIT_FATAL, WEXITSTATUS(status));
+	CHECK_EQ(0, fs_open(&f));
+	CHECK_EQ(0, fs_look(&f, ROOT, "a"));
+	fs_drop(&f);
+}
+
+static struct index *index_of(void)
+{
+	struct index *x;
+	char path[96];
+
+	path_of(path, sizeof(path), "index");
+	CHECK_EQ(0, index_open(&x, path, f.conf.index_map_bytes, false, false));
+	CHECK_EQ(0, index_write_begin(x));
+	return x;
+}
+
+/* The check finds what does not agree: a name without listing, a wrong count, a lost object. */
+static void t_findings(void)
+{
+	uint8_t key[ROW_KEY_MAX];
+	char path[128];
+	struct index *x;
+	uint64_t ino;
+
+	fs_new(&f);
+	fs_make(&f, ROOT, "a", STORE_REG, &ino);
+	fs_write(&f, ino, 0, "data", 4, true);
+	fs_close(&f);
+	CHECK_EQ(0, fs_check(&f));
+	x = index_of();
+	CHECK_EQ(0, index_del(x, key, key_dir(key, ROOT, 3)));
+	CHECK_EQ(0, index_write_commit(x));
+	index_close(x);
+	CHECK_EQ(1, fs_check(&f));
+	CHECK(strstr(f.err, "missing in listings") != NULL);
+	x = index_of();
+	CHECK_EQ(0, index_del(x, key, key_name(key, ROOT, "a", 1)));
+	CHECK_EQ(0, index_write_commit(x));
+	index_close(x);
+	CHECK_EQ(1, fs_check(&f));
+	CHECK(strstr(f.err, "has no name") || strstr(f.err, "names, says"));
+	x = index_of();
+	CHECK_EQ(0, index_del(x, key, key_inode(key, ino)));
+	CHECK_EQ(0, index_write_commit(x));
+	index_close(x);
+	CHECK_EQ(1, fs_check(&f));
+	CHECK(strstr(f.err, "belongs to no inode") != NULL);
+	snprintf(path, sizeof(path), "%s/objects/00/00/%016llx", f.dir, (unsigned long long)ino);
+	CHECK_EQ(0, unlink(path));
+	fs_drop(&f);
+}
+
+/* An object that must be there is not: the client gets an error, the store says why. */
+static void t_object_lost(void)
+{
+	char path[128], buf[8];
+	uint64_t ino;
+
+	fs_new(&f);
+	fs_make(&f, ROOT, "a", STORE_REG, &ino);
+	fs_write(&f, ino, 0, "data", 4, true);
+	fs_close(&f);
+	snprintf(path, sizeof(path), "%s/objects/00/00/%016llx", f.dir, (unsigned long long)ino);
+	CHECK_EQ(0, unlink(path));
+	CHECK_EQ(1, fs_check(&f));
+	CHECK_EQ(0, fs_open(&f));
+	CHECK_EQ(-EIO, fs_read(&f, ino, 0, buf, sizeof(buf)));
+	CHECK(strstr(f.damage, "missing") != NULL);
+	fs_drop(&f);
+}
+
+int main(void)
+{
+	CASE(t_index_bus);
+	CASE(t_log_error);
+	CASE(t_findings);
+	CASE(t_object_lost);
+	return check_end();
+}
