@@ -152,7 +152,8 @@ int store_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *bu
 int store_op_begin(struct store *s, const struct store_caller *c, uint64_t *wait_lsn)
     __attribute__((warn_unused_result));
 /* Ends it: the reply (at most STORE_REPLY_MAX) is remembered for repeats.  Also for operations
- * that failed (then the record holds only the reply) - see nfs: which failures are worth a record.
+ * that failed (then the record holds only the reply; none while the index is full) - see nfs:
+ * which failures are worth a record.
  * Returns the lsn to wait for. */
 uint64_t store_op_end(struct store *s, const void *reply, size_t reply_len);
 /* Nothing was changed and nothing is to be remembered. */

@@ -148,6 +148,11 @@ static void open_server(struct nt *t)
 
 void nt_up(struct nt *t)
 {
+	nt_up_sized(t, 0, 0);
+}
+
+void nt_up_sized(struct nt *t, uint64_t log_half_bytes, uint64_t index_map_bytes)
+{
 	char err[256] = "";
 	struct nt_fh sub;
 
@@ -157,8 +162,10 @@ void nt_up(struct nt *t)
 	CHECK(mkdtemp(t->dir) != NULL);
 	CHECK_EQ(0, loop_new(&t->loop, 64));
 	store_conf_default(&t->store_conf);
-	t->store_conf.log_half_bytes = 8 << 20;
-	t->store_conf.index_map_bytes = 64 << 20;
+	if (index_map_bytes) /* small: what fills it must not stay for two minutes */
+		t->store_conf.dup_keep_ns = 1500000000;
+	t->store_conf.log_half_bytes = log_half_bytes ? log_half_bytes : 8 << 20;
+	t->store_conf.index_map_bytes = index_map_bytes ? index_map_bytes : 64 << 20;
 	if (store_create_at(t->dir, &t->store_conf, err, sizeof(err)) != 0)
 		printf("store_create_at: %s\n", err);
 	CHECK_EQ(0, err[0]);

@@ -63,6 +63,8 @@ struct nt {
 /* Brings up store and server with "/e" (rule: rw, no_root_squash), "/ro" (read only), "/squash"
  * (all_squash), "/sub" (directory "sub" of the store, made); mounts /e as root. */
 void nt_up(struct nt *t);
+/* The same with sizes of the store, 0: the usual ones. */
+void nt_up_sized(struct nt *t, uint64_t log_half_bytes, uint64_t index_map_bytes);
 void nt_down(struct nt *t);
 /* Drops store and server as a crash would (or closes them) and opens them again. */
 void nt_restart(struct nt *t, bool crash);
