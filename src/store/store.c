@@ -43,14 +43,26 @@ uint64_t store_service_ns(const struct store *s)
 	return s->service_base_ns + (loop_now_ns(s->loop) - s->opened_ns);
 }
 
+/* A damaged store cannot be brought to a clean end. */
+static void close_damaged(struct store *s)
+{
+	void (*done)(void *arg, int err) = s->close_done;
+
+	s->close_done = NULL;
+	if (done)
+		done(s->close_arg, -EUCLEAN);
+}
+
 /* The end of each loop round. */
 static void on_round(struct loop_hook *h)
 {
 	struct store *s = LIST_OWNER(h, struct store, hook);
 
 	hf_assert(!s->op.active);
-	if (s->damaged)
+	if (s->damaged) {
+		close_damaged(s);
 		return;
+	}
 	commit_progress(s);
 	conn_progress(s);
 	defer_progress(s);
@@ -200,7 +212,7 @@ static int store_start(struct store *s, const struct store_open_args *a, char *e
 		return code;
 	s->recovery_ns = loop_clock_ns() - began;
 	s->opened_ns = loop_now_ns(s->loop);
-	s->first_ino = s->was_clean ? 0 : s->next_ino;
+	s->first_ino = s->next_ino;
 	s->on_durable = a->on_durable;
 	s->may_write = a->may_write;
 	s->on_damage = a->on_damage;

@@ -121,6 +121,14 @@ static void t_findings(void)
 	fs_drop(&f);
 }
 
+static int close_err;
+
+static void on_close_failed(void *arg, int err)
+{
+	(void)arg;
+	close_err = err;
+}
+
 /* An object that must be there is not: the client gets an error, the store says why. */
 static void t_object_lost(void)
 {
@@ -137,6 +145,9 @@ static void t_object_lost(void)
 	CHECK_EQ(0, fs_open(&f));
 	CHECK_EQ(-EIO, fs_read(&f, ino, 0, buf, sizeof(buf)));
 	CHECK(strstr(f.damage, "missing") != NULL);
+	store_close(f.s, on_close_failed, NULL);
+	loop_once(f.loop, 0);
+	CHECK_EQ(-EUCLEAN, close_err);
 	fs_drop(&f);
 }
 
