@@ -361,8 +361,10 @@ void check_vote(struct sim *s, struct host *h, const struct action *a)
 	for (unsigned i = 0; i < SIM_WORKERS; i++) {
 		const struct worker *w = &s->worker[i];
 
+		/* A later epoch than the one that was given up makes RESERVE lose. */
 		if (w->used && w->alive && w->host == victim && w->vs == a->vs && !w->revoked &&
-		    w->open && host_local_ns(&s->host[victim], s->now_ns) < w->page_until_ns)
+		    w->open && w->unit_epoch[0] <= a->reserve.victim_epoch &&
+		    host_local_ns(&s->host[victim], s->now_ns) < w->page_until_ns)
 			sim_fail(s, "gave-up", "n%u takes vs %u from n%u, whose worker may answer",
 				 h->at + 1, a->vs, victim + 1);
 	}

@@ -276,7 +276,8 @@ static void learn_owner(struct node *n, const struct node_peer *p, unsigned vs,
 
 		if (u->held || n->vs[vs].state == VS_RESERVE)
 			continue;
-		if (i > 0) { /* the message speaks of the first; read the others */
+		if (n->conf.vs[vs].unit_count > 1) {
+			/* Its epoch is the greatest of all, its owner the first's: read each. */
 			if (s->epoch > u->owner_epoch && s->epoch > n->vs[vs].heard_epoch)
 				u->known = false;
 		} else if (s->epoch > u->owner_epoch) {

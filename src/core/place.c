@@ -221,8 +221,9 @@ static uint16_t seize_from(const struct node *n, unsigned vs, bool *wait)
 			*wait = true;
 			return 0;
 		}
-		if (it->owner && it->owner != n->conf.self)
-			u = it;
+		if (it->owner && it->owner != n->conf.self &&
+		    (!u || it->owner_epoch > u->owner_epoch))
+			u = it; /* he must have given up the latest of them */
 	}
 	p = u ? peer_get(n, u->owner) : NULL;
 	if (!p)
