@@ -12,7 +12,9 @@
  *
  * -q: the first failure ends the run.  With -p it goes on with further seeds until that many crash
  * points were reached, and the run fails, too, when a kind of crash or of loss never happened: then
- * it would have shown nothing. */
+ * it would have shown nothing.
+ *
+ * covers: S1 S2 S3 S4 S6 S7 S9 S11 */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -35,7 +37,7 @@
 
 static const char *const marks[] = {
     "store.checkpoint", "store.synced_skip", "store.leftover_cut", "store.inode_evicted",
-    "store.log_full"};
+    "store.log_full",	"store.defer_on_demand", "store.defer_done"};
 #define MARKS (sizeof(marks) / sizeof(marks[0]))
 
 /* Shared by all processes of the run. */
