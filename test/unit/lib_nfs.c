@@ -38,8 +38,23 @@ static void p_send(struct rpc_peer *p, const void *msg, size_t len)
 static void p_send_bulk(struct rpc_peer *p, const void *head, size_t head_len, void *body,
 			size_t body_len, void (*body_free)(void *arg, void *body), void *arg)
 {
-	keep((struct nt_peer *)p, head, head_len, body, body_len);
-	body_free(arg, body);
+	struct nt_peer *np = (struct nt_peer *)p;
+
+	keep(np, head, head_len, body, body_len);
+	if (!np->keep_body) {
+		body_free(arg, body);
+		return;
+	}
+	np->keep_body = false;
+	np->body = body;
+	np->body_arg = arg;
+	np->body_free = body_free;
+}
+
+void nt_body_sent(struct nt_peer *p)
+{
+	p->body_free(p->body_arg, p->body);
+	p->body = NULL;
 }
 
 static struct rpc_peer *p_get(struct rpc_peer *p)

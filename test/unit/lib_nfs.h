@@ -30,6 +30,9 @@ struct nt_peer {
 	struct rpc_peer peer; /* first */
 	int refs;
 	size_t count; /* replies ever */
+	bool keep_body; /* the next bulk body is left unsent in `body`: nt_body_sent() ends that */
+	void *body, *body_arg;
+	void (*body_free)(void *arg, void *body);
 	struct nt_reply last[NT_QUEUE_MAX]; /* by count % NT_QUEUE_MAX */
 };
 
@@ -74,6 +77,7 @@ void nt_settle(struct nt *t);
 
 struct nt_peer *nt_peer_new(const char *remote, uint16_t port, bool stream);
 void nt_peer_free(struct nt_peer *p);
+void nt_body_sent(struct nt_peer *p);
 
 /* A call: begin, put arguments into t->w, end. The xid is new unless t->xid was set back. */
 void nt_begin(struct nt *t, uint32_t prog, uint32_t vers, uint32_t proc);

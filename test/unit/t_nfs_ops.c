@@ -539,6 +539,34 @@ static void t_a_megabyte(void)
 	down();
 }
 
+/* covers: S12 */
+static void t_unsent_reply_keeps_its_bytes(void)
+{
+	enum { SIZE = 100000 };
+	uint8_t *a = malloc(SIZE), *b = malloc(SIZE);
+	struct nt_fh f;
+	uint32_t n;
+	bool eof;
+
+	up();
+	memset(a, 'a', SIZE);
+	f = make(&t->root, "f", 0644);
+	CHECK_EQ(NFS3_OK, nt_write(t, &f, 0, a, SIZE, FILE_SYNC, NULL));
+	t->peer->keep_body = true; /* a slow reader */
+	CHECK_EQ(NFS3_OK, nt_read(t, &f, 0, SIZE, b, &n, &eof));
+	CHECK(t->peer->body != NULL);
+	memset(b, 'b', SIZE);
+	CHECK_EQ(NFS3_OK, nt_write(t, &f, 0, b, SIZE, UNSTABLE, NULL));
+	CHECK_EQ(NFS3_OK, nt_write(t, &f, 0, b, SIZE, FILE_SYNC, NULL));
+	CHECK_EQ(NFS3_OK, nt_read(t, &f, 0, SIZE, b, &n, &eof));
+	CHECK_EQ('b', b[0]);
+	CHECK_EQ(0, memcmp(t->peer->body, a, SIZE)); /* nor was the buffer used again */
+	nt_body_sent(t->peer);
+	free(a);
+	free(b);
+	down();
+}
+
 static void t_data_permissions(void)
 {
 	struct nt_fh f;
@@ -813,6 +841,7 @@ int main(void)
 	CASE(t_write_and_read);
 	CASE(t_write_limits);
 	CASE(t_a_megabyte);
+	CASE(t_unsent_reply_keeps_its_bytes);
 	CASE(t_data_permissions);
 	CASE(t_commit_and_verifier);
 	CASE(t_access);
