@@ -145,6 +145,14 @@ static void checkpoint_ahead(struct vs *v)
 	loop_timer_set(v->loop, &v->drain_timer, v->drain_round_ns + DRAIN_LOOK_NS);
 }
 
+static bool checkpointed(const struct store *s)
+{
+	struct store_info info;
+
+	store_info(s, &info);
+	return info.checkpoint_lsn == info.last_lsn;
+}
+
 /* A planned move waits for the last checkpoint, and that for every object written since the one
  * before.  So they are made while service goes on, each with less to do than the one before, until
  * one is short; what is left for the end is short too. */
@@ -158,7 +166,9 @@ static void drain_wait(struct loop_timer *t)
 		struct store_stats st;
 
 		store_stats(v->store[i].s, &st);
-		done &= st.checkpoints != v->store[i].checkpoints_before;
+		/* A store without a change makes no checkpoint. */
+		done &= st.checkpoints != v->store[i].checkpoints_before ||
+			checkpointed(v->store[i].s);
 	}
 	if (now > v->drain_asked_ns + DRAIN_AHEAD_NS ||
 	    (done && now < v->drain_round_ns + DRAIN_SHORT_NS))
