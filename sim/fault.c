@@ -805,7 +805,7 @@ static void next_fault(struct sim *s, struct sim_item *it)
 	queue_again(s, it, it->b / 10 + below(s, 2 * it->b));
 }
 
-void faults_start(struct sim *s)
+void faults_start(struct sim *s, const char *only)
 {
 	struct sim_item *it = queue_put(s, between(s, SECOND, 5 * SECOND), next_fault);
 
@@ -814,6 +814,12 @@ void faults_start(struct sim *s)
 		s->fault_allowed |= (uint64_t)chance(s, 550) << i;
 	if (chance(s, 250) || s->fault_allowed == 0)
 		s->fault_allowed = ~0ULL;
+	if (!only)
+		return;
+	s->fault_allowed = 0;
+	for (unsigned i = 0; i < KINDS; i++)
+		if (strncmp(kinds[i].name, only, strlen(only)) == 0)
+			s->fault_allowed |= 1ULL << i;
 }
 
 void faults_heal(struct sim *s)

@@ -38,7 +38,8 @@ static void on_abort(int sig)
 static int usage(void)
 {
 	fputs("usage: holdfast-sim --seed N [--trace | --brief]\n"
-	      "       holdfast-sim --seeds A-B [--calm] [--first] [--marks] [--require FILE]\n",
+	      "       holdfast-sim --seeds A-B [--calm | --only FAULTS] [--first] [--marks] "
+	      "[--require FILE]\n",
 	      stderr);
 	return 2;
 }
@@ -76,6 +77,8 @@ static bool parse(int argc, char **argv, struct options *o)
 			o->mode.trace = true;
 		} else if (strcmp(argv[i], "--brief") == 0) {
 			o->mode.trace = o->mode.brief = true;
+		} else if (strcmp(argv[i], "--only") == 0 && more) {
+			o->mode.only = argv[++i];
 		} else if (strcmp(argv[i], "--first") == 0) {
 			o->failures_max = 1;
 		} else if (strcmp(argv[i], "--calm") == 0) {
@@ -179,8 +182,9 @@ int main(int argc, char **argv)
 		fflush(stdout);
 		printf("seed %llu FAILED at %.3f s: %s\n", (unsigned long long)seed,
 		       (double)s->now_ns / 1e9, s->failed);
-		printf("  again: holdfast-sim --seed %llu%s --brief\n", (unsigned long long)seed,
-		       o.mode.calm ? " --calm" : "");
+		printf("  again: holdfast-sim --seed %llu%s%s%s --brief\n",
+		       (unsigned long long)seed, o.mode.calm ? " --calm" : "",
+		       o.mode.only ? " --only " : "", o.mode.only ? o.mode.only : "");
 		if (rc == 2)
 			break; /* a panic can happen once in a process */
 	}

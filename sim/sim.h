@@ -236,6 +236,7 @@ uint64_t between(struct sim *s, uint64_t lo, uint64_t hi);
 /* How a seed is run. */
 struct sim_mode {
 	bool trace, brief, calm;
+	const char *only; /* fault kinds that begin so, or NULL */
 };
 int sim_run(struct sim *s, uint64_t seed, const struct sim_mode *mode);
 
@@ -295,7 +296,7 @@ void address_down(struct sim *s, struct host *h, const struct action *a);
 void clients_start(struct sim *s);
 
 /* fault.c */
-void faults_start(struct sim *s);
+void faults_start(struct sim *s, const char *only);
 void faults_heal(struct sim *s);
 bool faults_quiet(const struct sim *s);
 void fault_mark_names(void (*each)(const char *name));

@@ -299,7 +299,7 @@ int sim_run(struct sim *s, uint64_t seed, const struct sim_mode *mode)
 		if (s->quiet) {
 			calm_start(s);
 		} else {
-			faults_start(s);
+			faults_start(s, mode->only);
 			s->faults_end_ns = s->now_ns + 60 * SECOND + below(s, 30 * SECOND);
 			queue_put(s, s->faults_end_ns - s->now_ns, heal);
 		}
