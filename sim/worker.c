@@ -134,7 +134,7 @@ void worker_start(struct sim *s, struct host *h, const struct action *a)
 	struct sim_item *it;
 
 	for (unsigned i = 0; i < SIM_WORKERS && !w; i++)
-		if (!s->worker[i].used) {
+		if (!s->worker[i].used || (!s->worker[i].alive && !s->worker[i].inflight)) {
 			w = &s->worker[i];
 			at = i;
 		}
