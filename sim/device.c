@@ -48,7 +48,9 @@ static void land(struct sim *s, struct sim_item *it)
 		memset(sec->now + 512 * between(s, 1, 7), 0x5a, 64);
 		mark("sim.torn_slot");
 	}
-	sec->landed_ns = sec->landings[sec->landing++ % SIM_LANDINGS] = s->now_ns;
+	sec->landed_ns = s->now_ns;
+	if (!orphan) /* a late one, perhaps torn, is no sign of life */
+		sec->landings[sec->landing++ % SIM_LANDINGS] = s->now_ns;
 }
 
 static void written(struct sim *s, struct sim_item *it)
