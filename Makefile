@@ -63,7 +63,7 @@ $(OUT)/unit/%: $(OUT)/test/unit/%.o $(HELPOBJ) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(LDLIBS)
 
-unit-build: $(UNITBIN)
+unit-build: $(UNITBIN) $(CMDBIN)
 unit: unit-build
 	@test/run-unit $(UNITBIN)
 
