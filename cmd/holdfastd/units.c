@@ -178,10 +178,10 @@ static void on_poll_timer(struct loop_timer *t)
 		poll_dir(j);
 		return;
 	}
-	if (j->poll.running) {
-		post_poll(j, POLL_ERROR);
+	/* A look that takes longer than a heartbeat is slow, not bad: the lease ends by itself without a
+	 * good one (poll_lease_ns), and the brain gives up when they stay away. */
+	if (j->poll.running)
 		return;
-	}
 	j->poll_begun_ns = loop_clock_ns();
 	j->poll.done = on_poll;
 	if (process_run(j->d->loop, &j->poll, poll_work, j, sizeof(struct unit_answer), none,
