@@ -18,7 +18,7 @@
 
 struct seen {
 	enum store_type type;
-	bool has_object;
+	bool has_object, has_xattr;
 	uint32_t nlink;
 	uint64_t parent, entries, cookie_next;
 	uint64_t links, subdirs, names; /* counted */
@@ -115,7 +115,8 @@ static void on_inode(struct check *k, const struct index_row *row)
 		return;
 	}
 	n = mem_zalloc(1, sizeof(*n));
-	*n = (struct seen){.type = r.pub.type, .has_object = r.has_object, .nlink = r.pub.nlink,
+	*n = (struct seen){.type = r.pub.type, .has_object = r.has_object,
+			   .has_xattr = r.has_xattr, .nlink = r.pub.nlink,
 			   .parent = r.pub.parent, .entries = r.entries,
 			   .cookie_next = r.cookie_next};
 	*map64_put(&k->inode, ino) = (uint64_t)(uintptr_t)n;
@@ -207,6 +208,25 @@ static void on_dir(struct check *k, const struct index_row *row)
 	if (!mirrored(k, key, key_name(key, dir, text, len), ino, rest, sizeof(rest)))
 		find(k, "directory %llu: listed \"%.*s\" has no name", (unsigned long long)dir, (int)len,
 		     (const char *)text);
+}
+
+static void on_xattr(struct check *k, const struct index_row *row)
+{
+	const uint8_t *value;
+	size_t len;
+	struct seen *n;
+	uint64_t ino;
+
+	if (row->key_len <= 9 || xattr_decode(row->val, row->val_len, &value, &len)) {
+		find(k, "extended attribute cannot be decoded");
+		return;
+	}
+	ino = be64(row->key + 1);
+	n = seen_get(k, ino);
+	if ((!n || !n->has_xattr) && !gen_xdrops(k->s->active, ino) &&
+	    !gen_xdrops(k->s->frozen, ino))
+		find(k, "inode %llu: has no extended attributes, but there is \"%.*s\"",
+		     (unsigned long long)ino, (int)row->key_len - 9, (const char *)row->key + 9);
 }
 
 /* ---- sums -------------------------------------------------------------------------------------- */
@@ -318,6 +338,8 @@ static int check_all(struct check *k)
 		err = rows(k, TABLE_NAME, on_name);
 	if (err == 0)
 		err = rows(k, TABLE_DIR, on_dir);
+	if (err == 0)
+		err = rows(k, TABLE_XATTR, on_xattr);
 	if (err)
 		find(k, "index: %s", index_error(k->s->index));
 	check_inodes(k);

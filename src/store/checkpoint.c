@@ -29,6 +29,7 @@
 #define SYNC_ALL_ABOVE 256U  /* objects: from here on one syncfs is cheaper */
 #define INDEX_STEP     2048U /* pages */
 #define INDEX_SLACK    64U
+#define XDROP_PAGES    8U /* that the attributes of one inode lie on */
 
 /* ---- the index file's room (S6) ------------------------------------------------------------------ */
 
@@ -42,7 +43,7 @@ static uint64_t gen_pages(const struct gen *g, uint64_t pages_used)
 		return 0;
 	fill = g->arena.bytes / 2048 + g->touched.count / 64;
 	fill += g->chunk_count + (g->chunk_count + g->chunk_gone_count) / 32;
-	touch = g->rows + g->rows / 8;
+	touch = g->rows + g->rows / 8 + g->xdrop_count * XDROP_PAGES;
 	if (touch > pages_used + pages_used / 8)
 		touch = pages_used + pages_used / 8;
 	return fill + touch + INDEX_SLACK;
@@ -213,6 +214,18 @@ static int put_unlinks(struct store *s)
 	return err;
 }
 
+/* After the rows: one of them may be such an attribute. */
+static int put_xdrops(struct store *s)
+{
+	uint8_t key[9];
+	int err = 0;
+
+	for (size_t i = 0; i < s->frozen->xdrop_count && !err; i++)
+		err = index_del_prefix(s->index, key,
+				       key_table(key, TABLE_XATTR, s->frozen->xdrop[i]));
+	return err;
+}
+
 static int put_meta(struct store *s)
 {
 	static const uint8_t key[2] = {TABLE_META, 0};
@@ -228,6 +241,8 @@ static int write_index(struct store *s)
 
 	if (err == 0)
 		err = put_rows(s);
+	if (err == 0)
+		err = put_xdrops(s);
 	if (err == 0)
 		err = put_replies(s);
 	if (err == 0)

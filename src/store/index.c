@@ -272,6 +272,31 @@ int index_del(struct index *x, const uint8_t *key, size_t key_len)
 	return from_lmdb(x, rc);
 }
 
+static int do_del_prefix(struct index *x, const uint8_t *prefix, size_t len)
+{
+	for (;;) {
+		MDB_val k = {.mv_size = len, .mv_data = (void *)(uintptr_t)prefix}, v;
+		int rc = mdb_cursor_get(x->put, &k, &v, MDB_SET_RANGE);
+
+		if (rc == MDB_NOTFOUND)
+			return 0;
+		if (rc)
+			return rc;
+		if (k.mv_size < len || memcmp(k.mv_data, prefix, len) != 0)
+			return 0;
+		if ((rc = mdb_cursor_del(x->put, 0)) != 0)
+			return rc;
+	}
+}
+
+int index_del_prefix(struct index *x, const uint8_t *prefix, size_t len)
+{
+	int rc;
+
+	GUARDED(x, rc, do_del_prefix(x, prefix, len));
+	return from_lmdb(x, rc);
+}
+
 static int do_commit(struct index *x)
 {
 	MDB_txn *txn = x->writer;

@@ -43,6 +43,8 @@ int index_next(struct index *x, struct index_row *out);
 int index_write_begin(struct index *x);
 int index_put(struct index *x, const uint8_t *key, size_t key_len, const void *val, size_t val_len);
 int index_del(struct index *x, const uint8_t *key, size_t key_len);
+/* Every row whose key begins so. */
+int index_del_prefix(struct index *x, const uint8_t *prefix, size_t len);
 int index_write_commit(struct index *x);
 void index_write_abort(struct index *x);
 

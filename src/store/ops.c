@@ -162,6 +162,9 @@ void apply_change(struct store *s, const struct change *c, uint64_t lsn, bool fr
 #endif
 		gen_unlink_add(s->active, c->ino);
 		return;
+	case CHANGE_XDROP:
+		gen_xdrop_add(s->active, c->ino);
+		return;
 	case CHANGE_SYNCED: /* speaks to recovery only */
 		return;
 	case CHANGE_TYPE_END:
@@ -202,6 +205,10 @@ static void emit_inode_gone(struct store *s, const struct inode_row *r)
 	c.key_len = key_inode(key, r->pub.ino);
 	if (may_have_object(s, r))
 		emit_object(s, CHANGE_UNLINK, r->pub.ino, 0);
+#ifndef HF_MUTANT_XATTR_KEPT
+	if (r->has_xattr)
+		emit_object(s, CHANGE_XDROP, r->pub.ino, 0);
+#endif
 	emit(s, &c, false);
 }
 

@@ -92,7 +92,7 @@ void gen_reset(struct gen *g)
 	g->rows = 0;
 	arena_reset(&g->arena);
 	map64_clear(&g->touched);
-	g->unlink_count = g->chunk_gone_count = g->chunk_count = 0;
+	g->xdrop_count = g->unlink_count = g->chunk_gone_count = g->chunk_count = 0;
 	g->records = g->last_lsn = 0;
 	g->chain_crc = 0;
 	g->chain_known = false;
@@ -109,6 +109,7 @@ void gen_free(struct gen *g)
 	free(g->bucket);
 	free(g->list);
 	free(g->unlink);
+	free(g->xdrop);
 	free(g->chunk_gone);
 	free(g);
 }
@@ -294,6 +295,19 @@ void gen_unlink_add(struct gen *g, uint64_t ino)
 {
 	u64_push(&g->unlink, &g->unlink_count, &g->unlink_cap, ino);
 	gen_touch(g, ino, TOUCH_GONE);
+}
+
+void gen_xdrop_add(struct gen *g, uint64_t ino)
+{
+	u64_push(&g->xdrop, &g->xdrop_count, &g->xdrop_cap, ino);
+}
+
+bool gen_xdrops(const struct gen *g, uint64_t ino)
+{
+	for (size_t i = 0; g && i < g->xdrop_count; i++)
+		if (g->xdrop[i] == ino)
+			return true;
+	return false;
 }
 
 void gen_chunk_gone_add(struct gen *g, uint64_t id)

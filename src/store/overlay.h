@@ -65,6 +65,8 @@ struct gen {
 	struct map64 touched; /* ino -> enum touch bits */
 	uint64_t *unlink;
 	size_t unlink_count, unlink_cap;
+	uint64_t *xdrop; /* inodes whose extended attributes go */
+	size_t xdrop_count, xdrop_cap;
 	struct list chunks;   /* of the duplicate cache, made in this generation */
 	size_t chunk_count;
 	uint64_t *chunk_gone; /* numbers of stored chunks that are empty now */
@@ -89,6 +91,8 @@ struct row *gen_put(struct gen *g, const uint8_t *key, size_t key_len, const uin
 		    size_t val_len, uint64_t lsn, bool fresh);
 void gen_touch(struct gen *g, uint64_t ino, enum touch bits);
 void gen_unlink_add(struct gen *g, uint64_t ino);
+void gen_xdrop_add(struct gen *g, uint64_t ino);
+bool gen_xdrops(const struct gen *g, uint64_t ino);
 void gen_chunk_gone_add(struct gen *g, uint64_t id);
 const struct gen_dir *gen_dir(const struct gen *g, uint64_t ino);
 /* First entry of the list with a cookie > after. */

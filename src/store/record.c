@@ -11,6 +11,8 @@
 #define CALLER_FLAG  1U
 #define INODE_ROW	1U
 #define INODE_OBJECT	1U
+#define INODE_XATTR	2U
+#define XATTR_VERSION	1U
 #define META_VERSION	1U
 #define META_CLEAN	1U
 
@@ -236,6 +238,7 @@ void change_encode(struct wr *w, const struct change *c)
 		return;
 	case CHANGE_NEWOBJ:
 	case CHANGE_UNLINK:
+	case CHANGE_XDROP:
 		wr_u64(w, c->ino);
 		return;
 	case CHANGE_TYPE_END:
@@ -252,6 +255,7 @@ static bool row_key_known(const uint8_t *key, size_t len)
 	case TABLE_INODE:
 		return len == 9;
 	case TABLE_NAME:
+	case TABLE_XATTR:
 		return len > 9;
 	case TABLE_DIR:
 		return len == 17;
@@ -347,7 +351,8 @@ size_t inode_row_encode(const struct inode_row *r, uint8_t *out, size_t size)
 	size_t len = INODE_FIXED + (r->target_len ? r->target_len + 1 : 0);
 
 	hf_assert(len <= size && r->target_len <= STORE_TARGET_MAX);
-	st32(out, INODE_ROW << 24 | (uint32_t)p->type << 16 | (r->has_object ? INODE_OBJECT : 0));
+	st32(out, INODE_ROW << 24 | (uint32_t)p->type << 16 | (r->has_object ? INODE_OBJECT : 0) |
+		      (r->has_xattr ? INODE_XATTR : 0));
 	st32(out + 4, p->generation);
 	st32(out + 8, p->mode);
 	st32(out + 12, p->nlink);
@@ -375,7 +380,7 @@ size_t inode_row_encode(const struct inode_row *r, uint8_t *out, size_t size)
 
 static bool inode_row_sane(const struct inode_row *r, unsigned type, unsigned flags)
 {
-	if (type < STORE_REG || type > STORE_FIFO || (flags & ~INODE_OBJECT))
+	if (type < STORE_REG || type > STORE_FIFO || (flags & ~(INODE_OBJECT | INODE_XATTR)))
 		return false;
 	if (r->has_object && type != STORE_REG)
 		return false;
@@ -413,6 +418,7 @@ int inode_row_decode(struct inode_row *r, const uint8_t *in, size_t len)
 	r->cookie_next = ld64(in + 96);
 	r->target_len = (size_t)in[104] << 8 | in[105];
 	r->has_object = head & INODE_OBJECT;
+	r->has_xattr = head & INODE_XATTR;
 	if (head >> 24 != INODE_ROW || !inode_row_sane(r, head >> 16 & 255, head & 0xffff) ||
 	    len != INODE_FIXED + (r->target_len ? r->target_len + 1 : 0))
 		return -EBADMSG;
@@ -451,6 +457,34 @@ size_t key_dir(uint8_t *out, uint64_t dir, uint64_t cookie)
 	put_u64(out + 1, dir);
 	put_u64(out + 9, cookie);
 	return 17;
+}
+
+size_t key_xattr(uint8_t *out, uint64_t ino, const void *name, size_t len)
+{
+	out[0] = TABLE_XATTR;
+	put_u64(out + 1, ino);
+	memcpy(out + 9, name, len);
+	return 9 + len;
+}
+
+size_t xattr_encode(uint8_t *out, const void *value, size_t len)
+{
+	out[0] = XATTR_VERSION;
+	out[1] = 0;
+	if (len)
+		memcpy(out + XATTR_HEAD, value, len);
+	return XATTR_HEAD + len;
+}
+
+int xattr_decode(const uint8_t *in, size_t len, const uint8_t **value, size_t *value_len)
+{
+	if (len < XATTR_HEAD || len > XATTR_HEAD + XATTR_VALUE_MAX || in[0] == 0)
+		return -EBADMSG;
+	if (in[0] != XATTR_VERSION || in[1] != 0)
+		return -ENOTSUP;
+	*value = in + XATTR_HEAD;
+	*value_len = len - XATTR_HEAD;
+	return 0;
 }
 
 void meta_encode(const struct meta *m, uint8_t out[META_SIZE])

@@ -105,6 +105,7 @@ enum change_type {
 	CHANGE_NEWOBJ,	/* object: ino; the file exists from here on */
 	CHANGE_UNLINK,	/* object: ino; goes after the checkpoint that holds this record */
 	CHANGE_SYNCED,	/* object: ino; effects up to lsn were in it when it was made durable (S2) */
+	CHANGE_XDROP,	/* index rows: all extended attributes of ino go */
 	CHANGE_TYPE_END
 };
 
@@ -128,6 +129,7 @@ enum table {
 	TABLE_CONN = 'C',   /* client connection -> nothing */
 	TABLE_FORGET = 'F', /* client -> its duplicate entries up to this lsn are void */
 	TABLE_STATE = 'S',  /* named value of the store */
+	TABLE_XATTR = 'X',  /* ino, name -> extended attribute */
 	/* written by checkpoints only */
 	TABLE_REPLIES = 'R', /* chunk number -> duplicate cache entries */
 	TABLE_UNLINK = 'U',  /* ino -> object to be unlinked after the commit */
@@ -137,6 +139,7 @@ enum table {
 struct inode_row {
 	struct store_inode pub; /* target: into the value; lsn not stored */
 	bool has_object;
+	bool has_xattr; /* there are rows of TABLE_XATTR */
 	uint64_t entries;     /* directories: without . and .. */
 	uint64_t cookie_next; /* directories */
 	size_t target_len;
@@ -147,6 +150,13 @@ int inode_row_decode(struct inode_row *r, const uint8_t *in, size_t len);
 size_t key_inode(uint8_t *out, uint64_t ino);
 size_t key_name(uint8_t *out, uint64_t dir, const void *name, size_t len);
 size_t key_dir(uint8_t *out, uint64_t dir, uint64_t cookie);
+
+/* An extended attribute's row: version, flags, value.  `out` has room for XATTR_HEAD + len. */
+#define XATTR_HEAD	2U
+#define XATTR_VALUE_MAX 65536U
+size_t key_xattr(uint8_t *out, uint64_t ino, const void *name, size_t len);
+size_t xattr_encode(uint8_t *out, const void *value, size_t len);
+int xattr_decode(const uint8_t *in, size_t len, const uint8_t **value, size_t *value_len);
 
 struct meta {
 	uint64_t checkpoint_lsn;

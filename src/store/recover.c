@@ -229,6 +229,8 @@ static void replay_object(struct recovery *r, const struct change *c, uint64_t l
 static int row_sane(const struct change *c)
 {
 	struct inode_row row;
+	const uint8_t *value;
+	size_t len;
 
 	if (c->type != CHANGE_PUT)
 		return 0;
@@ -238,6 +240,8 @@ static int row_sane(const struct change *c)
 		return c->val_len == 16 ? 0 : -EBADMSG;
 	if (c->key[0] == TABLE_DIR)
 		return c->val_len > 8 && c->val_len <= 8 + STORE_NAME_MAX ? 0 : -EBADMSG;
+	if (c->key[0] == TABLE_XATTR)
+		return xattr_decode(c->val, c->val_len, &value, &len);
 	return 0;
 }
 
