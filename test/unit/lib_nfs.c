@@ -243,6 +243,18 @@ void nt_restart(struct nt *t, bool crash)
 	open_server(t);
 }
 
+void nt_dir_moves(struct nt *t)
+{
+	char from[sizeof(t->dir)], command[256];
+
+	memcpy(from, t->dir, sizeof(from));
+	snprintf(t->dir, sizeof(t->dir), "/tmp/hf-nfs-XXXXXX");
+	CHECK(mkdtemp(t->dir) != NULL);
+	snprintf(command, sizeof(command), "cp -R --sparse=always %s/. %s && rm -r %s", from, t->dir,
+		 from);
+	CHECK_EQ(0, system(command));
+}
+
 void nt_server_restart(struct nt *t)
 {
 	nt_settle(t);

@@ -71,6 +71,8 @@ void nt_up_sized(struct nt *t, uint64_t log_half_bytes, uint64_t index_map_bytes
 void nt_down(struct nt *t);
 /* Drops store and server as a crash would (or closes them) and opens them again. */
 void nt_restart(struct nt *t, bool crash);
+/* What is on the disk at this moment, in another directory; nt_restart() then opens that. */
+void nt_dir_moves(struct nt *t);
 void nt_server_restart(struct nt *t);
 /* Runs the loop until nothing is under way (at most some seconds). */
 void nt_settle(struct nt *t);

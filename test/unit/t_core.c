@@ -24,7 +24,8 @@ struct rig {
 	unsigned seen[ACT_SELF_FENCE + 1];
 	struct action last[ACT_SELF_FENCE + 1];
 	bool hold[ACT_SELF_FENCE + 1]; /* this action is not completed by the rig */
-	bool acks;
+	bool acks, peer_serves;
+	struct status_msg told; /* what it sent last */
 };
 
 static struct rig r;
@@ -41,6 +42,8 @@ static void step(struct rig *g, struct event ev)
 	for (unsigned i = 0; i < out->count; i++) {
 		g->seen[out->a[i].type]++;
 		g->last[out->a[i].type] = out->a[i];
+		if (out->a[i].type == ACT_SEND)
+			CHECK_EQ(0, status_decode(&g->told, out->a[i].send.data, out->a[i].send.len));
 	}
 	for (unsigned i = 0; i < out->count; i++)
 		answer(g, &out->a[i]);
@@ -126,6 +129,15 @@ static struct status_msg peer_says(struct rig *g)
 	m.sequence = ++g->peer_sequence;
 	m.flags = STATUS_F_MAJORITY;
 	m.config_hash = g->conf.config_hash;
+	if (g->peer_serves) {
+		m.vs_count = 1;
+		m.vs[0].id = g->conf.vs[0].id;
+		m.vs[0].state = VS_SERVING;
+		m.vs[0].target = m.vs[0].owner = 2;
+		m.vs[0].epoch = 1;
+		m.vs[0].fs_count = 1;
+		m.vs[0].fs_state[0] = STATUS_FS_UP;
+	}
 	if (g->acks) {
 		m.peer_count = 1;
 		m.peer[0].node = 1;
@@ -501,7 +513,7 @@ static void t_tilt(void)
 	CHECK_EQ(STATUS_V_DEAD, r.n.peer[0].verdict);
 }
 
-/* covers: ST-42 ST-43 ST-44 */
+/* covers: ST-42 ST-43 ST-44 OV-32 */
 static void t_replayed_messages(void)
 {
 	struct status_msg old, m;
@@ -525,6 +537,41 @@ static void t_replayed_messages(void)
 	m.sequence = 1;
 	deliver(&r, &m, 0);
 	CHECK_EQ(STATUS_V_ALIVE, r.n.peer[0].verdict);
+}
+
+/* What it says of itself and of the other, message by message.
+ * covers: ST-30 ST-36 ST-38 ST-39 ST-40 ST-41 */
+static void t_what_is_sent(void)
+{
+	uint64_t last;
+
+	rig_conf(&r);
+	rig_start(&r);
+	for (unsigned i = 0; i < 20; i++) {
+		last = r.told.sequence;
+		pass(&r, T);
+		CHECK_EQ(1, r.told.sender);
+		CHECK_EQ(STATUS_VERSION, r.told.version);
+		CHECK_EQ((long long)r.n.generation, (long long)r.told.generation);
+		CHECK(r.told.sequence > last);
+		CHECK_EQ(1, r.told.peer_count);
+		CHECK_EQ(2, r.told.peer[0].node);
+		CHECK_EQ(5, (long long)r.told.peer[0].generation);
+		CHECK(r.told.peer[0].acked > 0 && r.told.peer[0].acked <= r.peer_sequence);
+	}
+	last = r.told.peer[0].acked;
+	CHECK(last + 8 > r.peer_sequence); /* the newest, give or take what came since */
+	r.peer_net = r.peer_slot = false;
+	pass(&r, 2 * T);
+	last = r.told.peer[0].acked;
+	pass(&r, 2 * T);
+	CHECK_EQ((long long)last, (long long)r.told.peer[0].acked);
+	r.peer_generation = 6; /* a new instance begins anew */
+	r.peer_sequence = 0;
+	r.peer_net = true;
+	pass(&r, 2 * T);
+	CHECK_EQ(6, (long long)r.told.peer[0].generation);
+	CHECK(r.told.peer[0].acked <= r.peer_sequence);
 }
 
 static void t_garbage_is_counted(void)
@@ -587,6 +634,87 @@ static void t_disable_bars_takeover(void)
 	m.sequence = ++r.peer_sequence;
 	deliver(&r, &m, 0);
 	CHECK_EQ(REASON_CONFIG_MISMATCH, takeover_blocked(&r.n, &r.n.peer[0]));
+}
+
+static void order(enum control_verb verb, enum inhibit_scope scope, bool on)
+{
+	struct event ev = {.type = EV_CONTROL};
+
+	ev.control.id = 9;
+	ev.control.verb = verb;
+	ev.control.scope = scope;
+	ev.control.on = on;
+	step(&r, ev);
+	pass(&r, 2 * T);
+}
+
+/* The vs is at home on n2, which serves it. */
+static void other_serves(void)
+{
+	rig_conf(&r);
+	r.conf.vs[0].home = 2;
+	r.peer_serves = true;
+	rig_start(&r);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK_EQ(STATUS_NORMAL, r.told.indicator);
+}
+
+static void other_dies(void)
+{
+	r.peer_net = r.peer_slot = false;
+	pass(&r, 20 * T);
+	CHECK_EQ(STATUS_V_DEAD, r.n.peer[0].verdict);
+}
+
+/* NORMAL while nothing is taken, TAKEOVER for as long as the storage of another is held.
+ * covers: ST-32 ST-33 */
+static void t_indicator_takeover(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	CHECK_EQ(STATUS_NORMAL, r.told.indicator);
+
+	other_serves();
+	other_dies();
+	CHECK_EQ(NODE_TAKEOVER, r.n.state);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	CHECK_EQ(STATUS_TAKEOVER, r.told.indicator);
+	pass(&r, 20 * T);
+	CHECK_EQ(STATUS_TAKEOVER, r.told.indicator);
+}
+
+/* DISABLE: said in every message and obeyed by both sides, by the one that says it ...
+ * covers: ST-35 */
+static void t_indicator_disable(void)
+{
+	other_serves();
+	order(CONTROL_INHIBIT, INHIBIT_CLUSTER, true);
+	CHECK_EQ(STATUS_DISABLE, r.told.indicator);
+	other_dies();
+	CHECK_EQ(STATUS_DISABLE, r.told.indicator);
+	CHECK_EQ(REASON_DISABLED, takeover_blocked(&r.n, &r.n.peer[0]));
+	CHECK_EQ(0, r.seen[ACT_RESERVE]);
+	CHECK_EQ(NODE_NORMAL, r.n.state);
+	order(CONTROL_INHIBIT, INHIBIT_CLUSTER, false);
+	pass(&r, 10 * T);
+	CHECK_EQ(NODE_TAKEOVER, r.n.state);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+}
+
+/* ... and by the one that heard it, also after the sayer died.   covers: ST-35 */
+static void t_indicator_disable_heard(void)
+{
+	struct status_msg m;
+
+	other_serves();
+	m = peer_says(&r);
+	m.indicator = STATUS_DISABLE;
+	deliver(&r, &m, 0);
+	other_dies();
+	CHECK_EQ(REASON_DISABLED, takeover_blocked(&r.n, &r.n.peer[0]));
+	CHECK_EQ(0, r.seen[ACT_RESERVE]);
+	CHECK_EQ(NODE_NORMAL, r.n.state);
 }
 
 /* A worker that crashes is restarted in place; one that keeps crashing is quarantined. */
@@ -756,9 +884,13 @@ int main(void)
 	CASE(t_verdict);
 	CASE(t_tilt);
 	CASE(t_replayed_messages);
+	CASE(t_what_is_sent);
 	CASE(t_garbage_is_counted);
 	CASE(t_taken_over);
 	CASE(t_disable_bars_takeover);
+	CASE(t_indicator_takeover);
+	CASE(t_indicator_disable);
+	CASE(t_indicator_disable_heard);
 	CASE(t_crash_loop);
 	CASE(t_mount_failure_is_undone);
 	CASE(t_same_id);

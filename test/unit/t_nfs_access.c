@@ -1,4 +1,4 @@
-/* t_nfs_access.c - permission rules, file handles, exports: the parts that need no store. */
+/* t_nfs_access.c - permission rules and exports: the parts that need no store. */
 #include "check.h"
 
 #include <errno.h>
@@ -6,7 +6,6 @@
 
 #include "nfs/access.h"
 #include "nfs/exports.h"
-#include "nfs/handle.h"
 #include "xdr/nfs3_xdr.h"
 
 static struct store_inode file(uint32_t mode, uint32_t uid, uint32_t gid)
@@ -178,46 +177,6 @@ static void t_new_objects(void)
 	CHECK_EQ(5, a.uid);
 }
 
-/* ---- handles ---- */
-static void t_handles(void)
-{
-	static const uint8_t key[HANDLE_KEY_SIZE] = {1, 2, 3}, other[HANDLE_KEY_SIZE] = {9};
-	const struct handle h = {0xabcdef, 0x1122334455667788ULL, 99, 7};
-	struct handle got;
-	uint8_t b[HANDLE_SIZE];
-
-	handle_encode(b, &h, key);
-	CHECK(handle_decode(&got, b, sizeof(b)));
-	CHECK(got.export_id == h.export_id && got.fsid == h.fsid);
-	CHECK(got.ino == h.ino && got.generation == h.generation);
-	CHECK(handle_authentic(b, key));
-	CHECK(!handle_authentic(b, other));
-	CHECK(!handle_decode(&got, b, sizeof(b) - 1));
-	for (size_t i = 0; i < 8 * sizeof(b); i++) {
-		b[i / 8] ^= (uint8_t)(1 << i % 8);
-		CHECK(!handle_authentic(b, key));
-		b[i / 8] ^= (uint8_t)(1 << i % 8);
-	}
-	b[0] = 2;
-	CHECK(!handle_decode(&got, b, sizeof(b)));
-}
-
-/* The example of doc/nfs.md. */
-static void t_golden_handle(void)
-{
-	static const uint8_t golden[HANDLE_SIZE] = {
-	    0x01, 0xa0, 0xbf, 0x16, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd,
-	    0xef, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x2a, 0x00, 0x00,
-	    0x00, 0x07, 0xa1, 0x9e, 0x00, 0xd8, 0x60, 0x7e, 0xda, 0x99};
-	const struct handle h = {export_id_of("/fs1"), 0x0123456789abcdefULL, 42, 7};
-	uint8_t key[HANDLE_KEY_SIZE], b[HANDLE_SIZE];
-
-	for (unsigned i = 0; i < sizeof(key); i++)
-		key[i] = (uint8_t)i;
-	handle_encode(b, &h, key);
-	CHECK_EQ(0, memcmp(golden, b, sizeof(b)));
-}
-
 /* ---- exports ---- */
 #define V4(a, b, c, d) {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d}
 
@@ -291,8 +250,6 @@ int main(void)
 	CASE(t_times_and_size);
 	CASE(t_set_id_falls_with_writes);
 	CASE(t_new_objects);
-	CASE(t_handles);
-	CASE(t_golden_handle);
 	CASE(t_rules);
 	CASE(t_bad_exports);
 	return check_end();

@@ -195,6 +195,41 @@ static void t_repeat_after_a_crash(void)
 	}
 }
 
+/* What is on the disk at the very moment when the first reply leaves: a successor that gets just
+ * that knows the change and the answer, and carries nothing out twice.
+ * covers: FO-57 OV-32 */
+static void t_on_disk_before_the_reply(void)
+{
+	for (unsigned k = 0; k < KINDS; k++) {
+		struct fixture f;
+		struct answer first, again;
+		struct store_info info;
+		size_t before;
+		uint64_t wait;
+
+		up();
+		f = fixture();
+		nt_settle(t);
+		before = t->peer->count;
+		kinds[k](&f);
+		CHECK(nt_send(t));
+		CHECK(nt_wait(t, t->peer, before + 1));
+		nt_dir_moves(t); /* the old owner's own is of no help any more */
+		CHECK_EQ(SUCCESS, nt_reply_stat(t, t->peer));
+		CHECK_EQ(NFS3_OK, rd_u32(&t->r));
+		first = last_answer(t->peer);
+		wait = store_last_lsn(t->store);
+		nt_restart(t, true);
+		store_info(t->store, &info);
+		CHECK(info.recovered_records > 0 && store_last_lsn(t->store) > wait);
+		nt_repeat(t);
+		again = last_answer(t->peer);
+		CHECK(same(&first, &again));
+		CHECK_EQ(1, nt_counter(t, "repeats"));
+		down();
+	}
+}
+
 /* covers: S11 */
 static void t_repeat_from_a_new_connection(void)
 {
@@ -431,6 +466,7 @@ int main(void)
 {
 	CASE(t_every_repeat_gets_its_first_answer);
 	CASE(t_repeat_after_a_crash);
+	CASE(t_on_disk_before_the_reply);
 	CASE(t_repeat_from_a_new_connection);
 	CASE(t_repeat_in_progress_goes_to_the_newest_connection);
 	CASE(t_failures_are_remembered);

@@ -314,6 +314,51 @@ static void t_cut(void)
 	end();
 }
 
+static int loop_attach(void)
+{
+	char command[160];
+
+	snprintf(command, sizeof(command), "losetup -f %s/u1.img 2>/dev/null", dir);
+	return system(command);
+}
+
+static void loop_detach(void)
+{
+	char command[160];
+
+	snprintf(command, sizeof(command), "losetup -d $(losetup -j %s/u1.img -n -O NAME)", dir);
+	CHECK_EQ(0, system(command));
+}
+
+/* While the image is attached anywhere, no key of ours may bring its old pages to life, and none is
+ * given up.  Only root can attach.   covers: F1 */
+static void t_attached(void)
+{
+	begin();
+	if (geteuid() != 0 || loop_attach() != 0) {
+		printf("no loop devices for this user\n");
+		end();
+		return;
+	}
+	acquire(&n1, (struct unit_ask){.how = UNIT_FREE});
+	CHECK_EQ(UNIT_ERROR, out.outcome);
+	CHECK_EQ(-EBUSY, out.err);
+	CHECK(strstr(out.text, "still has") != NULL);
+	CHECK(array.holder == 0 && registered() == 0 && array.commands == 0);
+	loop_detach();
+	acquire(&n1, (struct unit_ask){.how = UNIT_FREE});
+	CHECK_EQ(UNIT_WON, out.outcome);
+	CHECK_EQ(0, loop_attach());
+	release(&n1);
+	CHECK_EQ(UNIT_ERROR, out.outcome);
+	CHECK(array.holder == owner_key(1, 10) && registered() == 1);
+	loop_detach();
+	release(&n1);
+	CHECK_EQ(UNIT_WON, out.outcome);
+	CHECK(registered() == 0);
+	end();
+}
+
 int main(void)
 {
 	CASE(t_life);
@@ -322,5 +367,6 @@ int main(void)
 	CASE(t_answers_lie);
 	CASE(t_stranger);
 	CASE(t_cut);
+	CASE(t_attached);
 	return check_end();
 }
