@@ -1,12 +1,19 @@
-# Benchmarks: an echo server (the limit), a load generator, and test/bench/run to use them.
+# Benchmarks: an echo server (the limit), a load generator, test/bench/run to use them beside
+# nfs-ganesha, test/bench/report to make tables of what it wrote.  doc/bench.md is the report of the
+# results that are committed; `make bench` leaves its own beside the programs.
 BENCH := $(OUT)/bench/echo $(OUT)/bench/load
 .PHONY: bench bench-tools
 bench-tools: $(BENCH)
-$(OUT)/bench/%: $(OUT)/test/bench/%.o
+$(OUT)/bench/echo: $(OUT)/test/bench/echo.o
+$(OUT)/bench/load: $(patsubst %.c,$(OUT)/%.o,$(filter-out %/echo.c,$(wildcard test/bench/*.c)))
+$(BENCH):
 	@mkdir -p $(@D)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^
+BENCH_SUITES ?= all
 bench: $(BENCH) $(OUT)/holdfast-vs
-	OUT=$(OUT) test/bench/run
+	@rm -f $(OUT)/bench.tsv
+	OUT=$(OUT) test/bench/run -o $(OUT)/bench.tsv $(BENCH_SUITES) > /dev/null
+	@test/bench/report -o $(OUT)/bench.md $(OUT)/bench.tsv && cat $(OUT)/bench.md
 # Hostile and broken clients, against any address and port.
 bench-tools: $(OUT)/abuse
 $(OUT)/abuse: $(OUT)/test/lab/abuse.o
