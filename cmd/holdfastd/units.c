@@ -54,7 +54,9 @@ static void do_reserve(struct unit_task *t, struct unit_answer *out)
 			       .victim = t->a->reserve.victim,
 			       .victim_epoch = t->a->reserve.victim_epoch,
 			       .epoch_min = t->a->reserve.epoch_min,
-			       .fenced = t->a->reserve.fenced};
+			       .fenced = t->a->reserve.fenced,
+			       .can_fence = t->job->d->conf->unit[t->job->index].fence_command[0] !=
+					    '\0'};
 
 	self.generation = t->a->reserve.generation;
 	unit_acquire(&t->job->spec, &t->job->d->seal, &self, &ask, t->job->lock_fd, out);

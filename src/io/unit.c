@@ -284,6 +284,11 @@ static int is_quiet(const struct unit_spec *u, const struct owner *o, const stru
 	return 0;
 }
 
+/* How long a lock of somebody else is waited for.  A victim's owner byte that is still held when its
+ * verdict has been given and step 213b waited out is that of a daemon that stands: waiting changes
+ * nothing, only the fence command does, so where there is one it is asked for at once.  That this may
+ * meet a daemon which is just dying does no harm: it is dead either way, and nothing is taken
+ * before the command has reported success (ST-60) and the worker's byte is free (F5). */
 static uint64_t patience_of(const struct owner *o, const struct unit_self *self,
 			    const struct unit_ask *ask, int why)
 {
@@ -291,7 +296,9 @@ static uint64_t patience_of(const struct owner *o, const struct unit_self *self,
 		return WAIT_FENCED_NS;
 	if (o->node == self->node)
 		return WAIT_OWN_NS;
-	return why == -EALREADY ? WAIT_LIVE_NS : WAIT_DRAIN_NS;
+	if (why != -EALREADY)
+		return WAIT_DRAIN_NS;
+	return ask->how == UNIT_VICTIM && ask->can_fence ? 0 : WAIT_LIVE_NS;
 }
 
 /* Only a fence command may say that a holder elsewhere, or one that lives, is gone (F5). */

@@ -62,7 +62,8 @@ struct unit_ask {
 	enum unit_how how;
 	uint16_t victim;
 	uint64_t victim_epoch, epoch_min;
-	bool fenced; /* the victim is surely off: a fence command said so just now */
+	bool fenced;   /* the victim is surely off: a fence command said so just now */
+	bool can_fence; /* there is such a command: a holder that lives is reported at once */
 };
 
 enum unit_outcome {

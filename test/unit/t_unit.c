@@ -107,6 +107,7 @@ static void t_free_keep_release(void)
 /* A holder that lives is never thrown out by waiting; a dead one's lock is enough.  covers: F5 ST-60 */
 static void t_victim(void)
 {
+	uint64_t begun;
 	int a, b;
 
 	begin();
@@ -116,6 +117,14 @@ static void t_victim(void)
 	CHECK_EQ(UNIT_WON, out.outcome);
 	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 1}, b);
 	CHECK_EQ(UNIT_HELD, out.outcome);
+	/* With a fence command at hand a holder that stands is not waited for: the pause of the
+	 * clients would be longer by that wait.  Nor is it passed over: ST-60. */
+	begun = loop_clock_ns();
+	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 1,
+				       .can_fence = true}, b);
+	CHECK_EQ(UNIT_HELD, out.outcome);
+	CHECK(loop_clock_ns() - begun < 50000000);
+	CHECK_EQ(0, unit_dir_poll(&spec, &seal, &n1, 1, a));
 	/* Paused and fenced, so its worker is gone: it keeps a lock that nobody asks for any more. */
 	acquire(&n2, (struct unit_ask){.how = UNIT_VICTIM, .victim = 1, .victim_epoch = 1,
 				       .fenced = true}, b);
