@@ -2,7 +2,6 @@
  *
  *	survive -a ADDRESS -p NFS_PORT [-m MOUNT_PORT] -e EXPORT [-n WRITERS] [-t SECONDS]
  *		[-l PERMILLE] [-u] [-s SEED]
- *PERMILLE] [-u] [-s SEED]
  *
  * Each writer has a folder of its own and a model of it; every reply is held against the model: a
  * REMOVE that was acknowledged may not come back, one that is repeated (same xid, other connection)
@@ -441,7 +440,7 @@ static void *write_thread(void *arg)
 /* ---- pulse and its reader ---- */
 static struct nfc_fh pulse_fh;
 static atomic_ullong pulse_acked;
-static uint64_t pause_ns, pause_at_ns, pulses;
+static uint64_t pause_ns, pause_at_ns, pulses, first_at_ns;
 static char pulse_failure[128], reader_failure[128];
 
 static uint64_t wall_ns(void)
@@ -473,6 +472,8 @@ static void *pulse_thread(void *arg)
 		}
 		pulse_acked = n;
 		now_ns = nfc_now_ns();
+		if (!first_at_ns)
+			first_at_ns = wall_ns();
 		if (now_ns - last_ns > pause_ns) {
 			pause_ns = now_ns - last_ns;
 			pause_at_ns = wall_ns() - pause_ns;
@@ -609,11 +610,13 @@ static unsigned report(struct writer *w)
 		printf("survive: stale: %s\n", reader_failure);
 	failed += pulse_failure[0] != 0;
 	failed += reader_failure[0] != 0;
-	printf("ops=%llu\nresent=%llu\nlost_on_purpose=%llu\npulses=%llu\npause_ms=%llu\npause_at_"
-	       "ms=%llu\n"
-	       "slowest_ms=%llu\n",
+	/* What the pause is worth is for the reader to judge: from when on there was a pulse, and when the
+	 * longest gap between two of them began (wall clock). */
+	printf("ops=%llu\nresent=%llu\nlost_on_purpose=%llu\npulses=%llu\npulse_from_ms=%llu\n"
+	       "pause_ms=%llu\npause_at_ms=%llu\nslowest_ms=%llu\n",
 	       (unsigned long long)ops_all, (unsigned long long)resent, (unsigned long long)lost,
-	       (unsigned long long)pulses, (unsigned long long)(pause_ns / 1000000),
+	       (unsigned long long)pulses, (unsigned long long)(first_at_ns / 1000000),
+	       (unsigned long long)(pause_ns / 1000000),
 	       (unsigned long long)(pause_at_ns / 1000000),
 	       (unsigned long long)(slowest / 1000000));
 	printf("%u passed, %u failed\n", opt.writers + 2 - failed, failed);
