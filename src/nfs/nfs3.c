@@ -354,6 +354,7 @@ static bool met_repeat(struct call *c)
 {
 	struct rpc_server *s = c->srv;
 	struct held *h = held_find(s, &c->key);
+	enum store_dup found;
 	const void *reply;
 	size_t len;
 	uint64_t lsn;
@@ -368,9 +369,11 @@ static bool met_repeat(struct call *c)
 #ifdef HF_MUTANT_NFS_NO_DUP
 	return false;
 #endif
-	if (c->proc->repeats != RPC_ONCE ||
-	    store_dup_find(c->fs->store, &c->key, &reply, &len, &lsn) != STORE_DUP_DONE)
+	if (c->proc->repeats != RPC_ONCE)
 		return false;
+	found = store_dup_find(c->fs->store, &c->key, &reply, &len, &lsn);
+	if (found != STORE_DUP_DONE)
+		return found == STORE_DUP_LOST; /* the store is closed: nothing is answered */
 	HF_MARK("nfs.repeat");
 	s->stats.repeats++;
 	wr_init(&w, s->scratch, RPC_SCRATCH_SIZE);

@@ -42,7 +42,7 @@ static uint64_t gen_pages(const struct gen *g, uint64_t pages_used)
 	if (!g)
 		return 0;
 	fill = g->arena.bytes / 2048 + g->touched.count / 64;
-	fill += g->chunk_count + (g->chunk_count + g->chunk_gone_count) / 32;
+	fill += g->chunk_count + (g->chunk_count + g->gone_count) / 8;
 	touch = g->rows + g->rows / 8 + g->xdrop_count * XDROP_PAGES;
 	if (touch > pages_used + pages_used / 8)
 		touch = pages_used + pages_used / 8;
@@ -161,37 +161,16 @@ static int put_rows(struct store *s)
 	return err;
 }
 
-static size_t key_table(uint8_t *key, enum table t, uint64_t id)
-{
-	struct wr w;
-
-	wr_init(&w, key, 9);
-	wr_u8(&w, (uint8_t)t);
-	wr_u64(&w, id);
-	return wr_len(&w);
-}
-
 static int put_replies(struct store *s)
 {
-	struct list *head = &s->frozen->chunks;
-	uint8_t key[9], *val = NULL;
-	size_t len, room = 0;
-	int err = 0;
+	uint8_t key[9];
+	int err = rolls_put(s);
 
-	for (struct list *it = head->next; it != head && !err; it = it->next) {
-		const struct dup_chunk *c = LIST_OWNER(it, struct dup_chunk, link);
+	for (size_t i = 0; i < s->frozen->gone_count && !err; i++) {
+		uint64_t row = s->frozen->gone[i];
 
-		if (room < c->used + 16) {
-			room = c->used + 16;
-			val = mem_realloc(val, room);
-		}
-		len = dup_chunk_encode(c, val, room);
-		err = index_put(s->index, key, key_table(key, TABLE_REPLIES, c->id), val, len);
-	}
-	free(val);
-	for (size_t i = 0; i < s->frozen->chunk_gone_count && !err; i++) {
 		err = index_del(s->index, key,
-				key_table(key, TABLE_REPLIES, s->frozen->chunk_gone[i]));
+				table_key(key, (enum table)(row >> 56), row & ~(0xffULL << 56)));
 		if (err == -ENOENT)
 			err = 0;
 	}
@@ -204,13 +183,13 @@ static int put_unlinks(struct store *s)
 	int err = 0;
 
 	for (size_t i = 0; i < s->cp.gone_count && !err; i++) {
-		err = index_del(s->index, key, key_table(key, TABLE_UNLINK, s->cp.gone[i]));
+		err = index_del(s->index, key, table_key(key, TABLE_UNLINK, s->cp.gone[i]));
 		if (err == -ENOENT)
 			err = 0;
 	}
 	for (size_t i = 0; i < s->frozen->unlink_count && !err; i++)
 		err = index_put(s->index, key,
-				key_table(key, TABLE_UNLINK, s->frozen->unlink[i]), "", 0);
+				table_key(key, TABLE_UNLINK, s->frozen->unlink[i]), "", 0);
 	return err;
 }
 

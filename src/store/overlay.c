@@ -92,7 +92,7 @@ void gen_reset(struct gen *g)
 	g->rows = 0;
 	arena_reset(&g->arena);
 	map64_clear(&g->touched);
-	g->xdrop_count = g->unlink_count = g->chunk_gone_count = g->chunk_count = 0;
+	g->xdrop_count = g->unlink_count = g->gone_count = g->chunk_count = 0;
 	g->records = g->last_lsn = 0;
 	g->chain_crc = 0;
 	g->chain_known = false;
@@ -110,7 +110,7 @@ void gen_free(struct gen *g)
 	free(g->list);
 	free(g->unlink);
 	free(g->xdrop);
-	free(g->chunk_gone);
+	free(g->gone);
 	free(g);
 }
 
@@ -310,9 +310,9 @@ bool gen_xdrops(const struct gen *g, uint64_t ino)
 	return false;
 }
 
-void gen_chunk_gone_add(struct gen *g, uint64_t id)
+void gen_gone_add(struct gen *g, enum table t, uint64_t id)
 {
-	u64_push(&g->chunk_gone, &g->chunk_gone_count, &g->chunk_gone_cap, id);
+	u64_push(&g->gone, &g->gone_count, &g->gone_cap, (uint64_t)t << 56 | id);
 }
 
 /* The beginning of a key beside the pointer: most comparisons then touch no row at all. */

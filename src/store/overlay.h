@@ -16,6 +16,7 @@
 
 #include "base/list.h"
 #include "store/map64.h"
+#include "store/record.h"
 
 struct row {
 	struct row *next;
@@ -69,8 +70,8 @@ struct gen {
 	size_t xdrop_count, xdrop_cap;
 	struct list chunks;   /* of the duplicate cache, made in this generation */
 	size_t chunk_count;
-	uint64_t *chunk_gone; /* numbers of stored chunks that are empty now */
-	size_t chunk_gone_count, chunk_gone_cap;
+	uint64_t *gone; /* its stored rows that have no use any more: table << 56 | number */
+	size_t gone_count, gone_cap;
 	uint64_t seed;
 	/* the log's side */
 	unsigned half;
@@ -93,7 +94,7 @@ void gen_touch(struct gen *g, uint64_t ino, enum touch bits);
 void gen_unlink_add(struct gen *g, uint64_t ino);
 void gen_xdrop_add(struct gen *g, uint64_t ino);
 bool gen_xdrops(const struct gen *g, uint64_t ino);
-void gen_chunk_gone_add(struct gen *g, uint64_t id);
+void gen_gone_add(struct gen *g, enum table t, uint64_t id);
 const struct gen_dir *gen_dir(const struct gen *g, uint64_t ino);
 /* First entry of the list with a cookie > after. */
 size_t gen_dir_after(const struct gen_dir *d, uint64_t after);

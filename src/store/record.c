@@ -528,3 +528,13 @@ int meta_decode(struct meta *m, const uint8_t *in, size_t len)
 	m->clean = flags & META_CLEAN;
 	return m->next_half > 1 || m->next_ino <= STORE_ROOT_INO ? -EBADMSG : 0;
 }
+
+size_t table_key(uint8_t key[9], enum table t, uint64_t id)
+{
+	struct wr w;
+
+	wr_init(&w, key, 9);
+	wr_u8(&w, (uint8_t)t);
+	wr_u64(&w, id);
+	return wr_len(&w);
+}

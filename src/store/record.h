@@ -132,9 +132,12 @@ enum table {
 	TABLE_XATTR = 'X',  /* ino, name -> extended attribute */
 	/* written by checkpoints only */
 	TABLE_REPLIES = 'R', /* chunk number -> duplicate cache entries */
+	TABLE_ROLL = 'Q',    /* number of its first chunk -> what to know of their entries at open */
 	TABLE_UNLINK = 'U',  /* ino -> object to be unlinked after the commit */
 	TABLE_META = 'M',    /* one row */
 };
+/* The key of a numbered row: 9 bytes. */
+size_t table_key(uint8_t key[9], enum table t, uint64_t id);
 
 struct inode_row {
 	struct store_inode pub; /* target: into the value; lsn not stored */

@@ -189,11 +189,12 @@ int store_commit(struct store *s, uint64_t ino, void (*done)(void *arg, int err,
 void store_touch(struct store *s, uint64_t ino);
 
 /* ---- duplicate requests (S11) --------------------------------------------------------------- */
-enum store_dup { STORE_DUP_NEW, STORE_DUP_DONE };
+enum store_dup { STORE_DUP_NEW, STORE_DUP_DONE, STORE_DUP_LOST };
 /* Is this a repeat?  DONE: *reply (valid until the next call) and the lsn it waits for: an entry
  * exists from store_op_end() on, long before its record is durable, and nothing returns to the
  * event loop between begin and end.  A call that was told STORE_WAIT asks here again when it is
- * run again, for a repeat of it may have been carried out meanwhile. */
+ * run again, for a repeat of it may have been carried out meanwhile.  LOST: it is one, but its reply
+ * cannot be read; the store is damaged now, and the call must not be answered. */
 enum store_dup store_dup_find(struct store *s, const struct store_caller *c, const void **reply,
 			      size_t *reply_len, uint64_t *wait_lsn);
 

@@ -11,6 +11,7 @@
  *	ops.c        the changing calls
  *	commit.c     COMMIT
  *	dup.c        the duplicate request cache
+ *	roll.c       its rows in the index
  *	conn.c       client connections
  *	checkpoint.c freeze, the helper thread, dropping a generation
  *	recover.c    reading the log back
@@ -125,12 +126,10 @@ struct op {
 
 /* ---- duplicate requests ----------------------------------------------------------------------- */
 
-struct dup_chunk {
-	struct list link;
+/* A row of the index that names the entries of many chunks, so that opening need not read them. */
+struct dup_roll {
 	uint64_t id;
-	size_t size, used, live, encoded;
-	bool filling, writing, stored;
-	_Alignas(16) uint8_t mem[];
+	unsigned chunks; /* of it that are still there */
 };
 
 struct dup_client {
@@ -138,18 +137,28 @@ struct dup_client {
 	uint8_t client[16];
 	struct dup_ent *first, *last;
 	uint64_t count;
+	uint64_t roll_id; /* (helper) the roll being written, and this client's place in it */
+	uint16_t roll_at;
 };
 
 struct dup_ent {
-	struct dup_ent *next; /* in its hash chain */
+	struct dup_ent *next;  /* in its hash chain */
 	struct dup_ent *later; /* the client's next */
 	struct dup_client *owner;
 	struct dup_chunk *chunk;
 	uint64_t hash, lsn, service_ns;
-	struct store_caller caller;
-	uint32_t reply_len;
 	bool gone;
-	uint8_t reply[];
+};
+
+struct dup_chunk {
+	struct list link;
+	uint64_t id;
+	struct dup_roll *roll; /* NULL: the index does not have it yet */
+	uint8_t *body;	       /* the encoded entries, NULL once the index has them */
+	size_t size, used;     /* of the body */
+	unsigned room, count, live;
+	bool filling, writing;
+	struct dup_ent ent[];
 };
 
 struct dup {
@@ -159,6 +168,7 @@ struct dup {
 	struct dup_chunk *fill;
 	struct list stored; /* chunks that the index has */
 	uint64_t next_id;
+	uint8_t reply[STORE_REPLY_MAX]; /* the one found last */
 };
 
 /* ---- connections ------------------------------------------------------------------------------ */
@@ -347,12 +357,31 @@ void dup_fini(struct store *s);
 void dup_add(struct store *s, const struct store_caller *c, const uint8_t *reply, size_t len,
 	     uint64_t lsn, uint64_t service_ns);
 void dup_forget_apply(struct store *s, const uint8_t client[16], uint64_t lsn);
-void dup_expire(struct store *s);
+void dup_expire(struct store *s, uint64_t now_ns);
 int dup_load(struct store *s);
 void dup_freeze(struct store *s);
 void dup_written(struct store *s);
-/* (helper) Serialises a chunk into at least c->used + 16 bytes. */
-size_t dup_chunk_encode(const struct dup_chunk *c, uint8_t *out, size_t size);
+/* A chunk for `room` entries; it begins empty. */
+struct dup_chunk *dup_chunk_new(uint64_t id, unsigned room);
+/* An entry of a stored chunk is there again. */
+void dup_restore(struct store *s, struct dup_chunk *c, const uint8_t client[16], uint64_t hash,
+		 uint64_t lsn, uint64_t service_ns);
+/* All entries of a chunk are gone: so is the chunk, unless it is in use. */
+void dup_chunk_empty(struct store *s, struct dup_chunk *c);
+
+/* roll.c */
+/* Appends an entry to a chunk's body, which has room for it (dup_entry_size). */
+size_t dup_entry_size(const uint8_t *reply, size_t len);
+void dup_entry_encode(struct dup_chunk *c, const struct store_caller *caller, uint64_t lsn,
+		      uint64_t service_ns, const uint8_t *reply, size_t len);
+/* Finds the caller's last entry in a body: the reply's length, -ENOENT or -EBADMSG. */
+int dup_body_find(const uint8_t *body, size_t len, const struct store_caller *caller, uint64_t lsn,
+		  uint8_t reply[STORE_REPLY_MAX]);
+/* (helper) Writes a frozen generation's chunks and their rolls. */
+int rolls_put(struct store *s);
+/* The same rolls, on the loop's side, when they are in the index. */
+void rolls_written(struct store *s);
+int rolls_load(struct store *s);
 
 /* conn.c */
 void conn_apply(struct store *s, const uint8_t *key, bool put);

@@ -414,6 +414,62 @@ static void t_s11_forget(void)
 	fs_drop(&f);
 }
 
+/* covers: S11 - the reply of a stored entry is read from the index, whichever roll and chunk it is
+ * in, for each client by itself; after any number of them, and after an open of the store. */
+static void t_s11_stored(void)
+{
+	char r[16], want[16];
+
+	fs_new(&f);
+	for (unsigned round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < 3000; i++) {
+			remember(round * 3000 + i, (uint8_t)(i % 7));
+			if (i % 500 == 0)
+				loop_once(f.loop, 0);
+		}
+		fs_checkpoint(&f);
+	}
+	for (unsigned opened = 0; opened < 2; opened++) {
+		for (uint32_t xid = 0; xid < 9000; xid += 37) {
+			snprintf(want, sizeof(want), "r%u", xid);
+			CHECK(find(xid, (uint8_t)(xid % 3000 % 7), r) == STORE_DUP_DONE);
+			CHECK(strcmp(r, want) == 0);
+			CHECK(find(xid, 8, NULL) == STORE_DUP_NEW);
+		}
+		fs_crash(&f);
+	}
+	fs_drop(&f);
+}
+
+static void replies_lose(void)
+{
+	struct index *x;
+	uint8_t key[9];
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/index", f.dir);
+	CHECK_EQ(0, index_open(&x, path, f.conf.index_map_bytes, false, false));
+	CHECK_EQ(0, index_write_begin(x));
+	CHECK_EQ(0, index_del(x, key, table_key(key, TABLE_REPLIES, 1)));
+	CHECK_EQ(0, index_write_commit(x));
+	index_close(x);
+}
+
+/* covers: S11 - a repeat whose reply the disk lost is damage: never carried out again. */
+static void t_s11_lost(void)
+{
+	fs_new(&f);
+	remember(1, 1);
+	fs_checkpoint(&f);
+	fs_close(&f);
+	replies_lose();
+	CHECK_EQ(0, fs_open(&f));
+	CHECK(find(1, 2, NULL) == STORE_DUP_NEW);
+	CHECK(find(1, 1, NULL) == STORE_DUP_LOST);
+	CHECK(strstr(f.damage, "duplicate") != NULL);
+	fs_drop(&f);
+}
+
 /* One process after the other dies right after its epoch record: the reserve at the half's end is
  * used up, and opening still works. */
 static void t_crash_loop(void)
@@ -529,6 +585,8 @@ int main(void)
 	CASE(t_s11_first_answer);
 	CASE(t_s11_bounds);
 	CASE(t_s11_forget);
+	CASE(t_s11_stored);
+	CASE(t_s11_lost);
 	CASE(t_crash_loop);
 	CASE(t_refusals);
 	CASE(t_connections);
