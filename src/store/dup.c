@@ -21,16 +21,18 @@
 #include "store/store_impl.h"
 
 #define CHUNK_BYTES    4064U /* one page of the index, so none must lie side by side */
-#define CHUNK_ENTRIES  32U
+#define CHUNK_ENTRIES  48U
+#define SPAN_MAX       0x7fffffffU /* of lsns and milliseconds in a chunk */
+#define MS	       1000000ULL
 #define BUCKETS_MIN    4096U
 #define KEEP_COUNT     4096U
 #define KEEP_COUNT_NS  (15 * 60 * NSEC)
 
-struct dup_chunk *dup_chunk_new(uint64_t id, unsigned room)
+struct dup_chunk *dup_chunk_new(uint64_t id, unsigned room, uint64_t lsn, uint64_t service_ms)
 {
 	struct dup_chunk *c = mem_alloc(sizeof(*c) + room * sizeof(c->ent[0]));
 
-	*c = (struct dup_chunk){.id = id, .room = room};
+	*c = (struct dup_chunk){.id = id, .room = room, .lsn = lsn, .service_ms = service_ms};
 	list_init(&c->link);
 	return c;
 }
@@ -63,6 +65,11 @@ static uint64_t caller_hash(const struct store *s, const struct store_caller *c)
 	return hash;
 }
 
+static uint64_t ent_lsn(const struct dup_ent *e)
+{
+	return e->chunk->lsn + e->lsn;
+}
+
 /* By the hash alone: two callers with the same one push out each other, which no caller can
  * bring about (it does not know the key) and chance does not. */
 static struct dup_ent **ent_slot(struct store *s, uint64_t hash)
@@ -82,10 +89,10 @@ static int reply_find(struct store *s, const struct dup_ent *e, const struct sto
 	int err;
 
 	if (chunk->body)
-		return dup_body_find(chunk->body, chunk->used, c, e->lsn, s->dup.reply);
+		return dup_body_find(chunk->body, chunk->used, c, ent_lsn(e), s->dup.reply);
 	HF_MARK("store.dup_from_index");
 	err = index_get(s->index, key, table_key(key, TABLE_REPLIES, chunk->id), &row);
-	return err ? -EBADMSG : dup_body_find(row.val, row.val_len, c, e->lsn, s->dup.reply);
+	return err ? -EBADMSG : dup_body_find(row.val, row.val_len, c, ent_lsn(e), s->dup.reply);
 }
 
 enum store_dup store_dup_find(struct store *s, const struct store_caller *c, const void **reply,
@@ -105,7 +112,7 @@ enum store_dup store_dup_find(struct store *s, const struct store_caller *c, con
 	}
 	*reply = s->dup.reply;
 	*reply_len = (size_t)len;
-	*wait_lsn = e->lsn;
+	*wait_lsn = ent_lsn(e);
 	return STORE_DUP_DONE;
 }
 
@@ -144,19 +151,26 @@ static void table_grow(struct dup *d)
 	d->mask = mask;
 }
 
+static bool chunk_fits(const struct dup_chunk *c, size_t need, uint64_t lsn, uint64_t service_ms)
+{
+	return c->used + need <= c->size && c->count < c->room && lsn - c->lsn < SPAN_MAX &&
+	       service_ms - c->service_ms < SPAN_MAX;
+}
+
 /* Room for an entry at the end of the filling chunk; a chunk belongs to the active generation. */
-static struct dup_chunk *chunk_room(struct store *s, size_t need)
+static struct dup_chunk *chunk_room(struct store *s, size_t need, uint64_t lsn, uint64_t service_ms)
 {
 	struct dup *d = &s->dup;
 
-	if (d->fill && d->fill->used + need <= d->fill->size && d->fill->count < d->fill->room)
+	if (d->fill && chunk_fits(d->fill, need, lsn, service_ms))
 		return d->fill;
 	if (d->fill)
 		d->fill->filling = false;
-	d->fill = dup_chunk_new(d->next_id++, CHUNK_ENTRIES);
+	d->fill = dup_chunk_new(d->next_id++, CHUNK_ENTRIES, lsn, service_ms);
 	d->fill->filling = true;
 	d->fill->size = need > CHUNK_BYTES ? need : CHUNK_BYTES;
 	d->fill->body = mem_alloc(d->fill->size);
+	memset(d->before, 0, sizeof(d->before));
 	list_add_tail(&s->active->chunks, &d->fill->link);
 	s->active->chunk_count += 1 + need / BATCH_ALIGN;
 	return d->fill;
@@ -207,7 +221,8 @@ static void client_pop(struct store *s, struct dup_client *c)
 static void client_expire(struct store *s, struct dup_client *c, uint64_t now)
 {
 	while (c->first) {
-		uint64_t age = now > c->first->service_ns ? now - c->first->service_ns : 0;
+		uint64_t at = (c->first->chunk->service_ms + c->first->service_ms) * MS;
+		uint64_t age = now > at ? now - at : 0;
 
 		if (age < s->conf.dup_keep_ns || (c->count <= KEEP_COUNT && age < KEEP_COUNT_NS))
 			return;
@@ -215,8 +230,8 @@ static void client_expire(struct store *s, struct dup_client *c, uint64_t now)
 	}
 }
 
-static struct dup_ent *ent_add(struct store *s, struct dup_chunk *chunk, struct dup_client *c,
-			       uint64_t hash)
+static void ent_add(struct store *s, struct dup_chunk *chunk, struct dup_client *c, uint64_t hash,
+		    uint64_t lsn, uint64_t service_ms)
 {
 	struct dup_ent *e = &chunk->ent[chunk->count++], **at = ent_slot(s, hash);
 
@@ -226,7 +241,9 @@ static struct dup_ent *ent_add(struct store *s, struct dup_chunk *chunk, struct 
 	if (s->dup.count * 2 > s->dup.mask)
 		table_grow(&s->dup);
 	at = &s->dup.bucket[hash & s->dup.mask];
-	*e = (struct dup_ent){.next = *at, .owner = c, .chunk = chunk, .hash = hash};
+	*e = (struct dup_ent){.next = *at, .owner = c, .chunk = chunk, .hash = hash,
+			      .lsn = (uint32_t)(lsn - chunk->lsn),
+			      .service_ms = (uint32_t)(service_ms - chunk->service_ms) & SPAN_MAX};
 	*at = e;
 	s->dup.count++;
 	chunk->live++;
@@ -236,28 +253,23 @@ static struct dup_ent *ent_add(struct store *s, struct dup_chunk *chunk, struct 
 		c->first = e;
 	c->last = e;
 	c->count++;
-	return e;
 }
 
 void dup_add(struct store *s, const struct store_caller *c, const uint8_t *reply, size_t len,
 	     uint64_t lsn, uint64_t service_ns)
 {
-	struct dup_chunk *chunk = chunk_room(s, dup_entry_size(reply, len));
-	struct dup_ent *e = ent_add(s, chunk, client_get(s, c->client), caller_hash(s, c));
+	struct dup_chunk *chunk = chunk_room(s, dup_entry_room(len), lsn, service_ns / MS);
+	struct dup_client *client = client_get(s, c->client);
 
-	e->lsn = lsn;
-	e->service_ns = service_ns;
-	dup_entry_encode(chunk, c, lsn, service_ns, reply, len);
-	client_expire(s, e->owner, service_ns);
+	ent_add(s, chunk, client, caller_hash(s, c), lsn, service_ns / MS);
+	dup_entry_encode(chunk, s->dup.before, c, lsn, service_ns, reply, len);
+	client_expire(s, client, service_ns);
 }
 
 void dup_restore(struct store *s, struct dup_chunk *c, const uint8_t client[16], uint64_t hash,
-		 uint64_t lsn, uint64_t service_ns)
+		 uint64_t lsn, uint64_t service_ms)
 {
-	struct dup_ent *e = ent_add(s, c, client_get(s, client), hash);
-
-	e->lsn = lsn;
-	e->service_ns = service_ns;
+	ent_add(s, c, client_get(s, client), hash, lsn, service_ms);
 }
 
 /* ---- forgetting -------------------------------------------------------------------------------- */
@@ -284,7 +296,7 @@ void dup_forget_apply(struct store *s, const uint8_t client[16], uint64_t lsn)
 {
 	struct dup_client *c = client_get(s, client);
 
-	while (c->first && c->first->lsn < lsn)
+	while (c->first && ent_lsn(c->first) < lsn)
 		client_pop(s, c);
 }
 

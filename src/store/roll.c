@@ -18,11 +18,15 @@
 #define ROLL_CHUNKS  64U
 #define ROLL_CHUNK   6U	 /* bytes before a chunk's entries */
 #define ROLL_ENTRY   18U
-#define ROLL_HEAD    24U
-#define ENTRY_FIXED  60U /* up to and with the reply's length */
-#define MS	     1000000ULL
+#define ROLL_HEAD    8U
+#define ENTRY_FIXED  60U /* bytes of an entry before its reply */
 
 /* ---- a chunk's body ------------------------------------------------------------------------------ */
+
+/* An entry is words of 4 bytes: first those of its lsn, service time, caller and length, then the
+ * reply's, which is XDR.  Half of them are zero and half of the others are those of the entry
+ * before: two bits for each word say so, and only the rest is written out. */
+enum word { WORD_ZERO, WORD_SAME, WORD_NEW };
 
 static uint32_t word_at(const uint8_t *p)
 {
@@ -32,62 +36,23 @@ static uint32_t word_at(const uint8_t *p)
 	return word;
 }
 
-size_t dup_entry_size(const uint8_t *reply, size_t len)
+static size_t words_of(size_t len)
 {
-	size_t words = len / 4, n = ENTRY_FIXED + (words + 7) / 8 + len % 4;
-
-	for (size_t i = 0; i < words; i++)
-		n += word_at(reply + i * 4) ? 4 : 0;
-	return n;
+	return (ENTRY_FIXED + len + 3) / 4;
 }
 
-/* XDR is half zeros: a bit for each whole word of the reply that is not zero, then those words,
- * then the rest. */
-static void reply_encode(struct wr *w, const uint8_t *reply, size_t len)
+static size_t bits_of(size_t words)
 {
-	size_t words = len / 4;
-	uint8_t *bits = wr_room(w, (words + 7) / 8);
-
-	hf_assert(bits || words == 0);
-	if (words)
-		memset(bits, 0, (words + 7) / 8);
-	for (size_t i = 0; i < words; i++) {
-		if (!word_at(reply + i * 4))
-			continue;
-		bits[i / 8] |= (uint8_t)(1U << i % 8);
-		wr_bytes(w, reply + i * 4, 4);
-	}
-	wr_bytes(w, reply + words * 4, len % 4);
+	return (words + 3) / 4;
 }
 
-/* `out` NULL: stepped over. */
-static int reply_decode(struct rd *r, uint8_t *out, size_t len)
-{
-	size_t words = len / 4;
-	const uint8_t *bits = rd_bytes(r, (words + 7) / 8);
-
-	if (!bits && words)
-		return -EBADMSG;
-	if (out)
-		memset(out, 0, words * 4);
-	for (size_t i = 0; i < words; i++) {
-		const uint8_t *word = bits[i / 8] >> i % 8 & 1 ? rd_bytes(r, 4) : NULL;
-
-		if (word && out)
-			memcpy(out + i * 4, word, 4);
-	}
-	bits = rd_bytes(r, len % 4);
-	if (out && bits && len % 4)
-		memcpy(out + words * 4, bits, len % 4);
-	return rd_ok(r) ? 0 : -EBADMSG;
-}
-
-void dup_entry_encode(struct dup_chunk *c, const struct store_caller *caller, uint64_t lsn,
-		      uint64_t service_ns, const uint8_t *reply, size_t len)
+static void entry_words(uint8_t *out, const struct store_caller *caller, uint64_t lsn,
+			uint64_t service_ns, const uint8_t *reply, size_t len)
 {
 	struct wr w;
 
-	wr_init(&w, c->body + c->used, c->size - c->used);
+	wr_init(&w, out, ENTRY_FIXED + len + 3);
+	wr_u32(&w, (uint32_t)len);
 	wr_u64(&w, lsn);
 	wr_u64(&w, service_ns);
 	wr_bytes(&w, caller->client, 16);
@@ -96,21 +61,90 @@ void dup_entry_encode(struct dup_chunk *c, const struct store_caller *caller, ui
 	wr_u32(&w, caller->vers);
 	wr_u32(&w, caller->proc);
 	wr_u64(&w, caller->sum);
-	wr_u32(&w, (uint32_t)len);
-	reply_encode(&w, reply, len);
+	wr_bytes(&w, reply, len);
+	wr_zero(&w, words_of(len) * 4 - ENTRY_FIXED - len);
 	hf_assert(wr_ok(&w));
-	c->used += wr_len(&w);
 }
 
-static void caller_decode(struct rd *r, struct store_caller *c)
+size_t dup_entry_room(size_t len)
 {
+	return words_of(len) * 4 + bits_of(words_of(len));
+}
+
+void dup_entry_encode(struct dup_chunk *c, uint8_t before[DUP_WORDS],
+		      const struct store_caller *caller, uint64_t lsn, uint64_t service_ns,
+		      const uint8_t *reply, size_t len)
+{
+	uint8_t entry[DUP_WORDS], *at = c->body + c->used, *bits = at + 4;
+	size_t words = words_of(len);
+
+	entry_words(entry, caller, lsn, service_ns, reply, len);
+	memcpy(at, entry, 4); /* the length comes first as it is: so much is to be read */
+	memset(bits, 0, bits_of(words));
+	at = bits + bits_of(words);
+	for (size_t i = 1; i < words; i++) {
+		uint32_t word = word_at(entry + i * 4);
+
+		if (word == 0)
+			continue;
+		if (word == word_at(before + i * 4)) {
+			bits[i / 4] |= (uint8_t)(WORD_SAME << i % 4 * 2);
+			continue;
+		}
+		bits[i / 4] |= (uint8_t)(WORD_NEW << i % 4 * 2);
+		memcpy(at, &word, 4);
+		at += 4;
+	}
+	memcpy(before, entry, words * 4);
+	c->used = (size_t)(at - c->body);
+	hf_assert(c->used <= c->size);
+}
+
+/* The next entry, in the place of the one before; its reply's length or -EBADMSG. */
+static int entry_decode(struct rd *r, uint8_t entry[DUP_WORDS])
+{
+	uint32_t len = rd_u32(r);
+	size_t words = words_of(len);
+	const uint8_t *bits, *word;
+
+	if (!rd_ok(r) || len > STORE_REPLY_MAX || (bits = rd_bytes(r, bits_of(words))) == NULL)
+		return -EBADMSG;
+	for (size_t i = 1; i < words; i++) {
+		switch (bits[i / 4] >> i % 4 * 2 & 3) {
+		case WORD_ZERO:
+			memset(entry + i * 4, 0, 4);
+			break;
+		case WORD_SAME:
+			break;
+		case WORD_NEW:
+			word = rd_bytes(r, 4);
+			if (!word)
+				return -EBADMSG;
+			memcpy(entry + i * 4, word, 4);
+			break;
+		default:
+			return -EBADMSG;
+		}
+	}
+	return (int)len;
+}
+
+static uint64_t entry_caller(const uint8_t *entry, struct store_caller *c)
+{
+	uint64_t lsn;
+	struct rd r;
+
+	rd_init(&r, entry + 4, ENTRY_FIXED - 4);
+	lsn = rd_u64(&r);
+	rd_u64(&r);
 	*c = (struct store_caller){0};
-	rd_copy(r, c->client, 16);
-	c->xid = rd_u32(r);
-	c->prog = rd_u32(r);
-	c->vers = rd_u32(r);
-	c->proc = rd_u32(r);
-	c->sum = rd_u64(r);
+	rd_copy(&r, c->client, 16);
+	c->xid = rd_u32(&r);
+	c->prog = rd_u32(&r);
+	c->vers = rd_u32(&r);
+	c->proc = rd_u32(&r);
+	c->sum = rd_u64(&r);
+	return lsn;
 }
 
 static bool caller_same(const struct store_caller *a, const struct store_caller *b)
@@ -119,28 +153,25 @@ static bool caller_same(const struct store_caller *a, const struct store_caller 
 	       a->vers == b->vers && memcmp(a->client, b->client, 16) == 0;
 }
 
-int dup_body_find(const uint8_t *body, size_t len, const struct store_caller *caller, uint64_t lsn,
-		  uint8_t reply[STORE_REPLY_MAX])
+int dup_body_find(const uint8_t *body, size_t body_len, const struct store_caller *caller,
+		  uint64_t lsn, uint8_t reply[STORE_REPLY_MAX])
 {
+	uint8_t entry[DUP_WORDS] = {0};
 	struct store_caller c;
-	uint64_t at_lsn;
-	uint32_t n;
 	struct rd r;
 
-	rd_init(&r, body, len);
+	rd_init(&r, body, body_len);
 	while (rd_left(&r) > 0) {
-		at_lsn = rd_u64(&r);
-		rd_u64(&r);
-		caller_decode(&r, &c);
-		n = rd_u32(&r);
-		if (!rd_ok(&r) || n > STORE_REPLY_MAX)
-			return -EBADMSG;
-		if (at_lsn == lsn && !caller_same(&c, caller))
+		int len = entry_decode(&r, entry);
+
+		if (len < 0)
+			return len;
+		if (entry_caller(entry, &c) != lsn)
+			continue;
+		if (!caller_same(&c, caller))
 			return -ENOENT;
-		if (reply_decode(&r, at_lsn == lsn ? reply : NULL, n))
-			return -EBADMSG;
-		if (at_lsn == lsn)
-			return (int)n;
+		memcpy(reply, entry + ENTRY_FIXED, (size_t)len);
+		return len;
 	}
 	return -EBADMSG; /* the roll said that it is here */
 }
@@ -178,24 +209,18 @@ static uint16_t client_at(struct wr *w, struct dup_client *c, uint64_t roll, uin
 	return c->roll_at;
 }
 
-static uint32_t delta(uint64_t v, uint64_t base, uint64_t unit)
+static void roll_entries(struct wr *w, const struct dup_chunk *c, const struct dup_chunk *base)
 {
-	uint64_t d = v > base ? (v - base) / unit : 0;
-
-	return d < UINT32_MAX ? (uint32_t)d : UINT32_MAX;
-}
-
-static void roll_entries(struct wr *w, const struct dup_chunk *c, const struct dup_ent *base)
-{
-	wr_u32(w, (uint32_t)(c->id - base->chunk->id));
+	wr_u32(w, (uint32_t)(c->id - base->id));
 	wr_u16(w, (uint16_t)c->count);
+	wr_u64(w, c->lsn);
+	wr_u64(w, c->service_ms);
 	for (unsigned i = 0; i < c->count; i++) {
 		const struct dup_ent *e = &c->ent[i];
 
-		hf_assert(e->lsn - base->lsn < UINT32_MAX);
 		wr_u64(w, e->hash);
-		wr_u32(w, (uint32_t)(e->lsn - base->lsn));
-		wr_u32(w, delta(e->service_ns, base->service_ns, MS));
+		wr_u32(w, e->lsn);
+		wr_u32(w, e->service_ms);
 		wr_u16(w, e->owner->roll_at);
 	}
 }
@@ -203,7 +228,7 @@ static void roll_entries(struct wr *w, const struct dup_chunk *c, const struct d
 /* Reads only what never changes after an entry was made. */
 static size_t roll_encode(const struct group *g, uint8_t *out, size_t size)
 {
-	const struct dup_ent *base = LIST_OWNER(g->first, struct dup_chunk, link)->ent;
+	const struct dup_chunk *base = LIST_OWNER(g->first, struct dup_chunk, link);
 	uint16_t clients = 0;
 	uint8_t *head;
 	struct wr w, h;
@@ -214,7 +239,7 @@ static size_t roll_encode(const struct group *g, uint8_t *out, size_t size)
 		const struct dup_chunk *c = LIST_OWNER(it, struct dup_chunk, link);
 
 		for (unsigned i = 0; i < c->count; i++)
-			client_at(&w, c->ent[i].owner, base->chunk->id, &clients);
+			client_at(&w, c->ent[i].owner, base->id, &clients);
 	}
 	for (struct list *it = g->first; it != g->end; it = it->next)
 		roll_entries(&w, LIST_OWNER(it, struct dup_chunk, link), base);
@@ -223,8 +248,6 @@ static size_t roll_encode(const struct group *g, uint8_t *out, size_t size)
 	wr_u32(&h, ROLL_VERSION);
 	wr_u16(&h, clients);
 	wr_u16(&h, (uint16_t)g->chunks);
-	wr_u64(&h, base->lsn);
-	wr_u64(&h, base->service_ns);
 	return wr_len(&w);
 }
 
@@ -280,7 +303,7 @@ struct roll_reader {
 	struct rd r;
 	const uint8_t *client;
 	uint64_t *forgotten; /* of each client: entries before this lsn are void */
-	uint64_t lsn, service_ns, id;
+	uint64_t id;
 	uint16_t clients, chunks;
 };
 
@@ -306,8 +329,6 @@ static int roll_head(struct store *s, struct roll_reader *x, const struct index_
 		return -EBADMSG;
 	x->clients = rd_u16(&x->r);
 	x->chunks = rd_u16(&x->r);
-	x->lsn = rd_u64(&x->r);
-	x->service_ns = rd_u64(&x->r);
 	x->client = rd_bytes(&x->r, 16U * x->clients);
 	if (!x->client || x->clients == 0)
 		return -EBADMSG;
@@ -320,14 +341,14 @@ static int roll_head(struct store *s, struct roll_reader *x, const struct index_
 static int chunk_read(struct store *s, struct roll_reader *x, struct dup_chunk *c, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
-		uint64_t hash = rd_u64(&x->r), lsn = x->lsn + rd_u32(&x->r);
-		uint64_t service_ns = x->service_ns + rd_u32(&x->r) * MS;
+		uint64_t hash = rd_u64(&x->r), lsn = c->lsn + rd_u32(&x->r);
+		uint64_t service_ms = c->service_ms + rd_u32(&x->r);
 		unsigned client = rd_u16(&x->r);
 
 		if (!rd_ok(&x->r) || client >= x->clients)
 			return -EBADMSG;
 		if (lsn >= x->forgotten[client])
-			dup_restore(s, c, x->client + 16 * client, hash, lsn, service_ns);
+			dup_restore(s, c, x->client + 16 * client, hash, lsn, service_ms);
 	}
 	return 0;
 }
@@ -336,13 +357,14 @@ static int chunk_load(struct store *s, struct roll_reader *x, struct dup_roll *r
 {
 	uint64_t id = x->id + rd_u32(&x->r);
 	unsigned count = rd_u16(&x->r);
+	uint64_t lsn = rd_u64(&x->r), service_ms = rd_u64(&x->r);
 	struct dup_chunk *c;
 	int err;
 
 	if (!rd_ok(&x->r) || (uint64_t)count * ROLL_ENTRY > rd_left(&x->r) ||
 	    id < s->dup.next_id)
 		return -EBADMSG;
-	c = dup_chunk_new(id, count);
+	c = dup_chunk_new(id, count, lsn, service_ms);
 	c->roll = roll;
 	roll->chunks++;
 	s->dup.next_id = id + 1;

@@ -146,8 +146,10 @@ struct dup_ent {
 	struct dup_ent *later; /* the client's next */
 	struct dup_client *owner;
 	struct dup_chunk *chunk;
-	uint64_t hash, lsn, service_ns;
-	bool gone;
+	uint64_t hash;
+	uint32_t lsn; /* both since the chunk's */
+	uint32_t service_ms : 31;
+	bool gone : 1;
 };
 
 struct dup_chunk {
@@ -156,10 +158,14 @@ struct dup_chunk {
 	struct dup_roll *roll; /* NULL: the index does not have it yet */
 	uint8_t *body;	       /* the encoded entries, NULL once the index has them */
 	size_t size, used;     /* of the body */
+	uint64_t lsn, service_ms; /* of its first entry */
 	unsigned room, count, live;
 	bool filling, writing;
 	struct dup_ent ent[];
 };
+
+/* Of the longest entry in memory: 60 bytes and the reply, in whole words. */
+#define DUP_WORDS (60U + STORE_REPLY_MAX + 4U)
 
 struct dup {
 	struct dup_ent **bucket;
@@ -169,6 +175,7 @@ struct dup {
 	struct list stored; /* chunks that the index has */
 	uint64_t next_id;
 	uint8_t reply[STORE_REPLY_MAX]; /* the one found last */
+	uint8_t before[DUP_WORDS]; /* the filling chunk's last entry */
 };
 
 /* ---- connections ------------------------------------------------------------------------------ */
@@ -361,20 +368,23 @@ void dup_expire(struct store *s, uint64_t now_ns);
 int dup_load(struct store *s);
 void dup_freeze(struct store *s);
 void dup_written(struct store *s);
-/* A chunk for `room` entries; it begins empty. */
-struct dup_chunk *dup_chunk_new(uint64_t id, unsigned room);
+/* A chunk for `room` entries; it begins empty.  Entries count from its lsn and service time. */
+struct dup_chunk *dup_chunk_new(uint64_t id, unsigned room, uint64_t lsn, uint64_t service_ms);
 /* An entry of a stored chunk is there again. */
 void dup_restore(struct store *s, struct dup_chunk *c, const uint8_t client[16], uint64_t hash,
-		 uint64_t lsn, uint64_t service_ns);
+		 uint64_t lsn, uint64_t service_ms);
 /* All entries of a chunk are gone: so is the chunk, unless it is in use. */
 void dup_chunk_empty(struct store *s, struct dup_chunk *c);
 
 /* roll.c */
-/* Appends an entry to a chunk's body, which has room for it (dup_entry_size). */
-size_t dup_entry_size(const uint8_t *reply, size_t len);
-void dup_entry_encode(struct dup_chunk *c, const struct store_caller *caller, uint64_t lsn,
-		      uint64_t service_ns, const uint8_t *reply, size_t len);
-/* Finds the caller's last entry in a body: the reply's length, -ENOENT or -EBADMSG. */
+/* Bytes that an entry may take in a body, at most. */
+size_t dup_entry_room(size_t reply_len);
+/* Appends one to a chunk's body, which has that room; `before` is the body's last entry, zeros for
+ * its first, and this one afterwards. */
+void dup_entry_encode(struct dup_chunk *c, uint8_t before[DUP_WORDS],
+		      const struct store_caller *caller, uint64_t lsn, uint64_t service_ns,
+		      const uint8_t *reply, size_t len);
+/* Finds the entry of a lsn in a body: its reply's length, -ENOENT or -EBADMSG. */
 int dup_body_find(const uint8_t *body, size_t len, const struct store_caller *caller, uint64_t lsn,
 		  uint8_t reply[STORE_REPLY_MAX]);
 /* (helper) Writes a frozen generation's chunks and their rolls. */
