@@ -21,7 +21,7 @@
 #include "store/store_impl.h"
 
 #define CHUNK_BYTES    4064U /* one page of the index, so none must lie side by side */
-#define CHUNK_ENTRIES  48U
+#define CHUNK_ENTRIES  56U
 #define SPAN_MAX       0x7fffffffU /* of lsns and milliseconds in a chunk */
 #define MS	       1000000ULL
 #define BUCKETS_MIN    4096U
@@ -151,29 +151,42 @@ static void table_grow(struct dup *d)
 	d->mask = mask;
 }
 
-static bool chunk_fits(const struct dup_chunk *c, size_t need, uint64_t lsn, uint64_t service_ms)
-{
-	return c->used + need <= c->size && c->count < c->room && lsn - c->lsn < SPAN_MAX &&
-	       service_ms - c->service_ms < SPAN_MAX;
-}
-
-/* Room for an entry at the end of the filling chunk; a chunk belongs to the active generation. */
-static struct dup_chunk *chunk_room(struct store *s, size_t need, uint64_t lsn, uint64_t service_ms)
+static void chunk_begin(struct store *s, size_t need, uint64_t lsn, uint64_t service_ms)
 {
 	struct dup *d = &s->dup;
 
-	if (d->fill && chunk_fits(d->fill, need, lsn, service_ms))
-		return d->fill;
 	if (d->fill)
 		d->fill->filling = false;
 	d->fill = dup_chunk_new(d->next_id++, CHUNK_ENTRIES, lsn, service_ms);
 	d->fill->filling = true;
 	d->fill->size = need > CHUNK_BYTES ? need : CHUNK_BYTES;
 	d->fill->body = mem_alloc(d->fill->size);
-	memset(d->before, 0, sizeof(d->before));
 	list_add_tail(&s->active->chunks, &d->fill->link);
 	s->active->chunk_count += 1 + need / BATCH_ALIGN;
-	return d->fill;
+}
+
+static bool chunk_fits(const struct dup_chunk *c, size_t need, uint64_t lsn, uint64_t service_ms)
+{
+	return c && c->used + need <= c->size && c->count < c->room && lsn - c->lsn < SPAN_MAX &&
+	       service_ms - c->service_ms < SPAN_MAX;
+}
+
+/* At the end of the filling chunk, or of a new one; a chunk belongs to the active generation. */
+static void chunk_append(struct store *s, const uint8_t *entry, size_t words, uint64_t lsn,
+			 uint64_t service_ms)
+{
+	static const uint8_t none[DUP_WORDS];
+	uint8_t coded[DUP_CODED];
+	size_t len = dup_entry_encode(coded, entry, words, s->dup.before);
+
+	if (!chunk_fits(s->dup.fill, len, lsn, service_ms)) {
+		len = dup_entry_encode(coded, entry, words, none);
+		chunk_begin(s, len, lsn, service_ms);
+		memset(s->dup.before, 0, sizeof(s->dup.before));
+	}
+	memcpy(s->dup.fill->body + s->dup.fill->used, coded, len);
+	s->dup.fill->used += len;
+	memcpy(s->dup.before, entry, words * 4);
 }
 
 /* A stored chunk leaves its rows to the next checkpoint to delete; one that a checkpoint is
@@ -258,11 +271,12 @@ static void ent_add(struct store *s, struct dup_chunk *chunk, struct dup_client 
 void dup_add(struct store *s, const struct store_caller *c, const uint8_t *reply, size_t len,
 	     uint64_t lsn, uint64_t service_ns)
 {
-	struct dup_chunk *chunk = chunk_room(s, dup_entry_room(len), lsn, service_ns / MS);
 	struct dup_client *client = client_get(s, c->client);
+	uint8_t entry[DUP_WORDS];
+	size_t words = dup_entry_words(entry, c, lsn, service_ns, reply, len);
 
-	ent_add(s, chunk, client, caller_hash(s, c), lsn, service_ns / MS);
-	dup_entry_encode(chunk, s->dup.before, c, lsn, service_ns, reply, len);
+	chunk_append(s, entry, words, lsn, service_ns / MS);
+	ent_add(s, s->dup.fill, client, caller_hash(s, c), lsn, service_ns / MS);
 	client_expire(s, client, service_ns);
 }
 

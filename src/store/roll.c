@@ -16,7 +16,7 @@
 
 #define ROLL_VERSION 1U
 #define ROLL_CHUNKS  64U
-#define ROLL_CHUNK   6U	 /* bytes before a chunk's entries */
+#define ROLL_CHUNK   22U /* bytes before a chunk's entries */
 #define ROLL_ENTRY   18U
 #define ROLL_HEAD    8U
 #define ENTRY_FIXED  60U /* bytes of an entry before its reply */
@@ -46,12 +46,12 @@ static size_t bits_of(size_t words)
 	return (words + 3) / 4;
 }
 
-static void entry_words(uint8_t *out, const struct store_caller *caller, uint64_t lsn,
-			uint64_t service_ns, const uint8_t *reply, size_t len)
+size_t dup_entry_words(uint8_t out[DUP_WORDS], const struct store_caller *caller, uint64_t lsn,
+		       uint64_t service_ns, const uint8_t *reply, size_t len)
 {
 	struct wr w;
 
-	wr_init(&w, out, ENTRY_FIXED + len + 3);
+	wr_init(&w, out, DUP_WORDS);
 	wr_u32(&w, (uint32_t)len);
 	wr_u64(&w, lsn);
 	wr_u64(&w, service_ns);
@@ -64,24 +64,16 @@ static void entry_words(uint8_t *out, const struct store_caller *caller, uint64_
 	wr_bytes(&w, reply, len);
 	wr_zero(&w, words_of(len) * 4 - ENTRY_FIXED - len);
 	hf_assert(wr_ok(&w));
+	return words_of(len);
 }
 
-size_t dup_entry_room(size_t len)
+size_t dup_entry_encode(uint8_t out[DUP_CODED], const uint8_t *entry, size_t words,
+			const uint8_t *before)
 {
-	return words_of(len) * 4 + bits_of(words_of(len));
-}
+	uint8_t *bits = out + 4, *at = bits + bits_of(words);
 
-void dup_entry_encode(struct dup_chunk *c, uint8_t before[DUP_WORDS],
-		      const struct store_caller *caller, uint64_t lsn, uint64_t service_ns,
-		      const uint8_t *reply, size_t len)
-{
-	uint8_t entry[DUP_WORDS], *at = c->body + c->used, *bits = at + 4;
-	size_t words = words_of(len);
-
-	entry_words(entry, caller, lsn, service_ns, reply, len);
-	memcpy(at, entry, 4); /* the length comes first as it is: so much is to be read */
+	memcpy(out, entry, 4); /* the length comes first as it is: so much is to be read */
 	memset(bits, 0, bits_of(words));
-	at = bits + bits_of(words);
 	for (size_t i = 1; i < words; i++) {
 		uint32_t word = word_at(entry + i * 4);
 
@@ -95,9 +87,7 @@ void dup_entry_encode(struct dup_chunk *c, uint8_t before[DUP_WORDS],
 		memcpy(at, &word, 4);
 		at += 4;
 	}
-	memcpy(before, entry, words * 4);
-	c->used = (size_t)(at - c->body);
-	hf_assert(c->used <= c->size);
+	return (size_t)(at - out);
 }
 
 /* The next entry, in the place of the one before; its reply's length or -EBADMSG. */

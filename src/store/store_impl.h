@@ -166,6 +166,7 @@ struct dup_chunk {
 
 /* Of the longest entry in memory: 60 bytes and the reply, in whole words. */
 #define DUP_WORDS (60U + STORE_REPLY_MAX + 4U)
+#define DUP_CODED (DUP_WORDS + DUP_WORDS / 16U + 1U)
 
 struct dup {
 	struct dup_ent **bucket;
@@ -377,13 +378,12 @@ void dup_restore(struct store *s, struct dup_chunk *c, const uint8_t client[16],
 void dup_chunk_empty(struct store *s, struct dup_chunk *c);
 
 /* roll.c */
-/* Bytes that an entry may take in a body, at most. */
-size_t dup_entry_room(size_t reply_len);
-/* Appends one to a chunk's body, which has that room; `before` is the body's last entry, zeros for
- * its first, and this one afterwards. */
-void dup_entry_encode(struct dup_chunk *c, uint8_t before[DUP_WORDS],
-		      const struct store_caller *caller, uint64_t lsn, uint64_t service_ns,
-		      const uint8_t *reply, size_t len);
+/* An entry as words of 4 bytes; how many. */
+size_t dup_entry_words(uint8_t out[DUP_WORDS], const struct store_caller *caller, uint64_t lsn,
+		       uint64_t service_ns, const uint8_t *reply, size_t len);
+/* Codes it against the words of the entry before it in its body (zeros for the first): the length. */
+size_t dup_entry_encode(uint8_t out[DUP_CODED], const uint8_t *entry, size_t words,
+			const uint8_t *before);
 /* Finds the entry of a lsn in a body: its reply's length, -ENOENT or -EBADMSG. */
 int dup_body_find(const uint8_t *body, size_t len, const struct store_caller *caller, uint64_t lsn,
 		  uint8_t reply[STORE_REPLY_MAX]);
