@@ -201,7 +201,7 @@ static int put_xdrops(struct store *s)
 
 	for (size_t i = 0; i < s->frozen->xdrop_count && !err; i++)
 		err = index_del_prefix(s->index, key,
-				       key_table(key, TABLE_XATTR, s->frozen->xdrop[i]));
+				       table_key(key, TABLE_XATTR, s->frozen->xdrop[i]));
 	return err;
 }
 
