@@ -13,7 +13,7 @@ FUZZ_CFLAGS := -std=c17 -D_GNU_SOURCE -g -O1 -w -Isrc -fno-strict-aliasing \
 	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 FUZZOBJ := $(LIBSRC:%.c=$(FUZZOUT)/%.o)
 
-.PHONY: fuzz-corpus fuzz-replay fuzz-build fuzz-run
+.PHONY: fuzz-corpus fuzz-replay fuzz-replay-build fuzz-build fuzz-run
 
 fuzz-corpus:
 	@$(MAKE) --no-print-directory VARIANT=asan fuzz-replay
@@ -21,6 +21,8 @@ fuzz-corpus:
 $(OUT)/fuzz/%: $(OUT)/test/fuzz/%.o $(OUT)/test/fuzz/replay.o $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+fuzz-replay-build: $(FUZZBIN)
 
 fuzz-replay: $(FUZZBIN)
 	@test/fuzz/replay $(FUZZBIN)

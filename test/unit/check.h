@@ -3,9 +3,10 @@
  *	static void t_one(void) { CHECK(1 + 1 == 2); CHECK_EQ(3, f()); }
  *	int main(void) { CASE(t_one); return check_end(); }
  *
- * A failed check prints where and what and ends its case; the others still run.  The program
- * closes with `N passed, N failed`.  A case about a requirement or safety rule names its ID in a
- * comment of the form `covers: S3 ST-42` for doc/trace.md. */
+ * A failed check prints where and what and ends its case; the others still run, unless the
+ * environment has CHECK_FIRST.  The program closes with `N passed, N failed`.  A case about a
+ * requirement or safety rule names its ID in a comment of the form `covers: S3 ST-42` for
+ * doc/trace.md. */
 #ifndef HF_TEST_CHECK_H
 #define HF_TEST_CHECK_H
 
