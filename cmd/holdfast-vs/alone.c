@@ -210,6 +210,7 @@ void alone_run(struct vs *v, const struct alone_args *a)
 	n = bind_all(v, a, b);
 	cv->nfs_port = cv->mount_port = port_of(b[0].fd);
 	vs_prepare(v);
+	vs_own(v);
 	control_start(v);
 	term.v = v;
 	e = loop_wake_init(v->loop, &term.wake, term_call);

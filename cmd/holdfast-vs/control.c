@@ -19,6 +19,8 @@
 #define DRAIN_SHORT_NS 30000000ULL
 #define DRAIN_LOOK_NS  1000000ULL
 
+static bool packet_take(struct vs *v);
+
 static void control_send(struct vs *v, struct worker_msg *m)
 {
 	uint8_t packet[WORKER_MSG_MAX];
@@ -107,6 +109,9 @@ void control_ready(struct vs *v)
 	}
 	control_send(v, m);
 	free(m);
+	/* What came behind TAKE while nobody looked: the poll tells of what is new only. */
+	while (packet_take(v))
+		;
 }
 
 void control_first_reply(struct vs *v)
@@ -120,6 +125,19 @@ void control_first_reply(struct vs *v)
 }
 
 /* ---- from the daemon -------------------------------------------------------------------------- */
+
+/* The storage is this node's: locks held, epoch written.  The rest is done outside of the loop
+ * (control_wait() returns), where recovery may run the loop itself. */
+static void on_take(struct vs *v, const struct worker_msg *m, const int *fds, unsigned fd_count)
+{
+	if (m->lock_count != fd_count || fd_count > VS_LOCKS_MAX)
+		vs_fail(v, VS_EXIT_FAILED, "control: %u descriptors came for %u locks", fd_count,
+			m->lock_count);
+	memcpy(v->lock_fd, fds, fd_count * sizeof(*fds));
+	v->lock_count = fd_count;
+	v->epoch = m->epoch;
+	loop_stop(v->loop);
+}
 
 static void on_drained(struct vs *v, int err)
 {
@@ -231,6 +249,8 @@ static void on_message(struct vs *v, const struct worker_msg *m, const int *fds,
 		for (unsigned i = 0; i < v->store_count && !v->draining; i++)
 			store_checkpoint(v->store[i].s);
 		break;
+	case WORKER_TAKE:
+	case WORKER_SPARE:
 	case WORKER_READY:
 	case WORKER_SERVING:
 	case WORKER_FIRST_REPLY:
@@ -281,12 +301,17 @@ static bool packet_take(struct vs *v)
 	if (n <= 0 && v->drained_said)
 		_exit(VS_EXIT_OK);
 	if (n <= 0) {
-		log_warn("control: the daemon has gone; leaving");
+		if (v->epoch)
+			log_warn("control: the daemon has gone; leaving");
 		_exit(VS_EXIT_REVOKED);
 	}
 	fd_count = fds_of(&mh, fds);
 	e = worker_decode(&m, packet, (size_t)n);
-	if (e == 0 && m.epoch == v->epoch) {
+	if (e == 0 && v->epoch == 0 && m.type == WORKER_TAKE && m.epoch != 0) {
+		on_take(v, &m, fds, fd_count);
+		return false; /* what comes after it is for the worker */
+	}
+	if (e == 0 && v->epoch != 0 && m.epoch == v->epoch) {
 		on_message(v, &m, fds, fd_count);
 		return true;
 	}
@@ -313,4 +338,14 @@ void control_start(struct vs *v)
 		return;
 	v->control_op.done = control_done;
 	loop_poll(v->loop, &v->control_op, v->control_fd, POLLIN | POLLRDHUP);
+}
+
+void control_wait(struct vs *v)
+{
+	int e;
+
+	send_type(v, WORKER_SPARE);
+	e = loop_run(v->loop);
+	if (e)
+		vs_fail(v, VS_EXIT_FAILED, "event loop: %s", strerror(-e));
 }

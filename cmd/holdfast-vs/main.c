@@ -1,12 +1,17 @@
 /* main.c - holdfast-vs: serves one virtual server on the node that owns its storage.
  *
  * Started by holdfastd only (codec/worker.h), or by hand with --standalone for tests.  It comes up
- * in this order: arguments and configuration -> user (no way back) -> ring -> the lock's descriptor
- * into the ring (F5) -> sandbox -> recovery -> READY -> OPEN brings sockets -> serving.  The network
- * opens last: a client sees a pause, not an error.
+ * in this order: arguments and configuration -> user (no way back) -> ring -> system calls confined
+ * -> SPARE ... TAKE -> the locks' descriptors into the ring (F5) -> files confined -> recovery ->
+ * READY -> OPEN brings sockets -> serving.  The network opens last: a client sees a pause, not an
+ * error.
+ *
+ * Before TAKE the storage belongs to somebody else, perhaps to a worker on another node that is
+ * serving it: nothing of it is opened, read or waited for.
  *
  * Crashing is fine at any point: the log has what was acknowledged, the daemon starts another. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,19 +28,17 @@
 #define RING_ENTRIES 1024
 
 static const char usage_text[] =
-    "usage: holdfast-vs --vs NAME --node NAME --epoch N --control FD --config FD --lease FD\n"
-    "                   [--lock FD] --store NAME=DIR ...\n"
+    "usage: holdfast-vs --vs NAME --node NAME --control FD --config FD --lease FD\n"
+    "                   --store NAME=DIR ...\n"
     "       holdfast-vs --standalone DIR --listen ADDRESS:PORT [--export PATH] [--udp]\n"
     "                   [--log-half BYTES] [--checkpoint-ms N] [--user NAME] [--no-sandbox]\n";
 
 enum option_id {
 	OPT_VS = 256,
 	OPT_NODE,
-	OPT_EPOCH,
 	OPT_CONTROL,
 	OPT_CONFIG,
 	OPT_LEASE,
-	OPT_LOCK,
 	OPT_STORE,
 	OPT_STANDALONE,
 	OPT_LISTEN,
@@ -51,11 +54,9 @@ enum option_id {
 static const struct option options[] = {
     {"vs", required_argument, NULL, OPT_VS},
     {"node", required_argument, NULL, OPT_NODE},
-    {"epoch", required_argument, NULL, OPT_EPOCH},
     {"control", required_argument, NULL, OPT_CONTROL},
     {"config", required_argument, NULL, OPT_CONFIG},
     {"lease", required_argument, NULL, OPT_LEASE},
-    {"lock", required_argument, NULL, OPT_LOCK},
     {"store", required_argument, NULL, OPT_STORE},
     {"standalone", required_argument, NULL, OPT_STANDALONE},
     {"listen", required_argument, NULL, OPT_LISTEN},
@@ -133,9 +134,6 @@ static void worker_option(struct vs *v, struct args *a, int id)
 	case OPT_NODE:
 		name_set(v->node, optarg, strlen(optarg), "--node: bad name");
 		break;
-	case OPT_EPOCH:
-		v->epoch = number(optarg, "--epoch");
-		break;
 	case OPT_CONTROL:
 		v->control_fd = fd_number(optarg, "--control");
 		break;
@@ -144,11 +142,6 @@ static void worker_option(struct vs *v, struct args *a, int id)
 		break;
 	case OPT_LEASE:
 		a->lease_fd = fd_number(optarg, "--lease");
-		break;
-	case OPT_LOCK:
-		if (v->lock_count == VS_LOCKS_MAX)
-			usage("--lock: at most one for each unit");
-		v->lock_fd[v->lock_count++] = fd_number(optarg, "--lock");
 		break;
 	case OPT_STORE:
 		store_arg(v, optarg);
@@ -205,9 +198,9 @@ static void args_parse(struct vs *v, struct args *a, int argc, char **argv)
 		usage("unexpected argument");
 	if (a->alone.dir)
 		return;
-	if (!v->name[0] || !v->node[0] || !v->epoch || v->control_fd < 0 || a->config_fd < 0 ||
+	if (!v->name[0] || !v->node[0] || v->control_fd < 0 || a->config_fd < 0 ||
 	    a->lease_fd < 0 || !v->store_count)
-		usage("--vs, --node, --epoch, --control, --config, --lease and --store are needed");
+		usage("--vs, --node, --control, --config, --lease and --store are needed");
 	if (!v->sandbox)
 		usage("--no-sandbox is for --standalone only");
 }
@@ -240,7 +233,6 @@ static void config_read(struct vs *v, int fd)
 
 void vs_prepare(struct vs *v)
 {
-	struct sandbox_conf sc = {.dir_count = v->store_count};
 	char err[256];
 	int e = sandbox_user(v->vserver->user, err, sizeof(err));
 
@@ -256,15 +248,25 @@ void vs_prepare(struct vs *v)
 			"io_uring is refused (%s): allow it (sysctl kernel.io_uring_disabled=0, "
 			"container profile)",
 			strerror(-e));
+	if (v->sandbox && sandbox_calls(err, sizeof(err)))
+		vs_fail(v, VS_EXIT_SYSTEM, "%s", err);
+}
+
+void vs_own(struct vs *v)
+{
+	struct sandbox_conf sc = {.dir_count = v->store_count};
+	char err[256];
+
 	for (unsigned i = 0; i < v->lock_count; i++) {
-		e = loop_hold_file(v->loop, v->lock_fd[i]);
+		int e = loop_hold_file(v->loop, v->lock_fd[i]);
+
 		if (e)
 			vs_fail(v, VS_EXIT_SYSTEM, "lock: cannot be held by the ring: %s",
 				strerror(-e));
 	}
 	for (unsigned i = 0; i < v->store_count; i++)
 		sc.dir[i] = v->store[i].dir;
-	if (v->sandbox && sandbox_enter(&sc, err, sizeof(err)))
+	if (v->sandbox && sandbox_files(&sc, err, sizeof(err)))
 		vs_fail(v, VS_EXIT_SYSTEM, "%s", err);
 }
 
@@ -274,6 +276,8 @@ static _Noreturn void worker_run(struct vs *v, struct args *a)
 	enum vs_exit st;
 	int e;
 
+	/* What a list of processes shows; also which of them serves. */
+	prctl(PR_SET_NAME, "holdfast-spare");
 	snprintf(ident, sizeof(ident), "%s/%s", v->node, v->name);
 	log_open(ident, LOG_L_INFO);
 	config_read(v, a->config_fd);
@@ -282,6 +286,12 @@ static _Noreturn void worker_run(struct vs *v, struct args *a)
 		vs_fail(v, VS_EXIT_USAGE, "lease: %s", strerror(-e));
 	vs_prepare(v);
 	control_start(v);
+#ifdef HF_MUTANT_VS_OPENS_EARLY
+	(void)!open(v->store[0].dir, O_RDONLY | O_CLOEXEC);
+#endif
+	control_wait(v);
+	prctl(PR_SET_NAME, "holdfast-vs");
+	vs_own(v);
 	st = serve_open(v, err, sizeof(err));
 	if (st != VS_EXIT_OK)
 		vs_fail(v, st, "%s", err);

@@ -1,6 +1,6 @@
 /* vs.h - the parts of holdfast-vs, the process that serves one virtual server.
  *
- *	main.c     arguments, and the order in which a worker comes up
+ *	main.c     arguments, and the order in which a worker comes up, first as a spare
  *	alone.c    the same without a daemon, for tests and benchmarks
  *	serve.c    stores, RPC programs and transports put together; drain
  *	control.c  the socket to holdfastd
@@ -50,7 +50,7 @@ struct vs_store {
 struct vs {
 	/* arguments */
 	char name[CONF_NAME_MAX], node[CONF_NAME_MAX];
-	uint64_t epoch;
+	uint64_t epoch; /* 0: a spare, before TAKE */
 	int control_fd; /* -1: none */
 	unsigned lock_count;
 	int lock_fd[VS_LOCKS_MAX]; /* one for each unit */
@@ -101,6 +101,8 @@ void serve_drain(struct vs *v, void (*drained)(struct vs *v, int err));
 
 /* ---- control.c ------------------------------------------------------------------------------ */
 void control_start(struct vs *v);
+/* Says that we are prepared and waits for TAKE: the epoch and the locks are set on return. */
+void control_wait(struct vs *v);
 void control_ready(struct vs *v);
 void control_first_reply(struct vs *v);
 void control_damage(struct vs *v, const char *store, const char *reason);
@@ -125,7 +127,9 @@ struct alone_args {
 _Noreturn void alone_run(struct vs *v, const struct alone_args *a);
 
 /* ---- main.c --------------------------------------------------------------------------------- */
-/* User, ring, lock, sandbox; in that order. Exits when one fails. */
+/* What needs no storage: user, ring, system calls; in that order. Exits when one fails. */
 void vs_prepare(struct vs *v);
+/* The storage is ours: locks into the ring, files confined to the stores. Exits when one fails. */
+void vs_own(struct vs *v);
 
 #endif

@@ -6,7 +6,8 @@
  *	peers.c	      heartbeats on the network paths
  *	ports.c	      quality of the node's ports (Fig. 7), load
  *	units.c	      helper processes for storage units, the owner's poll (F2)
- *	workers.c     holdfast-vs processes: start, messages, lease page, end
+ *	launch.c      holdfast-vs processes, made ahead: spares
+ *	workers.c     workers: start, messages, lease, end
  *	sockets.c     the sockets that a worker serves on
  *	addresses.c   virtual addresses, announcements, tickles
  *	requests.c    the control socket's verbs
@@ -93,16 +94,29 @@ struct unit_job {
 
 enum worker_life { WORKER_NONE, WORKER_RUNNING, WORKER_LEFT /* drained, kept until it is told */ };
 
+#define WORKER_PLACES 2 /* the worker and a spare; each has its own cgroup */
+
+struct worker_process {
+	struct daemon *d;
+	unsigned vs;
+	pid_t pid; /* 0: none */
+	int pidfd, control;
+	struct worker_lease *lease;
+	int lease_fd;
+	struct loop_op exit_op, control_op;
+	uint64_t epoch; /* 0: a spare */
+	bool prepared;	/* it has said SPARE */
+	char cgroup[PATH_TEXT_MAX];
+};
+
 struct worker {
 	struct daemon *d;
 	unsigned vs;
 	enum worker_life life;
 	uint64_t epoch;
-	pid_t pid;
-	int pidfd, control;
-	struct worker_lease *lease;
-	int lease_fd;
-	struct loop_op exit_op, control_op;
+	struct worker_process process[WORKER_PLACES];
+	struct worker_process *now, *spare; /* NULL: none */
+	uint64_t spare_not_before_ns;
 	uint64_t open_op; /* ACT_OPEN that waits for SERVING; 0 none */
 	uint64_t started_ns;
 	bool failed_said, dead;
@@ -168,6 +182,7 @@ struct daemon {
 
 	struct unit_job unit[CONF_UNITS_MAX];
 	struct worker worker[CONF_VSERVERS_MAX];
+	struct loop_timer spare_timer;
 	struct vs_sockets sockets[CONF_VSERVERS_MAX];
 	struct vs_addresses addresses[CONF_VSERVERS_MAX];
 	struct tickle tickle;
@@ -217,7 +232,23 @@ void ports_open(struct daemon *d);
 int units_open(struct daemon *d, char *err, size_t err_size);
 void units_act(struct daemon *d, const struct action *a);
 
+/* launch.c */
+void launch_open(struct daemon *d);
+/* Makes a spare for one that has none; 0 or -errno. */
+int launch_spare(struct worker *w);
+/* The spare becomes the worker of that epoch, or one that is started now; 0 or -errno. */
+int launch_worker(struct worker *w, uint64_t epoch);
+int launch_send(struct worker_process *p, struct worker_msg *m, const int *fds, unsigned count);
+void launch_kill(struct worker_process *p);
+/* The process is gone, or never came to be. */
+void launch_close(struct worker_process *p);
+void launch_spare_ended(struct worker *w, int status);
+/* A spare, if there is none, after that time. */
+void launch_later(struct worker *w, uint64_t ns);
+
 /* workers.c */
+void worker_control_done(struct loop_op *op, int res);
+void worker_exit_done(struct loop_op *op, int res);
 void workers_open(struct daemon *d);
 void worker_start(struct daemon *d, const struct action *a);
 void worker_drain(struct daemon *d, const struct action *a);

@@ -51,6 +51,11 @@ static double vs_starts(struct daemon *d, unsigned vs)
 	return (double)d->worker[vs].starts;
 }
 
+static double vs_spare(struct daemon *d, unsigned vs)
+{
+	return d->worker[vs].spare && d->worker[vs].spare->prepared;
+}
+
 static double vs_crashes(struct daemon *d, unsigned vs)
 {
 	return (double)d->worker[vs].crashes;
@@ -74,6 +79,11 @@ static void put_epoch(FILE *to, const char *name, struct daemon *d)
 static void put_starts(FILE *to, const char *name, struct daemon *d)
 {
 	each_vs(to, name, d, vs_starts);
+}
+
+static void put_spares(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, vs_spare);
 }
 
 static void put_crashes(FILE *to, const char *name, struct daemon *d)
@@ -177,6 +187,7 @@ static const struct metric METRICS[] = {
 	{"holdfast_failover_seconds", "gauge", "the last bring-up on this node as a whole",
 	 put_total},
 	{"holdfast_worker_starts_total", "counter", "workers started", put_starts},
+	{"holdfast_worker_spare", "gauge", "1 when a worker is prepared for the next start", put_spares},
 	{"holdfast_worker_crashes_total", "counter", "workers that ended by themselves",
 	 put_crashes},
 	{"holdfast_packets_received_total", "counter", "heartbeat datagrams on each path",

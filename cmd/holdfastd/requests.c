@@ -24,9 +24,10 @@ static json_t *worker_json(const struct daemon *d, unsigned vs)
 {
 	const struct worker *w = &d->worker[vs];
 	json_t *stats = w->stats ? json_loads(w->stats, 0, NULL) : NULL;
-	json_t *o = json_pack("{s:s, s:i, s:I, s:I, s:I, s:b}", "vserver",
-			      d->conf->vserver[vs].name, "pid",
-			      w->life == WORKER_NONE ? 0 : (int)w->pid, "epoch",
+	json_t *o = json_pack("{s:s, s:i, s:i, s:I, s:I, s:I, s:b}", "vserver",
+			      d->conf->vserver[vs].name, "pid", w->now ? (int)w->now->pid : 0,
+			      "spare_pid",
+			      w->spare && w->spare->prepared ? (int)w->spare->pid : 0, "epoch",
 			      (json_int_t)w->epoch, "starts", (json_int_t)w->starts, "crashes",
 			      (json_int_t)w->crashes, "addresses_up", d->addresses[vs].up);
 

@@ -48,7 +48,7 @@ size_t worker_encode(const struct worker_msg *m, uint8_t *out, size_t size)
 	struct wr w;
 
 	hf_assert(m->conn_count <= WORKER_CONNS_MAX);
-	hf_assert(m->role_count <= WORKER_FDS_MAX);
+	hf_assert(m->role_count <= WORKER_FDS_MAX && m->lock_count <= WORKER_FDS_MAX);
 	wr_init(&w, out, size);
 	wr_u32(&w, MAGIC);
 	wr_u16(&w, (uint16_t)m->type);
@@ -58,6 +58,9 @@ size_t worker_encode(const struct worker_msg *m, uint8_t *out, size_t size)
 	case WORKER_OPEN:
 		wr_u8(&w, (uint8_t)m->role_count);
 		wr_bytes(&w, m->role, m->role_count);
+		break;
+	case WORKER_TAKE:
+		wr_u8(&w, (uint8_t)m->lock_count);
 		break;
 	case WORKER_READY:
 		put_ready(&w, m);
@@ -75,6 +78,7 @@ size_t worker_encode(const struct worker_msg *m, uint8_t *out, size_t size)
 	case WORKER_CHECKPOINT:
 	case WORKER_SERVING:
 	case WORKER_DRAINED:
+	case WORKER_SPARE:
 		break;
 	}
 	return wr_ok(&w) ? wr_len(&w) : 0;
@@ -98,6 +102,11 @@ int worker_decode(struct worker_msg *m, const uint8_t *in, size_t len)
 			return -EBADMSG;
 		rd_copy(&r, m->role, m->role_count);
 		break;
+	case WORKER_TAKE:
+		m->lock_count = rd_u8(&r);
+		if (m->lock_count > WORKER_FDS_MAX)
+			return -EBADMSG;
+		break;
 	case WORKER_READY:
 		get_ready(&r, m);
 		break;
@@ -115,6 +124,7 @@ int worker_decode(struct worker_msg *m, const uint8_t *in, size_t len)
 	case WORKER_CHECKPOINT:
 	case WORKER_SERVING:
 	case WORKER_DRAINED:
+	case WORKER_SPARE:
 		break;
 	default:
 		return -EPROTO;

@@ -9,11 +9,12 @@
  *	 16    . body by type, big-endian
  *
  * The worker is started as
- *	holdfast-vs --vs NAME --node NAME --epoch N --control FD --config FD --lease FD
- *		[--lock FD]... --store FS=DIR ...
+ *	holdfast-vs --vs NAME --node NAME --control FD --config FD --lease FD --store FS=DIR ...
  * with the configuration's text in a memfd (the very bytes that the daemon checked) and the lease
- * page, another memfd, below.  It parses and opens what needs privilege, drops it, recovers, says
- * READY, and serves only from OPEN on. */
+ * page, another memfd, below.  It does all that needs no storage, drops its privileges and says
+ * SPARE.  It may stay a spare for months: no epoch (0), no lock, no lease, no socket, and nothing
+ * below its stores' directories is opened.  TAKE says that the storage is this node's, brings the
+ * epoch and the locks; then it recovers, says READY, and serves only from OPEN on. */
 #ifndef HF_CODEC_WORKER_H
 #define HF_CODEC_WORKER_H
 
@@ -32,6 +33,7 @@ enum worker_type {
 	WORKER_DRAIN,	   /* stop taking requests, finish, checkpoint, close the store: DRAINED */
 	WORKER_STATS,	   /* asks for STATS_REPLY */
 	WORKER_CHECKPOINT, /* start one now */
+	WORKER_TAKE,	   /* to a spare: its epoch; beside it a lock for each unit */
 	/* worker -> daemon */
 	WORKER_READY = 64,  /* store recovered; times and the last owner's client connections */
 	WORKER_SERVING,	    /* after OPEN: the sockets are polled */
@@ -40,6 +42,7 @@ enum worker_type {
 	WORKER_STATS_REPLY, /* JSON text */
 	WORKER_FAILED,	    /* it cannot go on: reason; exits */
 	WORKER_DAMAGE,	    /* a file system was closed to clients: reason */
+	WORKER_SPARE,	    /* epoch 0: prepared, waits for TAKE */
 };
 
 enum worker_role {
@@ -59,6 +62,8 @@ struct worker_conn {
 struct worker_msg {
 	enum worker_type type;
 	uint64_t epoch;
+	/* TAKE */
+	unsigned lock_count;
 	/* OPEN */
 	unsigned role_count;
 	uint8_t role[WORKER_FDS_MAX];
@@ -82,7 +87,7 @@ int worker_decode(struct worker_msg *m, const uint8_t *in, size_t len);
 /* The lease page (SAFETY F4), written by the daemon, read by the worker after it received
  * requests, before it reads any state, and again before it sends.  All in CLOCK_BOOTTIME ns.
  * Serving is allowed while now < until_ns and epoch is the worker's own. A single writer; each
- * field is one aligned 64-bit store; epoch is set once, before the worker starts. */
+ * field is one aligned 64-bit store; epoch is 0 for a spare and set once, before TAKE is sent. */
 struct worker_lease {
 	uint64_t epoch;
 	uint64_t until_ns; /* 0 = revoked for good */

@@ -145,7 +145,7 @@ static int ruleset_fill(int fd, const struct sandbox_conf *c, uint64_t rights, c
 	return 0;
 }
 
-static int landlock_enter(const struct sandbox_conf *c, char *err, size_t err_size)
+int sandbox_files(const struct sandbox_conf *c, char *err, size_t err_size)
 {
 	int abi = sandbox_landlock_abi(), fd, e;
 	struct ruleset_attr a = {.fs = fs_rights(abi)};
@@ -210,6 +210,9 @@ static const int allowed[] = {
     SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid),
     SCMP_SYS(getegid), SCMP_SYS(getrandom), SCMP_SYS(getrlimit), SCMP_SYS(getrusage),
     SCMP_SYS(sysinfo), SCMP_SYS(uname), SCMP_SYS(getcpu), SCMP_SYS(times),
+    /* the last step, sandbox_files() */
+    SCMP_SYS(landlock_create_ruleset), SCMP_SYS(landlock_add_rule),
+    SCMP_SYS(landlock_restrict_self),
 };
 
 static const int deadly[] = {
@@ -269,7 +272,7 @@ static int seccomp_enter(char *err, size_t err_size)
 	return -EPERM;
 }
 
-int sandbox_enter(const struct sandbox_conf *c, char *err, size_t err_size)
+int sandbox_calls(char *err, size_t err_size)
 {
 	int e;
 
@@ -277,9 +280,6 @@ int sandbox_enter(const struct sandbox_conf *c, char *err, size_t err_size)
 		snprintf(err, err_size, "sandbox: no_new_privs: %s", strerror(errno));
 		return -errno;
 	}
-	e = landlock_enter(c, err, err_size);
-	if (e)
-		return e;
 	e = caps_drop();
 	if (e) {
 		snprintf(err, err_size, "sandbox: capabilities: %s", strerror(-e));

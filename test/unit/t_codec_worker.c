@@ -14,6 +14,7 @@ static size_t encode(enum worker_type type)
 	in.type = type;
 	in.epoch = 0x1122334455667788ULL;
 	in.role_count = type == WORKER_OPEN ? 3 : 0;
+	in.lock_count = type == WORKER_TAKE ? 2 : 0;
 	in.role[2] = WORKER_ROLE_PMAP_UDP;
 	in.recovered_records = 10;
 	in.recovery_ns = 20;
@@ -31,7 +32,8 @@ static size_t encode(enum worker_type type)
 static const enum worker_type types[] = {WORKER_OPEN,        WORKER_DRAIN,   WORKER_STATS,
 					 WORKER_CHECKPOINT,  WORKER_READY,   WORKER_SERVING,
 					 WORKER_FIRST_REPLY, WORKER_DRAINED, WORKER_STATS_REPLY,
-					 WORKER_FAILED,      WORKER_DAMAGE};
+					 WORKER_FAILED,      WORKER_DAMAGE,  WORKER_TAKE,
+					 WORKER_SPARE};
 
 static void t_round_trip(void)
 {
@@ -43,6 +45,7 @@ static void t_round_trip(void)
 		CHECK_EQ(types[i], back.type);
 		CHECK(back.epoch == in.epoch);
 		CHECK_EQ(in.role_count, back.role_count);
+		CHECK_EQ(in.lock_count, back.lock_count);
 		CHECK_EQ(in.conn_count, back.conn_count);
 	}
 	encode(WORKER_READY);
@@ -70,7 +73,8 @@ static void t_damaged(void)
 			packet[bit / 8] ^= (uint8_t)(1U << bit % 8);
 			if (worker_decode(&back, packet, len) == 0)
 				CHECK(back.conn_count <= WORKER_CONNS_MAX &&
-				      back.role_count <= WORKER_FDS_MAX);
+				      back.role_count <= WORKER_FDS_MAX &&
+				      back.lock_count <= WORKER_FDS_MAX);
 			packet[bit / 8] ^= (uint8_t)(1U << bit % 8);
 		}
 		packet[len] = 0;

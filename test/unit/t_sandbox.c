@@ -27,7 +27,7 @@ static int in_child(int (*fn)(void))
 		struct sandbox_conf c = {.dir_count = 1, .dir = {dir}};
 		char err[256];
 
-		if (sandbox_enter(&c, err, sizeof(err))) {
+		if (sandbox_calls(err, sizeof(err)) || sandbox_files(&c, err, sizeof(err))) {
 			fprintf(stderr, "%s\n", err);
 			_exit(99);
 		}
@@ -133,7 +133,8 @@ static int ring_child(void)
 	char err[256], path[128];
 	int fd;
 
-	if (loop_new(&l, 8) || sandbox_enter(&c, err, sizeof(err)))
+	if (loop_new(&l, 8) || sandbox_calls(err, sizeof(err)) ||
+	    sandbox_files(&c, err, sizeof(err)))
 		return 1;
 	snprintf(path, sizeof(path), "%s/ring", dir);
 	fd = open(path, O_RDWR | O_CREAT, 0600);

@@ -1,5 +1,6 @@
 /* t_worker.c - holdfast-vs as its daemon sees it: started with descriptors, spoken to over the
- * control socket, its lease let lapse, extended and revoked; drained, killed, started again.
+ * control socket as a spare and as the worker, its lease let lapse, extended and revoked; drained,
+ * killed, started again.
  *
  * The program under test is the one beside this test's folder. */
 #include "check.h"
@@ -53,20 +54,20 @@ static int memfd(const char *name, const void *data, size_t len)
 	return fd;
 }
 
-static void start(uint64_t epoch, uint64_t lease_ns)
+/* A spare: no epoch, no lease. */
+static void start_spare(void)
 {
-	struct worker_lease l = {.epoch = epoch, .until_ns = loop_clock_ns() + lease_ns};
+	struct worker_lease l = {.until_ns = 1};
 	int sv[2], conf = memfd("conf", config, strlen(config)), lease = memfd("lease", &l, sizeof(l));
-	char a_epoch[24], a_control[12], a_conf[12], a_lease[12], a_store[300];
+	char a_control[12], a_conf[12], a_lease[12], a_store[300];
 
 	CHECK_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sv));
 	fcntl(sv[0], F_SETFD, FD_CLOEXEC);
-	snprintf(a_epoch, sizeof(a_epoch), "%llu", (unsigned long long)epoch);
 	snprintf(a_control, sizeof(a_control), "%d", sv[1]);
 	snprintf(a_conf, sizeof(a_conf), "%d", conf);
 	snprintf(a_lease, sizeof(a_lease), "%d", lease);
 	snprintf(a_store, sizeof(a_store), "fs1=%s", dir);
-	w.epoch = epoch;
+	w.epoch = 0;
 	w.lease = mmap(NULL, sizeof(*w.lease), PROT_READ | PROT_WRITE, MAP_SHARED, lease, 0);
 	w.control = sv[0];
 	w.pid = fork();
@@ -74,9 +75,9 @@ static void start(uint64_t epoch, uint64_t lease_ns)
 		int null = open("/dev/null", O_WRONLY);
 
 		dup2(null, 2);
-		execl(program, "holdfast-vs", "--vs", "v1", "--node", "n1", "--epoch", a_epoch,
-		      "--control", a_control, "--config", a_conf, "--lease", a_lease, "--store",
-		      a_store, (char *)NULL);
+		execl(program, "holdfast-vs", "--vs", "v1", "--node", "n1", "--control",
+		      a_control, "--config", a_conf, "--lease", a_lease, "--store", a_store,
+		      (char *)NULL);
 		_exit(127);
 	}
 	close(sv[1]);
@@ -103,6 +104,7 @@ static enum worker_type hear(int ms)
 	return w.m.type;
 }
 
+/* `fd`: a socket for OPEN, a lock for TAKE; -1: none. */
 static void say(enum worker_type type, uint64_t epoch, int fd)
 {
 	static struct worker_msg m;
@@ -118,7 +120,7 @@ static void say(enum worker_type type, uint64_t epoch, int fd)
 	m.type = type;
 	m.epoch = epoch;
 	if (fd >= 0) {
-		m.role_count = 1;
+		m.role_count = m.lock_count = 1;
 		m.role[0] = WORKER_ROLE_NFS_TCP;
 		memset(&c, 0, sizeof(c));
 		mh.msg_control = &c;
@@ -130,6 +132,20 @@ static void say(enum worker_type type, uint64_t epoch, int fd)
 	}
 	iov.iov_len = worker_encode(&m, packet, sizeof(packet));
 	CHECK(sendmsg(w.control, &mh, 0) > 0);
+}
+
+static void take(uint64_t epoch, uint64_t lease_ns, int lock)
+{
+	w.epoch = w.lease->epoch = epoch;
+	w.lease->until_ns = loop_clock_ns() + lease_ns;
+	say(WORKER_TAKE, epoch, lock);
+}
+
+static void start(uint64_t epoch, uint64_t lease_ns)
+{
+	start_spare();
+	CHECK_EQ(WORKER_SPARE, hear(5000));
+	take(epoch, lease_ns, -1);
 }
 
 static int ended(void)
@@ -183,6 +199,16 @@ static bool answered(int fd, uint8_t xid, int ms)
 	uint8_t b[28];
 
 	return poll(&p, 1, ms) == 1 && recv(fd, b, 28, MSG_WAITALL) == 28 && b[7] == xid;
+}
+
+/* Has the process anything below the store's directory open or mapped? */
+static bool touches_store(void)
+{
+	char cmd[600];
+
+	snprintf(cmd, sizeof(cmd), "ls -l /proc/%d/fd | grep -q %s || grep -q %s /proc/%d/maps",
+		 (int)w.pid, dir, dir, (int)w.pid);
+	return system(cmd) == 0;
 }
 
 /* The example of doc/worker.md. */
@@ -322,6 +348,71 @@ static void t_daemon_gone(void)
 	CHECK_EQ(6, ended());
 }
 
+static bool is_locked(int fd)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1};
+
+	CHECK_EQ(0, fcntl(fd, F_OFD_GETLK, &fl));
+	return fl.l_type != F_UNLCK;
+}
+
+/* covers: F4 F5 OV-14
+ * A spare is nobody: it opens nothing of the store, which another serves meanwhile; it heeds nothing
+ * but TAKE, neither a lease nor sockets.  With TAKE come epoch and lock; the lock outlives the
+ * daemon's copy and goes with the worker. */
+static void t_spare(void)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1};
+	char path[300];
+	int c, lock, look, fd;
+	struct sockaddr_in a;
+
+	snprintf(path, sizeof(path), "%s/lock", top);
+	lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	look = open(path, O_RDWR | O_CLOEXEC);
+	start_spare();
+	CHECK_EQ(WORKER_SPARE, hear(5000));
+	CHECK(!touches_store());
+	w.lease->until_ns = loop_clock_ns() + 60000 * MS;
+	fd = listener(&a);
+	say(WORKER_OPEN, 0, fd);
+	say(WORKER_OPEN, next_epoch, fd);
+	say(WORKER_DRAIN, 0, -1);
+	say(WORKER_TAKE, 0, -1);
+	CHECK_EQ(0, hear(200));
+	CHECK(!touches_store());
+	CHECK_EQ(0, fcntl(lock, F_OFD_SETLK, &fl));
+	take(next_epoch++, 60000 * MS, lock);
+	close(lock);
+	say(WORKER_STATS, w.epoch, -1); /* right behind it: not lost */
+	CHECK_EQ(WORKER_READY, hear(5000));
+	CHECK_EQ(WORKER_STATS_REPLY, hear(2000));
+	CHECK(touches_store());
+	CHECK(is_locked(look));
+	say(WORKER_TAKE, w.epoch, -1); /* it has */
+	say(WORKER_OPEN, w.epoch, fd);
+	close(fd);
+	CHECK_EQ(WORKER_SERVING, hear(2000));
+	c = client(&a);
+	null_call(c, 1);
+	CHECK(answered(c, 1, 2000));
+	close(c);
+	kill(w.pid, SIGKILL);
+	CHECK_EQ(-SIGKILL, ended());
+	for (int i = 0; i < 200 && is_locked(look); i++)
+		usleep(10000);
+	CHECK(!is_locked(look));
+	close(look);
+}
+
+static void t_spare_ends(void)
+{
+	start_spare();
+	CHECK_EQ(WORKER_SPARE, hear(5000));
+	shutdown(w.control, SHUT_RDWR);
+	CHECK_EQ(6, ended());
+}
+
 static void t_busy_store(void)
 {
 	struct sockaddr_in a;
@@ -363,7 +454,7 @@ static int run(const char *a, const char *b)
 static void t_arguments(void)
 {
 	CHECK_EQ(2, run("--vs", "v1"));
-	CHECK_EQ(2, run("--epoch", "x"));
+	CHECK_EQ(2, run("--control", "x"));
 	CHECK_EQ(2, run("--unknown", NULL));
 	CHECK_EQ(2, run("--no-sandbox", NULL));
 }
@@ -392,6 +483,8 @@ int main(int argc, char **argv)
 	CASE(t_revoked);
 	CASE(t_frozen);
 	CASE(t_daemon_gone);
+	CASE(t_spare);
+	CASE(t_spare_ends);
 	CASE(t_busy_store);
 	CASE(t_arguments);
 	snprintf(cmd, sizeof(cmd), "rm -rf %s", top);
