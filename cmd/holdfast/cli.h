@@ -10,6 +10,7 @@
 enum cli_exit {
 	CLI_OK = 0,
 	CLI_FAILED = 1,       /* it was refused or did not work; the line says why */
+	CLI_REPAIRED = 1,     /* check --repair: there were findings, and all are repaired */
 	CLI_USAGE = 64,       /* no such command or option */
 	CLI_DAMAGED = 65,     /* check found something; a store that cannot be read */
 	CLI_UNAVAILABLE = 69, /* no daemon answers */
@@ -23,7 +24,7 @@ struct cli {
 	const char *conf_path; /* -c, default /etc/holdfast/holdfast.conf */
 	const char *node;      /* -N */
 	char socket[512];      /* -s, else RUN_DIR/control.sock of the configuration */
-	bool json, dry_run, force, yes;
+	bool json, dry_run, force, yes, repair;
 	unsigned timeout_ms;
 	double in_s; /* --in, < 0: not given */
 };

@@ -208,7 +208,7 @@ static const struct command {
     {"shutdown", NULL, 0, false, do_shutdown,
      "shutdown                    hand everything over, then end the daemon"},
     {"check", NULL, 1, true, do_check,
-     "check STOREDIR              verify a store that is not open; changes nothing"},
+     "check STOREDIR              verify a store that is not open [--repair]"},
     {"init", NULL, 0, true, do_init,
      "init                        make what the configuration names and does not exist yet"},
 };
@@ -270,11 +270,12 @@ static bool options(struct cli *c, int argc, char **argv)
 					      {"force", no_argument, NULL, 'f'},
 					      {"in", required_argument, NULL, 'i'},
 					      {"timeout", required_argument, NULL, 't'},
+					      {"repair", no_argument, NULL, 'r'},
 					      {"help", no_argument, NULL, 'h'},
 					      {NULL, 0, NULL, 0}};
 	int o;
 
-	while ((o = getopt_long(argc, argv, "c:N:s:jdfi:t:h", longs, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "c:N:s:jdfi:t:rh", longs, NULL)) != -1) {
 		switch (o) {
 		case 'c':
 			c->conf_path = optarg;
@@ -303,6 +304,9 @@ static bool options(struct cli *c, int argc, char **argv)
 				    optarg);
 				return false;
 			}
+			break;
+		case 'r':
+			c->repair = true;
 			break;
 		case 't':
 			c->timeout_ms = (unsigned)(duration_s(optarg) * 1000);

@@ -1,59 +1,66 @@
-/* check.c - offline check: does everything that the store says agree with itself?
+/* check.c - offline check: does everything that the store says agree with itself? and repair.
  *
- * The log is read back into memory first (nothing is written anywhere), so what is checked is the
- * state that an open would serve: inodes against names, names against listings, link counts,
- * emptiness, parents, objects that must exist, and objects that nobody knows. */
-#include <dirent.h>
+ * Looking only, the log is read back into memory and nothing is written anywhere, so what is
+ * checked is the state that an open would serve.  Repairing, the store is first brought to one
+ * consistency point: salvage.c makes it fit to be opened, recovery carries out what the log says,
+ * a checkpoint empties the log; then the passes work on index and objects alone.
+ *
+ * What every kind of finding is and what is done about it stands in tbl_finding.h, for people in
+ * doc/check.md. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
-#include "store/store_impl.h"
+#include "base/trace.h"
+#include "store/check_impl.h"
 
-struct seen {
-	enum store_type type;
-	bool has_object, has_xattr;
-	uint32_t nlink;
-	uint64_t parent, entries, cookie_next;
-	uint64_t links, subdirs, names; /* counted */
+#define PASSES_MAX    8U
+#define PROGRESS_STEP 16384U
+
+static const struct finding_kind {
+	const char *name;
+	enum finding_class class;
+	const char *repair;
+} kinds[] = {
+#define FINDING(sym, text, cls, what) {text, CLASS_##cls, what},
+#include "store/tbl_finding.h"
+#undef FINDING
 };
 
-struct check {
-	struct store *s;
-	struct map64 inode; /* ino -> struct seen * */
-	void (*say)(void *arg, const char *line);
-	void *arg;
-	unsigned findings;
-	char line[512];
-};
-
-static void find(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void find(struct check *k, const char *fmt, ...)
+bool found(struct check *k, enum finding f, const char *fmt, ...)
 {
+	const struct finding_kind *kind = &kinds[f];
+	struct store_finding out = {.code = kind->name, .text = k->line, .repair = kind->repair,
+				    .lost = kind->class == CLASS_LOST};
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(k->line, sizeof(k->line), fmt, ap);
 	va_end(ap);
-	k->findings++;
-	k->say(k->arg, k->line);
+	out.repaired = k->repair && kind->class != CLASS_LEFT && k->pass < PASSES_MAX;
+	k->res->findings++;
+	if (out.repaired)
+		k->res->repaired++;
+	else
+		k->res->left++;
+	if (out.lost)
+		k->res->lost++;
+	if (k->a->found)
+		k->a->found(k->a->arg, &out);
+	return out.repaired;
 }
 
-static struct seen *seen_get(struct check *k, uint64_t ino)
+void progress(struct check *k, const char *phase, uint64_t done, uint64_t all)
 {
-	uint64_t *at = ino ? map64_find(&k->inode, ino) : NULL;
-
-	return at ? (struct seen *)(uintptr_t)*at : NULL;
+	if (k->a->progress && (done % PROGRESS_STEP == 0 || done == all))
+		k->a->progress(k->a->arg, phase, done, all);
 }
 
-static uint64_t be64(const uint8_t *p)
+uint64_t check_be64(const uint8_t *p)
 {
 	struct rd r;
 
@@ -61,12 +68,81 @@ static uint64_t be64(const uint8_t *p)
 	return rd_u64(&r);
 }
 
-/* ---- every live row of a table, through the layers ------------------------------------------------ */
+/* ---- what is known of inodes: two arrays, sorted by number ----------------------------------- */
 
-typedef void row_fn(struct check *k, const struct index_row *row);
+static int by_ino(const void *a, const void *b)
+{
+	const struct known *x = a, *y = b;
+
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+static int dir_by_ino(const void *a, const void *b)
+{
+	const struct known_dir *x = a, *y = b;
+
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+struct known *known_get(struct check *k, uint64_t ino)
+{
+	struct known want = {.ino = ino};
+
+	return k->count ? bsearch(&want, k->inode, k->count, sizeof(want), by_ino) : NULL;
+}
+
+struct known_dir *known_dir_get(struct check *k, uint64_t ino)
+{
+	struct known_dir want = {.ino = ino};
+
+	return k->dir_count ? bsearch(&want, k->dir, k->dir_count, sizeof(want), dir_by_ino) : NULL;
+}
+
+enum store_type known_type(const struct known *n)
+{
+	return (enum store_type)(n->said >> KNOWN_TYPE & 7);
+}
+
+static void known_add(struct check *k, const struct inode_row *r)
+{
+	const struct store_inode *p = &r->pub;
+	struct known *n;
+
+	if (k->count == k->cap) {
+		k->cap = k->cap ? k->cap + k->cap / 2 : k->s->files + 1024;
+		k->inode = mem_realloc(k->inode, k->cap * sizeof(*k->inode));
+	}
+	n = &k->inode[k->count++];
+	*n = (struct known){.ino = p->ino, .said = p->nlink < KNOWN_NLINK ? p->nlink : KNOWN_NLINK};
+	n->said |= (uint32_t)p->type << KNOWN_TYPE | (r->has_object ? KNOWN_OBJECT : 0) |
+		   (r->has_xattr ? KNOWN_XATTR : 0);
+	if (p->type != STORE_DIR)
+		return;
+	if (k->dir_count == k->dir_cap) {
+		k->dir_cap = k->dir_cap ? k->dir_cap + k->dir_cap / 2 : 256;
+		k->dir = mem_realloc(k->dir, k->dir_cap * sizeof(*k->dir));
+	}
+	k->dir[k->dir_count++] = (struct known_dir){.ino = p->ino, .parent = p->parent,
+						    .entries = r->entries,
+						    .cookie_next = r->cookie_next};
+}
+
+/* Rows of the overlay come after those of the index. */
+static void known_sort(struct check *k)
+{
+	for (size_t i = 1; i < k->count; i++) {
+		if (k->inode[i - 1].ino < k->inode[i].ino)
+			continue;
+		qsort(k->inode, k->count, sizeof(*k->inode), by_ino);
+		qsort(k->dir, k->dir_count, sizeof(*k->dir), dir_by_ino);
+		return;
+	}
+}
+
+/* ---- every live row of a table, through the layers ------------------------------------------- */
 
 static void gen_rows(struct check *k, const struct gen *g, const struct gen *above, uint8_t table,
-		     row_fn *each)
+		     check_row_fn *each)
 {
 	for (size_t i = 0; g && i <= g->mask; i++) {
 		for (const struct row *r = g->bucket[i]; r; r = r->next) {
@@ -79,291 +155,226 @@ static void gen_rows(struct check *k, const struct gen *g, const struct gen *abo
 	}
 }
 
-static int rows(struct check *k, enum table table, row_fn *each)
+static bool in_overlay(const struct store *s, const struct index_row *row)
 {
-	uint8_t first[2] = {(uint8_t)table, 0};
+	return gen_find(s->active, row->key, row->key_len) ||
+	       (s->frozen && gen_find(s->frozen, row->key, row->key_len));
+}
+
+int check_rows(struct check *k, enum table table, const char *phase, check_row_fn *each)
+{
+	uint8_t key[ROW_KEY_MAX + 256] = {(uint8_t)table};
 	struct store *s = k->s;
 	struct index_row row;
-	int err = index_seek(s->index, first, 1, &row);
+	uint64_t done = 0;
+	size_t len;
+	int err = index_seek(s->index, key, 1, &row);
 
-	while (err == 0 && row.key_len > 0 && row.key[0] == (uint8_t)table) {
-		if (!gen_find(s->active, row.key, row.key_len) &&
-		    !(s->frozen && gen_find(s->frozen, row.key, row.key_len)))
+	while (err == 0 && row.key_len > 0 && row.key[0] == (uint8_t)table && !k->err) {
+		len = row.key_len;
+		memcpy(key, row.key, len);
+		if (!in_overlay(s, &row))
 			each(k, &row);
+		if (k->moved && (err = index_seek(s->index, key, len, &row)) != 0)
+			break;
+		k->moved = false;
+		progress(k, phase, ++done, 0);
 		err = index_next(s->index, &row);
 	}
 	gen_rows(k, s->frozen, s->active, (uint8_t)table, each);
 	gen_rows(k, s->active, NULL, (uint8_t)table, each);
-	return err == -EUCLEAN ? err : 0;
+	if (k->err)
+		return k->err;
+	if (err && err != -ENOENT)
+		found(k, FOUND_INDEX_PAGE, "index: %s", index_error(s->index));
+	return err && err != -ENOENT ? err : 0;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- a pass ---------------------------------------------------------------------------------- */
 
 static void on_inode(struct check *k, const struct index_row *row)
 {
 	struct inode_row r;
-	struct seen *n;
-	uint64_t ino;
+	uint64_t ino = row->key_len == 9 ? check_be64(row->key + 1) : 0;
 
-	if (row->key_len != 9 || inode_row_decode(&r, row->val, row->val_len)) {
-		find(k, "inode row cannot be decoded");
+	if (ino == 0 || inode_row_decode(&r, row->val, row->val_len)) {
+		if (found(k, FOUND_INODE, "inode row %llu cannot be decoded",
+			  (unsigned long long)ino))
+			fix_del(k, row->key, row->key_len);
 		return;
 	}
-	ino = be64(row->key + 1);
-	if (ino == 0 || ino >= k->s->next_ino) {
-		find(k, "inode %llu: number was never given out", (unsigned long long)ino);
-		return;
+	r.pub.ino = ino;
+	if (ino >= k->next_ino)
+		k->next_ino = ino + 1;
+	if (r.pub.type == STORE_LNK && r.pub.size != r.target_len &&
+	    found(k, FOUND_TARGET, "inode %llu: size %llu of a link to %zu bytes",
+		  (unsigned long long)ino, (unsigned long long)r.pub.size, r.target_len)) {
+		r.pub.size = r.target_len;
+		fix_put_inode(k, &r);
 	}
-	n = mem_zalloc(1, sizeof(*n));
-	*n = (struct seen){.type = r.pub.type, .has_object = r.has_object,
-			   .has_xattr = r.has_xattr, .nlink = r.pub.nlink,
-			   .parent = r.pub.parent, .entries = r.entries,
-			   .cookie_next = r.cookie_next};
-	*map64_put(&k->inode, ino) = (uint64_t)(uintptr_t)n;
-	if (r.pub.type == STORE_LNK && r.pub.size != r.target_len)
-		find(k, "inode %llu: size %llu of a link to %zu bytes", (unsigned long long)ino,
-		     (unsigned long long)r.pub.size, r.target_len);
+	known_add(k, &r);
 }
 
-/* The row of the other table that must mirror this one. */
-static bool mirrored(struct check *k, const uint8_t *key, size_t key_len, uint64_t first,
-		     const void *rest, size_t rest_len)
+static void numbers_check(struct check *k)
 {
-	struct index_row row;
-	uint64_t lsn;
-
-	return row_get(k->s, key, key_len, &row, &lsn) == 0 && row.val_len == 8 + rest_len &&
-	       be64(row.val) == first && memcmp(row.val + 8, rest, rest_len) == 0;
-}
-
-static void count_name(struct check *k, uint64_t dir, uint64_t ino, const char *name, int len)
-{
-	struct seen *d = seen_get(k, dir), *n = seen_get(k, ino);
-
-	if (!d || d->type != STORE_DIR) {
-		find(k, "name \"%.*s\": its directory %llu does not exist", len, name,
-		     (unsigned long long)dir);
+	if (k->next_ino == k->s->next_ino)
 		return;
-	}
-	d->names++;
-	if (!n) {
-		find(k, "directory %llu: \"%.*s\" leads to inode %llu, which does not exist",
-		     (unsigned long long)dir, len, name, (unsigned long long)ino);
+	if (found(k, FOUND_NUMBER, "inode %llu: number was never given out",
+		  (unsigned long long)k->next_ino - 1))
+		k->fixes++;
+}
+
+static void root_check(struct check *k)
+{
+	const struct known *root = known_get(k, STORE_ROOT_INO);
+
+	if (root && known_type(root) == STORE_DIR)
 		return;
-	}
-	n->links++;
-	if (n->type != STORE_DIR)
-		return;
-	d->subdirs++;
-	if (n->parent != dir)
-		find(k, "directory %llu: says that its parent is %llu, but is \"%.*s\" in %llu",
-		     (unsigned long long)ino, (unsigned long long)n->parent, len, name,
-		     (unsigned long long)dir);
+	if (found(k, FOUND_ROOT, "there is no root directory"))
+		fix_make_inode(k, STORE_ROOT_INO, STORE_DIR, STORE_ROOT_INO, false, 0);
 }
 
-static void on_name(struct check *k, const struct index_row *row)
+static int one_pass(struct check *k)
 {
-	const char *name = (const char *)row->key + 9;
-	int len = (int)row->key_len - 9;
-	uint64_t dir, ino, cookie;
-	uint8_t key[17], text[STORE_NAME_MAX];
+	int err;
 
-	if (len < 1 || len > (int)STORE_NAME_MAX || row->val_len != 16) {
-		find(k, "name row cannot be decoded");
-		return;
-	}
-	memcpy(text, name, (size_t)len);
-	dir = be64(row->key + 1);
-	ino = be64(row->val);
-	cookie = be64(row->val + 8);
-	count_name(k, dir, ino, name, len);
-	if (!mirrored(k, key, key_dir(key, dir, cookie), ino, text, (size_t)len))
-		find(k, "directory %llu: \"%.*s\" is missing in listings", (unsigned long long)dir, len,
-		     (const char *)text);
-}
-
-static void on_dir(struct check *k, const struct index_row *row)
-{
-	uint8_t key[ROW_KEY_MAX], text[STORE_NAME_MAX], rest[8];
-	uint64_t dir, cookie, ino;
-	struct seen *d;
-	struct wr w;
-	size_t len;
-
-	if (row->key_len != 17 || row->val_len <= 8 || row->val_len > 8 + STORE_NAME_MAX) {
-		find(k, "listing row cannot be decoded");
-		return;
-	}
-	dir = be64(row->key + 1);
-	cookie = be64(row->key + 9);
-	ino = be64(row->val);
-	len = row->val_len - 8;
-	memcpy(text, row->val + 8, len);
-	d = seen_get(k, dir);
-	if (!d || cookie >= d->cookie_next)
-		find(k, "directory %llu: cookie %llu was never given out", (unsigned long long)dir,
-		     (unsigned long long)cookie);
-	wr_init(&w, rest, sizeof(rest));
-	wr_u64(&w, cookie);
-	if (!mirrored(k, key, key_name(key, dir, text, len), ino, rest, sizeof(rest)))
-		find(k, "directory %llu: listed \"%.*s\" has no name", (unsigned long long)dir, (int)len,
-		     (const char *)text);
-}
-
-static void on_xattr(struct check *k, const struct index_row *row)
-{
-	const uint8_t *value;
-	size_t len;
-	struct seen *n;
-	uint64_t ino;
-
-	if (row->key_len <= 9 || xattr_decode(row->val, row->val_len, &value, &len)) {
-		find(k, "extended attribute cannot be decoded");
-		return;
-	}
-	ino = be64(row->key + 1);
-	n = seen_get(k, ino);
-	if ((!n || !n->has_xattr) && !gen_xdrops(k->s->active, ino) &&
-	    !gen_xdrops(k->s->frozen, ino))
-		find(k, "inode %llu: has no extended attributes, but there is \"%.*s\"",
-		     (unsigned long long)ino, (int)row->key_len - 9, (const char *)row->key + 9);
-}
-
-/* ---- sums -------------------------------------------------------------------------------------- */
-
-static void check_dir(struct check *k, uint64_t ino, const struct seen *n)
-{
-	if (n->names != n->entries)
-		find(k, "directory %llu: has %llu names, says %llu", (unsigned long long)ino,
-		     (unsigned long long)n->names, (unsigned long long)n->entries);
-	if (n->nlink != 2 + n->subdirs)
-		find(k, "directory %llu: link count %u, should be %llu", (unsigned long long)ino, n->nlink,
-		     (unsigned long long)(2 + n->subdirs));
-	if (n->links != (ino == STORE_ROOT_INO ? 0 : 1))
-		find(k, "directory %llu: is in %llu directories", (unsigned long long)ino,
-		     (unsigned long long)n->links);
-}
-
-/* Files that only the log knows are made when it is replayed. */
-static bool object_in_log(const struct store *s, uint64_t ino)
-{
-	uint64_t *a = map64_find(&s->active->touched, ino);
-	uint64_t *f = s->frozen ? map64_find(&s->frozen->touched, ino) : NULL;
-
-	return (a && (*a & (TOUCH_NEW | TOUCH_GONE))) || (f && (*f & (TOUCH_NEW | TOUCH_GONE)));
-}
-
-static void check_inode(struct check *k, uint64_t ino, const struct seen *n)
-{
-	struct stat st;
-	char path[48];
-
-	if (n->type == STORE_DIR)
-		check_dir(k, ino, n);
-	else if (n->links == 0)
-		find(k, "inode %llu: has no name", (unsigned long long)ino);
-	else if (n->nlink != n->links)
-		find(k, "inode %llu: link count %u, should be %llu", (unsigned long long)ino, n->nlink,
-		     (unsigned long long)n->links);
-	object_path(ino, path, sizeof(path));
-	if (n->has_object && !object_in_log(k->s, ino) && fstatat(k->s->objects_fd, path, &st, 0))
-		find(k, "inode %llu: its object objects/%s: %s", (unsigned long long)ino, path,
-		     strerror(errno));
-}
-
-static void check_inodes(struct check *k)
-{
-	if (!seen_get(k, STORE_ROOT_INO))
-		find(k, "there is no root directory");
-	if (k->inode.count != k->s->files)
-		find(k, "%zu inodes, the index says %llu", k->inode.count,
-		     (unsigned long long)k->s->files);
-	for (size_t i = 0; k->inode.count && i <= k->inode.mask; i++)
-		if (k->inode.slot[i].key)
-			check_inode(k, k->inode.slot[i].key,
-				    (const struct seen *)(uintptr_t)k->inode.slot[i].val);
-}
-
-/* ---- objects that nobody knows ------------------------------------------------------------------ */
-
-static bool to_be_unlinked(const struct store *s, uint64_t ino)
-{
-	for (size_t i = 0; i < s->cp.gone_count; i++)
-		if (s->cp.gone[i] == ino)
-			return true;
-	return object_in_log(s, ino);
-}
-
-static void check_object(struct check *k, const char *folder, const char *name)
-{
-	unsigned long long ino;
-	struct seen *n;
-	char path[48], want[48], junk;
-
-	if (strlen(name) != 16 || sscanf(name, "%16llx%c", &ino, &junk) != 1) {
-		find(k, "objects/%s/%s: not a file of the store", folder, name);
-		return;
-	}
-	object_path(ino, want, sizeof(want));
-	snprintf(path, sizeof(path), "%.8s/%.20s", folder, name);
-	n = seen_get(k, ino);
-	if (strcmp(path, want) != 0)
-		find(k, "objects/%s: belongs to objects/%s", path, want);
-	else if ((!n || n->type != STORE_REG) && !to_be_unlinked(k->s, ino))
-		find(k, "objects/%s: belongs to no inode", path);
-}
-
-static void check_folder(struct check *k, const char *folder)
-{
-	int fd = openat(k->s->objects_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-
-	if (!d) {
-		find(k, "objects/%s: %s", folder, strerror(errno));
-		return;
-	}
-	while ((e = readdir(d)) != NULL)
-		if (e->d_name[0] != '.')
-			check_object(k, folder, e->d_name);
-	closedir(d);
-}
-
-static int check_all(struct check *k)
-{
-	char folder[16];
-	int err = rows(k, TABLE_INODE, on_inode);
-
+	k->count = k->dir_count = k->unnamed_count = 0;
+	k->fixes = 0;
+	k->rebuilt = false;
+	k->files = k->s->files;
+	k->next_ino = k->s->next_ino;
+	map64_clear(&k->made);
+	err = check_rows(k, TABLE_INODE, "inodes", on_inode);
+	known_sort(k);
+	numbers_check(k);
+	root_check(k);
 	if (err == 0)
-		err = rows(k, TABLE_NAME, on_name);
+		err = check_tree(k);
 	if (err == 0)
-		err = rows(k, TABLE_DIR, on_dir);
+		err = check_small(k);
 	if (err == 0)
-		err = rows(k, TABLE_XATTR, on_xattr);
+		err = check_objects(k);
 	if (err)
-		find(k, "index: %s", index_error(k->s->index));
-	check_inodes(k);
-	for (uint64_t i = 0; i < 256; i++) {
-		object_parent(i << 6, folder, sizeof(folder));
-		check_folder(k, folder);
+		return err;
+	/* What was made anew in this pass has not been counted: that is for the next. */
+	if (!k->rebuilt) {
+		check_sums(k);
+		fix_attach(k);
 	}
-	return k->findings > 0;
+	fix_meta(k);
+	return fix_commit(k);
 }
 
-int store_check(const char *dir, void (*on_finding)(void *arg, const char *line), void *arg)
+static int passes(struct check *k)
 {
-	struct check k = {.say = on_finding, .arg = arg};
-	struct recovered from;
-	int err = store_open_dry(&k.s, dir, &from, k.line, sizeof(k.line));
+	int err;
 
-	if (err) {
-		on_finding(arg, k.line);
-		return err == -EUCLEAN ? 1 : err;
-	}
-	err = check_all(&k);
-	for (size_t i = 0; k.inode.count && i <= k.inode.mask; i++)
-		free((struct seen *)(uintptr_t)k.inode.slot[i].val);
-	map64_fini(&k.inode);
-	store_free(k.s);
+	do {
+		err = one_pass(k);
+		k->pass++;
+		HF_MARK("store.check_pass");
+	} while (err == 0 && k->fixes > 0 && k->pass <= PASSES_MAX);
+	k->res->inodes = k->count;
+	k->res->passes = k->pass;
 	return err;
+}
+
+/* ---- look ------------------------------------------------------------------------------------ */
+
+static int look(struct check *k, char *err, size_t err_size)
+{
+	struct recovered from;
+	int code = salvage_look(k, -1);
+
+	if (code == 0)
+		code = store_open_dry(&k->s, k->a->dir, &from, err, err_size);
+	if (code == -EUCLEAN) {
+		found(k, FOUND_STORE, "%s", err);
+		err[0] = '\0';
+	}
+	if (code)
+		return code == -EUCLEAN || code > 0 ? 0 : code;
+	code = passes(k);
+	store_free(k->s);
+	return code == -EUCLEAN ? 0 : code;
+}
+
+/* ---- repair ---------------------------------------------------------------------------------- */
+
+static void on_log_finding(void *arg, bool rot, const char *text)
+{
+	found(arg, rot ? FOUND_LOG_ROT : FOUND_LOG_RECORD, "%s", text);
+}
+
+static int repair_store(struct check *k, char *err, size_t err_size)
+{
+	int code = salvage(k);
+
+	if (code == 0)
+		code = store_open_repair(&k->s, k->a->dir, on_log_finding, k, err, err_size);
+	if (code == 0) {
+		code = passes(k);
+		store_free(k->s);
+	}
+	return code;
+}
+
+static int repair(struct check *k, char *err, size_t err_size)
+{
+	int code = repair_store(k, err, err_size);
+
+	if (code == -EUCLEAN && err[0]) {
+		k->repair = false; /* as far as it went */
+		found(k, FOUND_STORE, "%s", err);
+		err[0] = '\0';
+		code = 0;
+	}
+	snprintf(k->res->kept, sizeof(k->res->kept), "%s", k->keep.name);
+	keep_end(k);
+	return code;
+}
+
+int store_check_run(const struct store_check_args *a, struct store_check_result *res, char *err,
+		    size_t err_size)
+{
+	struct check k = {.a = a, .res = res, .repair = a->repair, .keep = {.fd = -1}};
+	int code;
+
+	memset(res, 0, sizeof(*res));
+	err[0] = '\0';
+	code = a->repair ? repair(&k, err, err_size) : look(&k, err, err_size);
+	free(k.inode);
+	free(k.dir);
+	free(k.unnamed);
+	map64_fini(&k.made);
+	if (code && err[0] == '\0')
+		snprintf(err, err_size, "%s: %s", a->dir, strerror(-code));
+	return code ? code : res->findings > 0;
+}
+
+/* ---- the short way --------------------------------------------------------------------------- */
+
+struct short_way {
+	void (*say)(void *arg, const char *line);
+	void *arg;
+};
+
+static void on_finding(void *arg, const struct store_finding *f)
+{
+	const struct short_way *w = arg;
+
+	w->say(w->arg, f->text);
+}
+
+int store_check(const char *dir, void (*on_line)(void *arg, const char *line), void *arg)
+{
+	struct short_way w = {on_line, arg};
+	struct store_check_args a = {.dir = dir, .found = on_finding, .arg = &w};
+	struct store_check_result res;
+	char err[512];
+	int code = store_check_run(&a, &res, err, sizeof(err));
+
+	if (code < 0)
+		on_line(arg, err);
+	return code;
 }

@@ -135,6 +135,8 @@ __attribute__((unused)) static int sync_objects(struct store *s)
 		if (!t->key || (t->val & TOUCH_GONE))
 			continue;
 		err = object_sync(s, t->key);
+		if (err == -ENOENT && s->on_log)
+			err = 0; /* the repair's check says what is lost */
 		if (err == 0 && (t->val & TOUCH_NEW))
 			err = sync_parent(s, &parents, t->key);
 	}
@@ -246,6 +248,10 @@ static void checkpoint_write(struct store *s)
 
 #if !defined(HF_MUTANT_NO_OBJECT_SYNC) && !defined(HF_MUTANT_INDEX_BEFORE_OBJECTS)
 	err = sync_objects(s);
+	if (err == -ENOENT) {
+		s->cp.damage = "an object file is missing";
+		return;
+	}
 	if (err)
 		store_fatal(s, "an object cannot be made durable", "objects", -err);
 #endif

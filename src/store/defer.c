@@ -95,6 +95,12 @@ static void carry_out(struct store *s, struct deferred *e)
 		return;
 	e->done = true;
 	err = object_replay(s, &s->defer->fds, &e->c);
+	if (err == -ENOENT) { /* the check says it in a repair */
+		HF_MARK("store.defer_lost");
+		if (!s->on_log)
+			store_damage(s, "an object file is missing");
+		return;
+	}
 	if (err)
 		store_fatal(s, "an object cannot be brought up to the log", "objects", -err);
 }
@@ -126,4 +132,13 @@ void defer_progress(struct store *s)
 	} else {
 		loop_again(s->loop);
 	}
+}
+
+void defer_all(struct store *s)
+{
+	struct defer *d = s->defer;
+
+	while (d && d->at < d->count)
+		carry_out(s, &d->e[d->at++]);
+	defer_fini(s);
 }

@@ -41,6 +41,15 @@ static void on_bus(int sig)
 	signal(sig, SIG_DFL); /* not ours: the access repeats and ends the process */
 }
 
+/* A page that is no page leads LMDB to addresses that are none, or to its own assertions. */
+static void on_assert(MDB_env *env, const char *what)
+{
+	(void)env;
+	(void)what;
+	if (guard)
+		siglongjmp(*guard, 2);
+}
+
 static void guard_install(void)
 {
 	struct sigaction sa = {.sa_handler = on_bus, .sa_flags = SA_NODEFER};
@@ -49,12 +58,16 @@ static void guard_install(void)
 	sa.sa_handler = SIG_DFL;
 #endif
 	sigaction(SIGBUS, &sa, NULL);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(HF_MUTANT_NO_BUS_GUARD)
+	sigaction(SIGSEGV, &sa, NULL);
+#endif
 }
 
-static int fault(struct index *x)
+static int fault(struct index *x, int how)
 {
 	guard = NULL;
-	x->error = "the index file cannot be read (SIGBUS on its mapping)";
+	x->error = how == 1 ? "the index file cannot be read (SIGBUS on its mapping)"
+			    : "the index contradicts itself (an assertion of LMDB)";
 	HF_MARK("store.index_bus");
 	return -EUCLEAN;
 }
@@ -63,12 +76,13 @@ static int fault(struct index *x)
 #define GUARDED(x, err, expr)                                                                      \
 	do {                                                                                       \
 		sigjmp_buf jump_;                                                                  \
-		if (sigsetjmp(jump_, 0) == 0) {                                                    \
+		int how_ = sigsetjmp(jump_, 0);                                                    \
+		if (how_ == 0) {                                                                   \
 			guard = &jump_;                                                            \
 			(err) = (expr);                                                            \
 			guard = NULL;                                                              \
 		} else {                                                                           \
-			(err) = fault(x);                                                          \
+			(err) = fault(x, how_);                                                    \
 		}                                                                                  \
 	} while (0)
 
@@ -123,6 +137,8 @@ int index_open(struct index **ip, const char *dir, uint64_t map_bytes, bool crea
 
 	guard_install();
 	rc = mdb_env_create(&x->env);
+	if (rc == 0)
+		mdb_env_set_assert(x->env, on_assert);
 	if (rc == 0)
 		GUARDED(x, rc, env_open(x, dir, map_bytes, create, read_only));
 	if (rc) {
@@ -270,6 +286,36 @@ int index_del(struct index *x, const uint8_t *key, size_t key_len)
 
 	GUARDED(x, rc, mdb_del(x->writer, x->dbi, &k, NULL));
 	return from_lmdb(x, rc);
+}
+
+static int do_write_get(struct index *x, MDB_val *k, struct index_row *out)
+{
+	MDB_val v;
+	int rc = mdb_get(x->writer, x->dbi, k, &v);
+
+	return rc ? rc : copy_out(&x->point, k, &v, out);
+}
+
+int index_write_get(struct index *x, const uint8_t *key, size_t len, struct index_row *out)
+{
+	MDB_val k = {.mv_size = len, .mv_data = x->point.key};
+	int rc;
+
+	hf_assert(len <= KEY_ROOM);
+	memmove(x->point.key, key, len);
+	GUARDED(x, rc, do_write_get(x, &k, out));
+	return from_lmdb(x, rc);
+}
+
+int index_put_new(struct index *x, const uint8_t *key, size_t key_len, const void *val,
+		  size_t val_len)
+{
+	MDB_val k = {.mv_size = key_len, .mv_data = (void *)(uintptr_t)key};
+	MDB_val v = {.mv_size = val_len, .mv_data = (void *)(uintptr_t)val};
+	int rc;
+
+	GUARDED(x, rc, mdb_cursor_put(x->put, &k, &v, MDB_NOOVERWRITE));
+	return rc == MDB_KEYEXIST ? -EEXIST : from_lmdb(x, rc);
 }
 
 static int do_del_prefix(struct index *x, const uint8_t *prefix, size_t len)

@@ -43,6 +43,11 @@ int index_next(struct index *x, struct index_row *out);
 int index_write_begin(struct index *x);
 int index_put(struct index *x, const uint8_t *key, size_t key_len, const void *val, size_t val_len);
 int index_del(struct index *x, const uint8_t *key, size_t key_len);
+/* A row as the transaction has it so far: 0, -ENOENT, or -EUCLEAN; valid like index_get()'s. */
+int index_write_get(struct index *x, const uint8_t *key, size_t len, struct index_row *out);
+/* Only if there is none yet: -EEXIST. */
+int index_put_new(struct index *x, const uint8_t *key, size_t key_len, const void *val,
+		  size_t val_len);
 /* Every row whose key begins so. */
 int index_del_prefix(struct index *x, const uint8_t *prefix, size_t len);
 int index_write_commit(struct index *x);

@@ -805,7 +805,7 @@ static int write_prepare(struct store *s, struct inode *ip, uint64_t off, const 
 		ip->checked = false; /* part of it may lie behind the end */
 	else
 		ip->dirty_seq++;
-	return err;
+	return err ? store_io_error(s, "write of an object", -err) : 0;
 }
 
 int store_write(struct store *s, uint64_t ino, uint64_t off, const void *data, size_t len,

@@ -11,9 +11,14 @@
  * way begins anew in the background, and so does what records say of objects (defer.c).  So the time
  * is reading the log and filling hash tables.
  *
+ * A repair (check.c) reads on where others stop: s->on_log hears of each damaged place, and the chain
+ * goes on with the next batch behind it that is whole.
+ *
  * Objects: records up to the greatest `synced` mark of their inode are in the object already and
  * are not done again, for unstable writes that were committed later may lie over them (S2). */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -26,12 +31,20 @@
 #define READ_STEP   ((uint64_t)1 << 20)
 /* How far behind the end we look for later batches: the one that rotted is at most BATCH_MAX long. */
 #define ROT_WINDOW  (2 * (uint64_t)BATCH_MAX)
+#define PIECES_MAX  64U
+
+/* Batches without a gap; a sound half is one. */
+struct piece {
+	uint64_t from, end, first_lsn;
+};
 
 struct half {
 	uint8_t *buf;
 	uint64_t loaded; /* bytes read so far */
 	uint64_t end;	 /* where the chain ended */
 	uint64_t batches;
+	struct piece piece[PIECES_MAX];
+	unsigned pieces;
 };
 
 struct recovery {
@@ -40,6 +53,7 @@ struct recovery {
 	struct map64 synced; /* ino -> greatest mark */
 	struct meta meta;
 	uint64_t next_lsn, epoch, service_ns;
+	uint64_t beyond; /* repair: greatest lsn that the halves speak of, and one more */
 	uint32_t crc;
 	bool dry;
 	char *err;
@@ -103,11 +117,14 @@ static int batch_take(struct recovery *r, unsigned i, struct batch_head *b)
 static int chain_read(struct recovery *r, unsigned i)
 {
 	struct half *h = &r->half[i];
+	struct piece *p = &h->piece[h->pieces];
 	struct batch_head b;
 	int got;
 
+	*p = (struct piece){.from = h->end, .first_lsn = r->next_lsn};
 	while ((got = batch_take(r, i, &b)) == 1) {
 		h->end += batch_padded(b.length);
+		p->end = h->end;
 		h->batches++;
 		r->next_lsn += b.count;
 		r->crc = b.crc;
@@ -115,7 +132,92 @@ static int chain_read(struct recovery *r, unsigned i)
 		if (b.service_ns > r->service_ns)
 			r->service_ns = b.service_ns;
 	}
+	if (p->end)
+		h->pieces++;
 	return got;
+}
+
+/* ---- repair: on behind a damaged place ------------------------------------------------------------ */
+
+/* The next batch of this half, from `at` on, that is whole and of later records: true. */
+static bool batch_later(struct recovery *r, unsigned i, uint64_t at, struct batch_head *b,
+			uint64_t *where)
+{
+	struct half *h = &r->half[i];
+	uint64_t size = r->s->log.half_bytes;
+
+	if (half_load(r, i, size))
+		return false;
+	for (; at + BATCH_ALIGN <= size; at += BATCH_ALIGN) {
+		if (batch_head_decode(b, h->buf + at, BATCH_HEAD) ||
+		    memcmp(b->uuid, r->s->label.uuid, 16) != 0 || b->first_lsn < r->next_lsn ||
+		    b->epoch < r->epoch || at + batch_padded(b->length) > size ||
+		    !batch_body_ok(b, h->buf + at, b->length))
+			continue;
+		*where = at;
+		return true;
+	}
+	return false;
+}
+
+static void log_say(struct recovery *r, bool rot, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void log_say(struct recovery *r, bool rot, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	r->s->on_log(r->s->on_log_arg, rot, text);
+}
+
+/* A batch in flight when the process died is no gap: nothing whole is behind it. */
+static int chain_mend(struct recovery *r, unsigned i)
+{
+	struct half *h = &r->half[i];
+	struct batch_head b;
+	uint64_t at;
+	int err = 0;
+
+#ifdef HF_MUTANT_LOG_NOT_MENDED
+	return 0;
+#endif
+	while (err == 0 && h->pieces < PIECES_MAX && batch_later(r, i, h->end, &b, &at)) {
+		log_say(r, true, "log/%u: damaged at offset %llu: records %llu to %llu are gone", i,
+			(unsigned long long)h->end, (unsigned long long)r->next_lsn,
+			(unsigned long long)b.first_lsn - 1);
+		HF_MARK("store.log_mended");
+		h->end = at;
+		r->next_lsn = b.first_lsn;
+		r->crc = b.prev_crc;
+		r->epoch = b.epoch;
+		err = chain_read(r, i);
+	}
+	return err;
+}
+
+/* What was said to be durable, also by batches that could not be used: no record to come may have
+ * a number of that time. */
+static void lsn_beyond(struct recovery *r)
+{
+	struct batch_head b;
+
+	for (unsigned i = 0; i < 2; i++) {
+		if (half_load(r, i, r->s->log.half_bytes))
+			return;
+		for (uint64_t at = 0; at + BATCH_ALIGN <= r->s->log.half_bytes; at += BATCH_ALIGN) {
+			if (batch_head_decode(&b, r->half[i].buf + at, BATCH_HEAD) ||
+			    memcmp(b.uuid, r->s->label.uuid, 16) != 0)
+				continue;
+			if (b.first_lsn + b.count > r->beyond)
+				r->beyond = b.first_lsn + b.count;
+			if (b.durable_lsn + 1 > r->beyond)
+				r->beyond = b.durable_lsn + 1;
+		}
+	}
 }
 
 static int rot_look(struct recovery *r, unsigned i)
@@ -166,6 +268,11 @@ static int batch_walk(struct recovery *r, const uint8_t *buf, record_fn *each, u
 			err = -EBADMSG;
 		if (err == 0)
 			err = each(r, &rec);
+		if (err == -EBADMSG && r->s->on_log) {
+			log_say(r, false, "log: record %llu makes no sense", (unsigned long long)*lsn);
+			err = 0;
+			break;
+		}
 		if (err)
 			break;
 		(*lsn)++;
@@ -183,9 +290,14 @@ static int half_walk(struct recovery *r, unsigned i, record_fn *each, uint64_t *
 	struct batch_head b;
 	int err = 0;
 
-	for (uint64_t at = 0; at < h->end && !err; at += batch_padded(b.length)) {
-		batch_head_decode(&b, h->buf + at, BATCH_HEAD);
-		err = batch_walk(r, h->buf + at, each, lsn);
+	for (unsigned n = 0; n < h->pieces; n++) {
+		const struct piece *p = &h->piece[n];
+
+		for (uint64_t at = p->from; at < p->end && !err; at += batch_padded(b.length)) {
+			batch_head_decode(&b, h->buf + at, BATCH_HEAD);
+			*lsn = b.first_lsn;
+			err = batch_walk(r, h->buf + at, each, lsn);
+		}
 	}
 	return err;
 }
@@ -311,10 +423,17 @@ static int chains_read(struct recovery *r, struct recovered *first_end)
 	unsigned first = r->meta.next_half;
 	int err = chain_read(r, first);
 
+	if (err == 0 && r->s->on_log)
+		err = chain_mend(r, first);
 	first_end->chain_crc = r->crc;
 	first_end->epoch = r->epoch;
 	if (err == 0)
 		err = chain_read(r, first ^ 1U);
+	if (err == 0 && r->s->on_log) {
+		err = chain_mend(r, first ^ 1U);
+		lsn_beyond(r);
+		return err;
+	}
 	if (err == 0 && r->half[first ^ 1U].batches == 0)
 		err = rot_look(r, first);
 	return err ? err : rot_look(r, first ^ 1U);
@@ -390,6 +509,8 @@ static int recover_steps(struct recovery *r, struct recovered *out)
 	if (err)
 		return bad(r, -EUCLEAN, "a row of the index makes no sense; restore from a copy");
 	err = rebuild(r, &first_end);
+	if (r->beyond > s->last_lsn + 1)
+		s->last_lsn = r->beyond - 1;
 	s->durable_lsn = s->last_lsn;
 	last = r->half[r->meta.next_half ^ 1U].batches ? r->meta.next_half ^ 1U : r->meta.next_half;
 	*out = (struct recovered){.half = last, .off = r->half[last].end, .chain_crc = r->crc,

@@ -399,3 +399,94 @@ int rolls_load(struct store *s)
 	}
 	return err == -ENOENT ? 0 : err;
 }
+
+/* ---- check and repair ---------------------------------------------------------------------------- */
+
+static bool body_sane(const struct index_row *row)
+{
+	uint8_t entry[DUP_WORDS] = {0};
+	struct rd r;
+
+	rd_init(&r, row->val, row->val_len);
+	while (rd_left(&r) > 0)
+		if (entry_decode(&r, entry) < 0)
+			return false;
+	return row->val_len > 0;
+}
+
+/* Behind the head and the clients: one chunk's number and the bytes of its part; false at the end
+ * or when it makes no sense. */
+static bool part_next(struct rd *r, uint64_t base, unsigned clients, uint64_t *id, const uint8_t **part,
+		      size_t *len)
+{
+	struct rd in;
+	unsigned count;
+
+	rd_init(&in, r->p, rd_left(r));
+	*id = base + rd_u32(&in);
+	count = rd_u16(&in);
+	*len = ROLL_CHUNK + (size_t)count * ROLL_ENTRY;
+	*part = rd_bytes(r, *len);
+	for (unsigned i = 0; *part && i < count; i++) {
+		rd_init(&in, *part + ROLL_CHUNK + i * ROLL_ENTRY + 16, 2);
+		if (rd_u16(&in) >= clients)
+			return false;
+	}
+	return *part != NULL;
+}
+
+size_t dup_roll_trim(const struct index_row *row, uint8_t *out, size_t size,
+		     bool (*keep)(void *arg, uint64_t chunk), void *arg)
+{
+	unsigned clients, chunks, version, kept = 0;
+	const uint8_t *part;
+	uint64_t base, id;
+	uint8_t *count;
+	struct wr w;
+	struct rd r;
+	size_t len;
+
+	rd_init(&r, row->key + 1, row->key_len - 1);
+	base = rd_u64(&r);
+	rd_init(&r, row->val, row->val_len);
+	wr_init(&w, out, size);
+	version = rd_u32(&r);
+	wr_u32(&w, version);
+	clients = rd_u16(&r);
+	wr_u16(&w, (uint16_t)clients);
+	count = w.p;
+	chunks = rd_u16(&r);
+	wr_u16(&w, (uint16_t)chunks);
+	part = rd_bytes(&r, 16 * clients);
+	if (!part || version != ROLL_VERSION || clients == 0)
+		return 0;
+	wr_bytes(&w, part, 16 * clients);
+	for (unsigned i = 0; i < chunks; i++) {
+		if (!part_next(&r, base, clients, &id, &part, &len))
+			return 0;
+		if (keep && !keep(arg, id))
+			continue;
+		wr_bytes(&w, part, len);
+		kept++;
+	}
+	if (rd_left(&r) > 0 || kept == 0 || !wr_ok(&w))
+		return 0;
+	count[0] = (uint8_t)(kept >> 8);
+	count[1] = (uint8_t)kept;
+	return wr_len(&w);
+}
+
+bool dup_row_sane(const struct index_row *row)
+{
+	uint8_t *out;
+	size_t len;
+
+	if (row->key_len != 9)
+		return false;
+	if (row->key[0] == TABLE_REPLIES)
+		return body_sane(row);
+	out = mem_alloc(row->val_len + 1);
+	len = dup_roll_trim(row, out, row->val_len, NULL, NULL);
+	free(out);
+	return len > 0;
+}

@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -17,12 +18,47 @@
 
 #define FD_MAX 4096U
 
+/* What a file system says when it, or the device below it, is at fault. */
+static bool is_failing(int err)
+{
+	return err == EIO || err == EROFS || err == EUCLEAN || err == ESHUTDOWN || err == EBADMSG ||
+	       err == ENXIO || err == ENODEV;
+}
+
 void store_fatal(const struct store *s, const char *what, const char *where, int err)
 {
+	char text[160];
+
 	log_err("store %s: %s: %s: %s; the process ends, nothing is retried", s->path, where, what,
 		strerror(err));
+	if (s->on_failing && is_failing(err)) {
+		snprintf(text, sizeof(text), "%s: %s: %s", where, what, strerror(err));
+		s->on_failing(s->arg, text);
+	}
 	fflush(NULL);
 	_exit(STORE_EXIT_FATAL);
+}
+
+int store_io_error(struct store *s, const char *what, int err)
+{
+	char text[160];
+
+	if (!is_failing(err) || s->damaged)
+		return -err;
+	HF_MARK("store.failing");
+	s->damaged = true;
+	snprintf(text, sizeof(text), "%s: %s", what, strerror(err));
+	log_err("store %s: the file system below fails: %s; no longer served", s->path, text);
+	if (s->on_failing)
+		s->on_failing(s->arg, text);
+	else if (s->on_damage)
+		s->on_damage(s->arg, text);
+	return -EIO;
+}
+
+bool store_is_damaged(const struct store *s)
+{
+	return s->damaged;
 }
 
 void store_damage(struct store *s, const char *reason)
@@ -208,6 +244,9 @@ static int store_start(struct store *s, const struct store_open_args *a, char *e
 		return code;
 	index_allocate(s);
 	code = epoch_begin(s, a->epoch, &from, err, err_size);
+	if (code == 0 && s->damaged)
+		code = say(err, err_size, -EUCLEAN, "%s: damaged; run: holdfast check --repair %s",
+			   s->path, s->path);
 	if (code)
 		return code;
 	s->recovery_ns = loop_clock_ns() - began;
@@ -216,6 +255,7 @@ static int store_start(struct store *s, const struct store_open_args *a, char *e
 	s->on_durable = a->on_durable;
 	s->may_write = a->may_write;
 	s->on_damage = a->on_damage;
+	s->on_failing = a->on_failing;
 	/* A write that the kernel still has in hand when we die keeps the lock (F5). */
 	code = loop_hold_file(s->loop, s->label_fd);
 	if (code)
@@ -244,6 +284,20 @@ int store_open(struct store **sp, const struct store_open_args *a, char *err, si
 	return 0;
 }
 
+/* The index may have grown beyond what a configuration that is not at hand allows. */
+static uint64_t map_for(const char *dir, uint64_t least)
+{
+	size_t n = strlen(dir) + 24;
+	char *path = mem_alloc(n);
+	struct stat st;
+
+	snprintf(path, n, "%s/index/data.mdb", dir);
+	if (stat(path, &st) == 0 && (uint64_t)st.st_size * 2 > least)
+		least = (uint64_t)st.st_size * 2;
+	free(path);
+	return least;
+}
+
 /* As an open, but nothing is written and nothing runs: for the check. */
 int store_open_dry(struct store **sp, const char *dir, struct recovered *from, char *err,
 		   size_t err_size)
@@ -253,10 +307,53 @@ int store_open_dry(struct store **sp, const char *dir, struct recovered *from, c
 	int code;
 
 	store_conf_default(&a.conf);
+	a.conf.index_map_bytes = map_for(dir, a.conf.index_map_bytes);
 	s = store_new(&a);
 	code = open_files(s, true, err, err_size);
 	if (code == 0)
 		code = recover(s, true, from, err, err_size);
+	if (code)
+		store_free(s);
+	else
+		*sp = s;
+	return code;
+}
+
+/* Both generations into index and objects; the log is empty then. */
+static int log_empty(struct store *s, const struct recovered *from)
+{
+	int code = 0;
+
+	defer_all(s);
+	if (s->frozen)
+		code = checkpoint_now(s);
+	if (code || (s->was_clean && s->active->records == 0))
+		return code;
+	checkpoint_switch(s, from->half);
+	s->frozen->chain_crc = from->chain_crc;
+	s->frozen->chain_known = true;
+	return checkpoint_now(s);
+}
+
+int store_open_repair(struct store **sp, const char *dir,
+		      void (*on_log)(void *arg, bool rot, const char *text), void *arg, char *err,
+		      size_t err_size)
+{
+	struct store_open_args a = {.dir = dir};
+	struct recovered from;
+	struct store *s;
+	int code;
+
+	store_conf_default(&a.conf);
+	a.conf.index_map_bytes = map_for(dir, a.conf.index_map_bytes);
+	s = store_new(&a);
+	s->on_log = on_log;
+	s->on_log_arg = arg;
+	code = open_files(s, false, err, err_size);
+	if (code == 0)
+		code = recover(s, false, &from, err, err_size);
+	if (code == 0)
+		code = log_empty(s, &from);
 	if (code)
 		store_free(s);
 	else

@@ -99,6 +99,9 @@ struct store_open_args {
 	bool (*may_write)(void *arg);
 	/* Damage was found while serving (VS 1.15): the store answers nothing any more. */
 	void (*on_damage)(void *arg, const char *reason);
+	/* The file system below fails (I/O error, gone read-only, shut down, damaged): called once, in
+	 * any thread, and perhaps right before the process ends.  NULL: on_damage, or just the end. */
+	void (*on_failing)(void *arg, const char *reason);
 	void *arg;
 };
 /* Recovers and opens.  -EBUSY: in use; -EUCLEAN: damaged; -ENOTSUP: newer format; with a line. */
@@ -117,6 +120,8 @@ struct store_info {
 	bool was_clean;
 };
 void store_info(const struct store *s, struct store_info *out);
+/* Damage was found: whatever it answered in this call must not reach a client. */
+bool store_is_damaged(const struct store *s);
 uint64_t store_last_lsn(const struct store *s);
 uint64_t store_durable_lsn(const struct store *s);
 
@@ -221,9 +226,35 @@ struct store_stats {
 };
 void store_stats(const struct store *s, struct store_stats *out);
 
-/* ---- check (no repair yet) ------------------------------------------------------------------ */
-/* Offline: the store must not be open.  Prints findings through `say`; 0 clean, 1 findings,
- * -errno. */
+/* ---- check and repair ------------------------------------------------------------------------ */
+struct store_finding {
+	const char *code;   /* its kind, a stable name: doc/check.md */
+	const char *text;   /* what, where: one line */
+	const char *repair; /* what a repair does about it */
+	bool repaired;
+	bool lost; /* something that was acknowledged is gone */
+};
+
+/* Offline: the store must not be open.  With `repair` what was found is put right, as far as that can
+ * be done, in steps each of which leaves the store as it was or better when it is interrupted. */
+struct store_check_args {
+	const char *dir;
+	bool repair;
+	void (*found)(void *arg, const struct store_finding *f);
+	/* Now and then; all = 0: nobody knows.  May be NULL. */
+	void (*progress)(void *arg, const char *phase, uint64_t done, uint64_t all);
+	void *arg;
+};
+struct store_check_result {
+	uint64_t findings, repaired, left, lost;
+	uint64_t inodes;
+	unsigned passes;
+	char kept[48]; /* where in the store lies what was thrown away; empty: nothing was */
+};
+/* 0 clean, 1 findings (res->left of them still there), -errno with a line: it could not be done. */
+int store_check_run(const struct store_check_args *a, struct store_check_result *res, char *err,
+		    size_t err_size);
+/* Looks only, and gives each finding's line. */
 int store_check(const char *dir, void (*say)(void *arg, const char *line), void *arg);
 
 #endif

@@ -16,7 +16,7 @@
  *	checkpoint.c freeze, the helper thread, dropping a generation
  *	recover.c    reading the log back
  *	defer.c      what recovery leaves to be done on objects while serving
- *	check.c      offline check
+ *	check*.c     offline check; fix.c, salvage.c, pages.c: its repair (check_impl.h)
  *	store.c      life
  *
  * The rule that carries it: state changes only through apply_change(), live and in recovery; a
@@ -231,7 +231,11 @@ struct store {
 	void (*on_durable)(void *arg, uint64_t lsn);
 	bool (*may_write)(void *arg);
 	void (*on_damage)(void *arg, const char *reason);
+	void (*on_failing)(void *arg, const char *reason);
 	void *arg;
+	/* Repair only: a damaged place (else: a senseless record) of the log was passed over. */
+	void (*on_log)(void *arg, bool rot, const char *text);
+	void *on_log_arg;
 	int dir_fd, label_fd, objects_fd;
 	struct label label;
 	struct index *index;
@@ -279,6 +283,9 @@ struct store {
 _Noreturn void store_fatal(const struct store *s, const char *what, const char *where, int err);
 /* Damage: reported once; the store answers nothing any more. */
 void store_damage(struct store *s, const char *reason);
+/* An operation on a file of the store failed: if the file system below is at fault, the store answers
+ * nothing any more.  Returns the error that the caller gives back. */
+int store_io_error(struct store *s, const char *what, int err);
 uint64_t store_service_ns(const struct store *s);
 
 /* store.c: recovery into memory only, for the check. */
@@ -290,6 +297,12 @@ struct recovered {
 };
 int store_open_dry(struct store **sp, const char *dir, struct recovered *from, char *err,
 		   size_t err_size);
+
+/* As an open, but everything of the log goes into index and objects, and its damaged places are
+ * passed over and told: for the repair.  No loop, nothing runs. */
+int store_open_repair(struct store **sp, const char *dir,
+		      void (*on_log)(void *arg, bool rot, const char *text), void *arg, char *err,
+		      size_t err_size);
 
 /* label.c */
 int label_read(struct label *l, int dir_fd, const char *dir, int *fd, char *err, size_t err_size);
@@ -392,6 +405,11 @@ int rolls_put(struct store *s);
 /* The same rolls, on the loop's side, when they are in the index. */
 void rolls_written(struct store *s);
 int rolls_load(struct store *s);
+/* Does a row of TABLE_REPLIES or TABLE_ROLL make sense? */
+bool dup_row_sane(const struct index_row *row);
+/* Repair: a roll without the chunks that `keep` refuses; its length, 0: none is left. */
+size_t dup_roll_trim(const struct index_row *row, uint8_t *out, size_t size,
+		     bool (*keep)(void *arg, uint64_t chunk), void *arg);
 
 /* conn.c */
 void conn_apply(struct store *s, const uint8_t *key, bool put);
@@ -423,6 +441,8 @@ void defer_keep(struct store *s, unsigned half, uint8_t *buf);
 void defer_inode(struct store *s, uint64_t ino);
 /* Some more, in the round's end; s->defer is NULL when all is done. */
 void defer_progress(struct store *s);
+/* All of it, without a loop. */
+void defer_all(struct store *s);
 void defer_fini(struct store *s);
 
 /* recover.c */

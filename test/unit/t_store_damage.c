@@ -10,8 +10,6 @@
 
 #include "check.h"
 #include "lib_storefake.h"
-#include "store/index.h"
-#include "store/record.h"
 
 #define ROOT STORE_ROOT_INO
 
@@ -74,53 +72,6 @@ static void t_log_error(void)
 	fs_drop(&f);
 }
 
-static struct index *index_of(void)
-{
-	struct index *x;
-	char path[96];
-
-	path_of(path, sizeof(path), "index");
-	CHECK_EQ(0, index_open(&x, path, f.conf.index_map_bytes, false, false));
-	CHECK_EQ(0, index_write_begin(x));
-	return x;
-}
-
-/* The check finds what does not agree: a name without listing, a wrong count, a lost object. */
-static void t_findings(void)
-{
-	uint8_t key[ROW_KEY_MAX];
-	char path[128];
-	struct index *x;
-	uint64_t ino;
-
-	fs_new(&f);
-	fs_make(&f, ROOT, "a", STORE_REG, &ino);
-	fs_write(&f, ino, 0, "data", 4, true);
-	fs_close(&f);
-	CHECK_EQ(0, fs_check(&f));
-	x = index_of();
-	CHECK_EQ(0, index_del(x, key, key_dir(key, ROOT, 3)));
-	CHECK_EQ(0, index_write_commit(x));
-	index_close(x);
-	CHECK_EQ(1, fs_check(&f));
-	CHECK(strstr(f.err, "missing in listings") != NULL);
-	x = index_of();
-	CHECK_EQ(0, index_del(x, key, key_name(key, ROOT, "a", 1)));
-	CHECK_EQ(0, index_write_commit(x));
-	index_close(x);
-	CHECK_EQ(1, fs_check(&f));
-	CHECK(strstr(f.err, "has no name") || strstr(f.err, "names, says"));
-	x = index_of();
-	CHECK_EQ(0, index_del(x, key, key_inode(key, ino)));
-	CHECK_EQ(0, index_write_commit(x));
-	index_close(x);
-	CHECK_EQ(1, fs_check(&f));
-	CHECK(strstr(f.err, "belongs to no inode") != NULL);
-	snprintf(path, sizeof(path), "%s/objects/00/00/%016llx", f.dir, (unsigned long long)ino);
-	CHECK_EQ(0, unlink(path));
-	fs_drop(&f);
-}
-
 static int close_err;
 
 static void on_close_failed(void *arg, int err)
@@ -155,7 +106,6 @@ int main(void)
 {
 	CASE(t_index_bus);
 	CASE(t_log_error);
-	CASE(t_findings);
 	CASE(t_object_lost);
 	return check_end();
 }
