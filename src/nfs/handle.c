@@ -12,8 +12,7 @@
 _Static_assert(crypto_shorthash_KEYBYTES == HANDLE_KEY_SIZE, "SipHash takes the store's key");
 _Static_assert(crypto_shorthash_BYTES == HANDLE_SIZE - MAC_AT, "the MAC is the rest of the handle");
 
-void handle_encode(uint8_t out[HANDLE_SIZE], const struct handle *h,
-		   const uint8_t key[HANDLE_KEY_SIZE])
+static void put_fields(uint8_t out[HANDLE_SIZE], const struct handle *h)
 {
 	put_u32(out, (uint32_t)FORMAT << 24 | (h->export_id & HANDLE_EXPORT_MAX));
 	put_u32(out + 4, (uint32_t)(h->fsid >> 32));
@@ -21,7 +20,27 @@ void handle_encode(uint8_t out[HANDLE_SIZE], const struct handle *h,
 	put_u32(out + 12, (uint32_t)(h->ino >> 32));
 	put_u32(out + 16, (uint32_t)h->ino);
 	put_u32(out + 20, h->generation);
+}
+
+void handle_encode(uint8_t out[HANDLE_SIZE], const struct handle *h,
+		   const uint8_t key[HANDLE_KEY_SIZE])
+{
+	put_fields(out, h);
 	crypto_shorthash(out + MAC_AT, out, MAC_AT, key);
+}
+
+void handle_encode_with(uint8_t out[HANDLE_SIZE], const struct handle *h, uint64_t mac)
+{
+	put_fields(out, h);
+	memcpy(out + MAC_AT, &mac, sizeof(mac));
+}
+
+uint64_t handle_mac(const uint8_t handle[HANDLE_SIZE])
+{
+	uint64_t mac;
+
+	memcpy(&mac, handle + MAC_AT, sizeof(mac));
+	return mac;
 }
 
 bool handle_decode(struct handle *h, const uint8_t *data, size_t len)

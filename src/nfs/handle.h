@@ -31,6 +31,9 @@ struct handle {
 
 void handle_encode(uint8_t out[HANDLE_SIZE], const struct handle *h,
 		   const uint8_t key[HANDLE_KEY_SIZE]);
+/* The same with a MAC that was kept from an earlier one. */
+void handle_encode_with(uint8_t out[HANDLE_SIZE], const struct handle *h, uint64_t mac);
+uint64_t handle_mac(const uint8_t handle[HANDLE_SIZE]);
 /* Reads the fields; false when size or format are wrong.  They are the client's words until
  * handle_authentic() has said yes with the key of that file system. */
 bool handle_decode(struct handle *h, const uint8_t *data, size_t len);

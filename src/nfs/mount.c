@@ -76,28 +76,29 @@ static uint32_t status_of(int err)
 }
 
 /* Walks from the export's root to the directory asked for. */
-static uint32_t find_dir(struct export *x, const char *rest, size_t len, uint64_t *ino,
-			 uint32_t *generation)
+static uint32_t find_dir(struct export *x, const char *rest, size_t len,
+			 const struct store_inode **dir)
 {
 	struct store *s = x->fs->store;
 	const struct store_inode *in;
+	uint64_t ino;
 	int err;
 
-	*ino = export_root(x, s);
-	if (*ino == 0)
+	ino = export_root(x, s);
+	if (ino == 0)
 		return MNT3ERR_NOENT;
-	err = export_walk(s, ino, rest, len);
+	err = export_walk(s, &ino, rest, len);
 	if (err)
 		return status_of(err);
-	in = store_inode(s, *ino);
+	in = store_inode(s, ino);
 	if (in == NULL)
 		return MNT3ERR_NOENT;
-	*generation = in->generation;
+	*dir = in;
 	return in->type == STORE_DIR ? MNT3_OK : MNT3ERR_NOTDIR;
 }
 
 static uint32_t do_mount(struct call *c, struct export **xp, const struct export_rule **rule,
-			 uint64_t *ino, uint32_t *generation)
+			 const struct store_inode **dir)
 {
 	const struct xdr_bytes *path = &c->args.dirpath.path;
 	const char *rest;
@@ -114,7 +115,7 @@ static uint32_t do_mount(struct call *c, struct export **xp, const struct export
 	if (export_admit(c, x, rule) != NFS3_OK)
 		return MNT3ERR_ACCES;
 	c->fs = x->fs;
-	status = find_dir(x, rest, rest_len, ino, generation);
+	status = find_dir(x, rest, rest_len, dir);
 	if (status == MNT3_OK) {
 		remember(c, path);
 		c->srv->stats.mounts++;
@@ -137,14 +138,14 @@ static int mnt(struct call *c)
 {
 	const struct export_rule *rule = NULL;
 	struct export *x = NULL;
-	uint64_t ino = 0;
-	uint32_t generation = 0, status = do_mount(c, &x, &rule, &ino, &generation);
+	const struct store_inode *dir = NULL;
+	uint32_t status = do_mount(c, &x, &rule, &dir);
 
 	c->failed = status != MNT3_OK;
 	wr_u32(&c->out, status);
 	if (status != MNT3_OK)
 		return 0;
-	put_handle(&c->out, x, ino, generation);
+	put_handle(&c->out, x, dir);
 	if (c->program->vers == MOUNT_V3) {
 		put_flavors(&c->out, rule);
 	} else { /* version 1: 32 bytes without a length, no flavors */

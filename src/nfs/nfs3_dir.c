@@ -9,17 +9,19 @@
  * the store showed), then encoded; limits are counted by the protocol's own sizes on the way. */
 #include <string.h>
 
+#include "base/assert.h"
 #include "nfs/rpc_int.h"
 
 #define LIST_TAIL      8	     /* no more entries, eof */
-#define ATTR_SIZE      (4 + 84)	     /* post_op_attr */
+#define ATTR_SIZE      (4 + FATTR_SIZE) /* post_op_attr */
 #define HANDLE_XDR     (4 + 4 + HANDLE_SIZE)
 #define COOKIE_DOTDOT  2
+#define AHEAD	       6 /* entries between the two hints and the use of an inode */
 
 struct listing {
 	struct rpc_server *srv;
 	uint64_t root_parent; /* what ".." is here, 0: what the store says */
-	size_t left;	      /* of the reply */
+	size_t room, left;    /* for entries in the reply: at first, now */
 	size_t dir_left;      /* READDIRPLUS: of what dircount counts */
 	size_t per_entry;
 	uint32_t count, names_len;
@@ -82,7 +84,7 @@ static int list_dir(struct call *c, struct listing *l, uint64_t cookie, size_t m
 	if (max < fixed)
 		return NFS3ERR_TOOSMALL;
 	l->srv = c->srv;
-	l->left = max - fixed;
+	l->room = l->left = max - fixed;
 	l->root_parent = o->ino == o->x->root_ino ? o->ino : 0;
 	err = store_readdir(o->fs->store, o->ino, cookie, gather, l, eof);
 	if (err)
@@ -95,20 +97,38 @@ static int list_dir(struct call *c, struct listing *l, uint64_t cookie, size_t m
 	return NFS3_OK;
 }
 
-static void put_entry(struct call *c, const struct dir_entry *e)
+/* Where the entries go: behind the rest, or when they are long where they can be sent from. */
+static struct wr entries_begin(struct call *c, const struct listing *l)
+{
+	size_t len = l->room - l->left + LIST_TAIL;
+	struct wr w;
+
+	if (!c->peer->stream || len <= RPC_COPY_MAX)
+		return c->out;
+	c->bulk = bulk_get(c->srv, len);
+	wr_init(&w, c->bulk, len);
+	return w;
+}
+
+static void put_entry(struct call *c, struct wr *w, const struct dir_entry *e)
 {
 	struct xdr_bytes name = {c->srv->names + e->name_at, e->name_len};
 
-	wr_u32(&c->out, 1);
-	wr_u64(&c->out, e->ino);
-	xdr_put_bytes(&c->out, &name);
-	wr_u64(&c->out, e->cookie);
+	wr_u32(w, 1);
+	wr_u64(w, e->ino);
+	xdr_put_bytes(w, &name);
+	wr_u64(w, e->cookie);
 }
 
-static void put_tail(struct call *c, bool eof)
+static void entries_end(struct call *c, struct wr *w, bool eof)
 {
-	wr_u32(&c->out, 0);
-	wr_u32(&c->out, eof);
+	wr_u32(w, 0);
+	wr_u32(w, eof);
+	hf_assert(wr_ok(w));
+	if (c->bulk)
+		c->bulk_len = wr_len(w);
+	else
+		c->out = *w;
 }
 
 int nfs3_readdir(struct call *c)
@@ -116,28 +136,43 @@ int nfs3_readdir(struct call *c)
 	const struct READDIR3args *a = &c->args.readdir;
 	struct listing l = {.dir_left = SIZE_MAX};
 	bool eof = false;
+	struct wr w;
 	int status = check_dir(c, a->cookie, a->cookieverf);
 
 	if (status == NFS3_OK)
 		status = list_dir(c, &l, a->cookie, a->count, &eof);
 	if (status != NFS3_OK)
 		return status;
+	w = entries_begin(c, &l);
 	for (uint32_t i = 0; i < l.count; i++)
-		put_entry(c, &c->srv->entries[i]);
-	put_tail(c, eof);
+		put_entry(c, &w, &c->srv->entries[i]);
+	entries_end(c, &w, eof);
 	return NFS3_OK;
 }
 
 /* Attributes and handle, unless searching the directory is not allowed. */
-static void put_plus(struct call *c, const struct dir_entry *e, bool may_search)
+static void put_plus(struct call *c, struct wr *w, const struct dir_entry *e,
+		     bool may_search)
 {
 	const struct obj *o = &c->obj;
 	const struct store_inode *in = may_search ? store_inode(o->fs->store, e->ino) : NULL;
 
-	put_attr(&c->out, o->fs, in);
-	wr_u32(&c->out, in != NULL);
+	put_attr(w, o->fs, in);
+	wr_u32(w, in != NULL);
 	if (in)
-		put_handle(&c->out, o->x, e->ino, in->generation);
+		put_handle(w, o->x, in);
+}
+
+/* The inodes of a listing lie anywhere in memory: asked for early, they come while others are
+ * being encoded. */
+static void look_ahead(struct call *c, uint32_t i, uint32_t count)
+{
+	const struct dir_entry *e = c->srv->entries;
+
+	if (i + 2 * AHEAD < count)
+		store_inode_hint(c->fs->store, e[i + 2 * AHEAD].ino, false);
+	if (i + AHEAD < count)
+		store_inode_hint(c->fs->store, e[i + AHEAD].ino, true);
 }
 
 int nfs3_readdirplus(struct call *c)
@@ -146,16 +181,19 @@ int nfs3_readdirplus(struct call *c)
 	struct listing l = {.dir_left = a->dircount ? a->dircount : SIZE_MAX,
 			    .per_entry = ATTR_SIZE + HANDLE_XDR};
 	bool eof = false, may_search = access_check(c->obj.in, &c->cred, MAY_EXEC) == 0;
+	struct wr w;
 	int status = check_dir(c, a->cookie, a->cookieverf);
 
 	if (status == NFS3_OK)
 		status = list_dir(c, &l, a->cookie, a->maxcount, &eof);
 	if (status != NFS3_OK)
 		return status;
+	w = entries_begin(c, &l);
 	for (uint32_t i = 0; i < l.count; i++) {
-		put_entry(c, &c->srv->entries[i]);
-		put_plus(c, &c->srv->entries[i], may_search);
+		look_ahead(c, i, l.count);
+		put_entry(c, &w, &c->srv->entries[i]);
+		put_plus(c, &w, &c->srv->entries[i], may_search);
 	}
-	put_tail(c, eof);
+	entries_end(c, &w, eof);
 	return NFS3_OK;
 }

@@ -47,7 +47,7 @@ static int put_created(struct call *c, uint64_t ino)
 	if (in == NULL)
 		return NFS3ERR_IO;
 	wr_u32(&c->out, 1);
-	put_handle(&c->out, o->x, ino, in->generation);
+	put_handle(&c->out, o->x, in);
 	put_attr(&c->out, o->fs, in);
 	put_wcc(&c->out, o);
 	return NFS3_OK;

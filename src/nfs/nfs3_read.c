@@ -49,7 +49,7 @@ int nfs3_lookup(struct call *c)
 	if (in == NULL)
 		return NFS3ERR_IO;
 	c->wait_lsn = in->lsn > lsn ? in->lsn : lsn;
-	put_handle(&c->out, o->x, ino, in->generation);
+	put_handle(&c->out, o->x, in);
 	put_attr(&c->out, o->fs, in);
 	put_attr_of(&c->out, o->fs, o->ino);
 	return NFS3_OK;

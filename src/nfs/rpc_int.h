@@ -258,13 +258,14 @@ int nfs3_status(int err);
 void nfs3_time(struct nfstime3 *t, int64_t ns);
 int64_t nfs3_ns(const struct nfstime3 *t);
 void nfs3_sattr(struct store_attr *a, const struct sattr3 *in);
+#define FATTR_SIZE 84
 void put_fattr(struct wr *w, const struct fs *fs, const struct store_inode *in);
 /* post_op_attr of an inode at hand, or of a number. */
 void put_attr(struct wr *w, const struct fs *fs, const struct store_inode *in);
 void put_attr_of(struct wr *w, const struct fs *fs, uint64_t ino);
 void put_wcc(struct wr *w, const struct obj *o);
 void put_wcc_unknown(struct wr *w);
-void put_handle(struct wr *w, const struct export *x, uint64_t ino, uint32_t generation);
+void put_handle(struct wr *w, const struct export *x, const struct store_inode *in);
 /* `pre` of an object whose attributes are at hand. */
 void obj_pre(struct obj *o, const struct store_inode *in);
 /* The second handle of a call; it must belong to the same export. */

@@ -19,12 +19,14 @@
 #define TABLE_MIN  4096U
 #define TRIM_STEPS 4096U
 #define TRIM_SLACK 16384U
+#define CACHE_LINE 64U
 
 int cache_init(struct store *s)
 {
 	s->inode_mask = s->dent_mask = TABLE_MIN - 1;
 	s->inode = mem_zalloc(TABLE_MIN, sizeof(*s->inode));
 	s->dent = mem_zalloc(TABLE_MIN, sizeof(*s->dent));
+	slab_init(&s->inodes, sizeof(struct inode));
 	list_init(&s->inode_lru);
 	list_init(&s->inode_dead);
 	list_init(&s->fd_lru);
@@ -64,9 +66,11 @@ int row_get(struct store *s, const uint8_t *key, size_t len, struct index_row *o
 
 /* ---- inodes ------------------------------------------------------------------------------------ */
 
+/* The number itself is the hash: numbers are ours, dense and never used twice, and what was made
+ * together is listed together. */
 static struct inode **inode_slot(struct store *s, uint64_t ino)
 {
-	struct inode **at = &s->inode[map64_mix(ino) & s->inode_mask];
+	struct inode **at = &s->inode[ino & s->inode_mask];
 
 	while (*at && (*at)->row.pub.ino != ino)
 		at = &(*at)->next;
@@ -85,7 +89,7 @@ static void inode_table_grow(struct store *s)
 
 	for (size_t i = 0; i <= s->inode_mask; i++) {
 		for (struct inode *ip = s->inode[i]; ip; ip = next) {
-			struct inode **at = &table[map64_mix(ip->row.pub.ino) & mask];
+			struct inode **at = &table[ip->row.pub.ino & mask];
 
 			next = ip->next;
 			ip->next = *at;
@@ -111,6 +115,7 @@ static int inode_parse(struct inode *ip, uint64_t ino, const uint8_t *val, size_
 	}
 	ip->row = row;
 	ip->row.pub.target = ip->target;
+	ip->row.pub.note = &ip->note;
 	ip->row.pub.ino = ino;
 	ip->row.pub.lsn = lsn;
 	return 0;
@@ -119,10 +124,10 @@ static int inode_parse(struct inode *ip, uint64_t ino, const uint8_t *val, size_
 static struct inode *inode_add(struct store *s, uint64_t ino, const uint8_t *val, size_t len,
 			       uint64_t lsn)
 {
-	struct inode *ip = mem_zalloc(1, sizeof(*ip)), **at;
+	struct inode *ip = slab_get(&s->inodes), **at;
 
 	if (inode_parse(ip, ino, val, len, lsn)) {
-		free(ip);
+		slab_put(&s->inodes, ip);
 		store_damage(s, "an inode row of the index cannot be decoded");
 		return NULL;
 	}
@@ -131,7 +136,7 @@ static struct inode *inode_add(struct store *s, uint64_t ino, const uint8_t *val
 	list_init(&ip->fd_lru);
 	if (s->inode_count >= s->inode_mask)
 		inode_table_grow(s);
-	at = &s->inode[map64_mix(ino) & s->inode_mask];
+	at = &s->inode[ino & s->inode_mask];
 	ip->next = *at;
 	*at = ip;
 	list_add_head(&s->inode_lru, &ip->lru);
@@ -147,7 +152,8 @@ struct inode *inode_get(struct store *s, uint64_t ino)
 	uint64_t lsn;
 
 	if (ip) {
-		ip->ref = true;
+		if (!ip->ref)
+			ip->ref = true;
 		return ip->row.pub.nlink ? ip : NULL;
 	}
 	if (ino == 0 || ino >= s->next_ino || row_get(s, key, key_inode(key, ino), &row, &lsn))
@@ -162,7 +168,7 @@ static void inode_drop(struct store *s, struct inode *ip)
 	list_del(&ip->lru);
 	s->inode_count--;
 	free(ip->target);
-	free(ip);
+	slab_put(&s->inodes, ip);
 }
 
 /* Effects and fsyncs under way still point to it, and a cut still to come is known only here. */
@@ -410,6 +416,20 @@ const struct store_inode *store_inode(struct store *s, uint64_t ino)
 	return ip ? &ip->row.pub : NULL;
 }
 
+void store_inode_hint(const struct store *s, uint64_t ino, bool second)
+{
+	struct inode *const *at = &s->inode[ino & s->inode_mask];
+	const char *ip;
+
+	if (!second) {
+		__builtin_prefetch(at);
+		return;
+	}
+	ip = (const char *)*at;
+	for (size_t i = 0; ip && i < offsetof(struct inode, lru); i += CACHE_LINE)
+		__builtin_prefetch(ip + i);
+}
+
 void cache_fini(struct store *s)
 {
 	struct list *it, *tmp;
@@ -420,6 +440,7 @@ void cache_fini(struct store *s)
 		inode_drop(s, LIST_OWNER(it, struct inode, lru));
 	LIST_EACH_SAFE (it, tmp, &s->dent_lru)
 		dent_drop(s, LIST_OWNER(it, struct dent, lru));
+	slab_fini(&s->inodes);
 	free(s->inode);
 	free(s->dent);
 }

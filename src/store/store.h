@@ -38,6 +38,11 @@ struct store;
 
 enum store_type { STORE_REG = 1, STORE_DIR, STORE_BLK, STORE_CHR, STORE_LNK, STORE_SOCK, STORE_FIFO };
 
+/* A little memory that lives as long as the inode is cached, for the callers' use: zeros at first. */
+struct store_note {
+	uint64_t key, value;
+};
+
 /* An inode as callers see it; valid until the next call on this store.  Times are nanoseconds
  * since 1970, signed.  `lsn` is the record that changed it last: what a reply showing it waits for. */
 struct store_inode {
@@ -53,6 +58,7 @@ struct store_inode {
 	uint64_t verifier; /* of an exclusive create, else 0 */
 	uint64_t lsn;
 	const char *target; /* symbolic links: NUL terminated */
+	struct store_note *note;
 };
 
 /* Which attributes a create or setattr gives, and how. */
@@ -136,6 +142,9 @@ void store_checkpoint(struct store *s);
 /* ---- looking ------------------------------------------------------------------------------- */
 /* NULL when there is no such inode. */
 const struct store_inode *store_inode(struct store *s, uint64_t ino);
+/* A hint: store_inode() will be called for `ino` after some of other inodes.  First with `second`
+ * false, some later with true. */
+void store_inode_hint(const struct store *s, uint64_t ino, bool second);
 /* `name` has no slash; "." and ".." are answered here ("..": of the root is the root). */
 int store_lookup(struct store *s, uint64_t dir, const char *name, size_t name_len, uint64_t *ino);
 

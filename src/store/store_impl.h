@@ -29,6 +29,7 @@
 #include <pthread.h>
 
 #include "base/list.h"
+#include "base/slab.h"
 #include "io/loop.h"
 #include "store/index.h"
 #include "store/overlay.h"
@@ -44,16 +45,18 @@
 /* ---- live inodes and names ------------------------------------------------------------------- */
 
 struct inode {
+	/* What a look at its attributes needs comes first: three cache lines. */
 	struct inode *next;
-	struct list lru, fd_lru;
+	struct store_note note;
+	bool ref;	      /* used since the last look of the evictor */
 	struct inode_row row; /* row.pub is what callers see; its target is our own copy */
+	struct list lru, fd_lru;
 	char *target;
 	uint64_t effect_lsn;	 /* last lsn with an effect on the object, done or not */
 	uint64_t trunc_lsn;	 /* ... that cuts it */
 	uint64_t alloc_from, alloc_to; /* this range of the object is known to have its blocks */
 	int fd;			 /* of the object, or -1 */
 	unsigned pins;		 /* effects and fsyncs under way: not to be evicted */
-	bool ref;		 /* used since the last look of the evictor */
 	bool checked;		 /* the object is known not to be longer than the inode */
 	/* Unstable writes seen, and how many of them the last COMMIT's fsync covered; mark_lsn is
 	 * that COMMIT's record.  Equal: nothing is in the page cache only. */
@@ -259,6 +262,7 @@ struct store {
 	bool was_clean;
 	uint64_t recovered_records, recovery_ns;
 
+	struct slab inodes;
 	struct inode **inode;
 	size_t inode_mask, inode_count;
 	struct list inode_lru, inode_dead, fd_lru;

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/crc32c.h"
 #include "base/list.h"
+#include "base/slab.h"
 #include "base/trace.h"
 
 static void t_cursor_round_trip(void)
@@ -92,6 +93,32 @@ static void t_marks_count(void)
 	CHECK_EQ(3, trace_mark_count("t_base.mark"));
 }
 
+/* More than a piece holds; what was given back comes again, zeroed. */
+static void t_slab_hands_out_and_takes_back(void)
+{
+	enum { COUNT = 50000, SIZE = 100 };
+	static unsigned char *at[COUNT];
+	struct slab s;
+
+	slab_init(&s, SIZE);
+	for (unsigned i = 0; i < COUNT; i++) {
+		at[i] = slab_get(&s);
+		CHECK(at[i][0] == 0 && at[i][SIZE - 1] == 0);
+		memset(at[i], (int)(i & 255), SIZE);
+	}
+	for (unsigned i = 0; i < COUNT; i++)
+		CHECK(at[i][0] == (i & 255) && at[i][SIZE - 1] == (i & 255));
+	for (unsigned i = 0; i < COUNT; i += 2)
+		slab_put(&s, at[i]);
+	for (unsigned i = 0; i < COUNT; i += 2) {
+		at[i] = slab_get(&s);
+		CHECK(at[i][0] == 0 && at[i][SIZE - 1] == 0);
+	}
+	for (unsigned i = 0; i < COUNT; i++)
+		slab_put(&s, at[i]);
+	slab_fini(&s);
+}
+
 int main(void)
 {
 	CASE(t_cursor_round_trip);
@@ -100,5 +127,6 @@ int main(void)
 	CASE(t_crc32c_known_and_equal);
 	CASE(t_list_order_and_double_delete);
 	CASE(t_marks_count);
+	CASE(t_slab_hands_out_and_takes_back);
 	return check_end();
 }

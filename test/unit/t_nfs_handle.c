@@ -21,9 +21,11 @@ static void t_handles(void)
 	static const uint8_t key[HANDLE_KEY_SIZE] = {1, 2, 3}, other[HANDLE_KEY_SIZE] = {9};
 	const struct handle h = {0xabcdef, 0x1122334455667788ULL, 99, 7};
 	struct handle got;
-	uint8_t b[HANDLE_SIZE];
+	uint8_t b[HANDLE_SIZE], again[HANDLE_SIZE];
 
 	handle_encode(b, &h, key);
+	handle_encode_with(again, &h, handle_mac(b));
+	CHECK(memcmp(b, again, sizeof(b)) == 0);
 	CHECK(handle_decode(&got, b, sizeof(b)));
 	CHECK(got.export_id == h.export_id && got.fsid == h.fsid);
 	CHECK(got.ino == h.ino && got.generation == h.generation);
