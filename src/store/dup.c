@@ -22,6 +22,7 @@
 
 #define CHUNK_BYTES    4064U /* one page of the index, so none must lie side by side */
 #define CHUNK_ENTRIES  56U
+#define HASH_LEAD      16U
 #define SPAN_MAX       0x7fffffffU /* of lsns and milliseconds in a chunk */
 #define MS	       1000000ULL
 #define BUCKETS_MIN    4096U
@@ -134,9 +135,8 @@ static struct dup_client *client_get(struct store *s, const uint8_t client[16])
 	return c;
 }
 
-static void table_grow(struct dup *d)
+static void table_size(struct dup *d, size_t mask)
 {
-	size_t mask = d->mask * 4 + 3;
 	struct dup_ent **bucket = mem_zalloc(mask + 1, sizeof(*bucket)), *next;
 
 	for (size_t i = 0; i <= d->mask; i++) {
@@ -243,22 +243,29 @@ static void client_expire(struct store *s, struct dup_client *c, uint64_t now)
 	}
 }
 
-static void ent_add(struct store *s, struct dup_chunk *chunk, struct dup_client *c, uint64_t hash,
-		    uint64_t lsn, uint64_t service_ms)
+static void ent_hash(struct store *s, struct dup_ent *e)
 {
-	struct dup_ent *e = &chunk->ent[chunk->count++], **at = ent_slot(s, hash);
+	struct dup_ent **at = ent_slot(s, e->hash);
 
-	hf_assert(chunk->count <= chunk->room);
 	if (*at) /* the same request carried out again after a restart of its client: newest counts */
 		ent_unhash(s, *at);
-	if (s->dup.count * 2 > s->dup.mask)
-		table_grow(&s->dup);
-	at = &s->dup.bucket[hash & s->dup.mask];
-	*e = (struct dup_ent){.next = *at, .owner = c, .chunk = chunk, .hash = hash,
-			      .lsn = (uint32_t)(lsn - chunk->lsn),
-			      .service_ms = (uint32_t)(service_ms - chunk->service_ms) & SPAN_MAX};
+	at = &s->dup.bucket[e->hash & s->dup.mask];
+	e->next = *at;
+	e->gone = false;
 	*at = e;
 	s->dup.count++;
+}
+
+/* The chunk's next entry, the client's last; it is in the table after ent_hash() only. */
+static struct dup_ent *ent_add(struct dup_chunk *chunk, struct dup_client *c, uint64_t hash,
+			       uint64_t lsn, uint64_t service_ms)
+{
+	struct dup_ent *e = &chunk->ent[chunk->count++];
+
+	hf_assert(chunk->count <= chunk->room);
+	*e = (struct dup_ent){.owner = c, .chunk = chunk, .hash = hash, .gone = true,
+			      .lsn = (uint32_t)(lsn - chunk->lsn),
+			      .service_ms = (uint32_t)(service_ms - chunk->service_ms) & SPAN_MAX};
 	chunk->live++;
 	if (c->last)
 		c->last->later = e;
@@ -266,6 +273,7 @@ static void ent_add(struct store *s, struct dup_chunk *chunk, struct dup_client 
 		c->first = e;
 	c->last = e;
 	c->count++;
+	return e;
 }
 
 void dup_add(struct store *s, const struct store_caller *c, const uint8_t *reply, size_t len,
@@ -276,14 +284,16 @@ void dup_add(struct store *s, const struct store_caller *c, const uint8_t *reply
 	size_t words = dup_entry_words(entry, c, lsn, service_ns, reply, len);
 
 	chunk_append(s, entry, words, lsn, service_ns / MS);
-	ent_add(s, s->dup.fill, client, caller_hash(s, c), lsn, service_ns / MS);
+	if (s->dup.count * 2 > s->dup.mask)
+		table_size(&s->dup, s->dup.mask * 4 + 3);
+	ent_hash(s, ent_add(s->dup.fill, client, caller_hash(s, c), lsn, service_ns / MS));
 	client_expire(s, client, service_ns);
 }
 
 void dup_restore(struct store *s, struct dup_chunk *c, const uint8_t client[16], uint64_t hash,
 		 uint64_t lsn, uint64_t service_ms)
 {
-	ent_add(s, c, client_get(s, client), hash, lsn, service_ms);
+	ent_add(c, client_get(s, client), hash, lsn, service_ms);
 }
 
 /* ---- forgetting -------------------------------------------------------------------------------- */
@@ -362,15 +372,41 @@ void dup_written(struct store *s)
 	}
 }
 
+/* All of a client's.  The table does not fit any cache: what is looked at soon is asked for now. */
+static void client_hash(struct store *s, const struct dup_client *c)
+{
+	struct dup_ent *ahead = c->first;
+	unsigned lead = 0;
+
+	for (struct dup_ent *e = c->first; e; e = e->later) {
+		for (; ahead && lead < HASH_LEAD; lead++, ahead = ahead->later)
+			__builtin_prefetch(&s->dup.bucket[ahead->hash & s->dup.mask], 1);
+		ent_hash(s, e);
+		lead--;
+	}
+}
+
+/* After the rows: what has expired (rows whose deletion no checkpoint has met yet, and of rolls
+ * that a younger entry keeps) needs no place in the table, and then its size is known. */
 int dup_load(struct store *s)
 {
+	size_t clients = sizeof(s->dup.client) / sizeof(s->dup.client[0]), mask = s->dup.mask;
+	uint64_t count = 0;
 	int err = rolls_load(s);
 
-	/* Rows whose entries had gone, but not yet by a checkpoint, and those of rolls that some
-	 * younger entry keeps. */
-	if (err == 0)
-		dup_expire(s, s->service_base_ns);
-	return err;
+	if (err)
+		return err;
+	dup_expire(s, s->service_base_ns);
+	for (size_t i = 0; i < clients; i++)
+		for (struct dup_client *c = s->dup.client[i]; c; c = c->next)
+			count += c->count;
+	while (count * 2 > mask)
+		mask = mask * 2 + 1;
+	table_size(&s->dup, mask);
+	for (size_t i = 0; i < clients; i++)
+		for (struct dup_client *c = s->dup.client[i]; c; c = c->next)
+			client_hash(s, c);
+	return 0;
 }
 
 static void chunks_free(struct list *head)
