@@ -16,13 +16,14 @@ enum cli_exit {
 	CLI_UNAVAILABLE = 69, /* no daemon answers */
 	CLI_INTERNAL = 70,
 	CLI_EXISTS = 73, /* init: something is there already, or cannot be created */
-	CLI_IN_USE = 75, /* check: the store is open */
+	CLI_IN_USE = 75, /* check, adopt, release: the store or the tree is in use */
 	CLI_CONFIG = 78,
 };
 
 struct cli {
 	const char *conf_path; /* -c, default /etc/holdfast/holdfast.conf */
 	const char *node;      /* -N */
+	const char *user;      /* adopt: --user */
 	char socket[512];      /* -s, else RUN_DIR/control.sock of the configuration */
 	bool json, dry_run, force, yes, repair;
 	unsigned timeout_ms;
@@ -41,6 +42,8 @@ void show_status(const json_t *status);
 void show_vservers(const json_t *status);
 bool show_vserver(const json_t *status, const char *name);
 
+int cli_adopt(struct cli *c, const char *dir);
+int cli_release(struct cli *c, const char *dir);
 int cli_check(struct cli *c, const char *dir);
 int cli_init(struct cli *c);
 

@@ -1,8 +1,8 @@
 /* main.c - holdfast: what operators type.
  *
  * One table of commands; each turns its words into one request to the node's daemon (ctl.h) and
- * shows the answer, as tables or, with --json, as it came.  `check` and `init` work without a
- * daemon. */
+ * shows the answer, as tables or, with --json, as it came.  check, adopt, release and init
+ * work without a daemon. */
 #include "cli.h"
 
 #include <getopt.h>
@@ -176,6 +176,16 @@ static int do_check(struct cli *c, char **w)
 	return cli_check(c, w[0]);
 }
 
+static int do_adopt(struct cli *c, char **w)
+{
+	return cli_adopt(c, w[0]);
+}
+
+static int do_release(struct cli *c, char **w)
+{
+	return cli_release(c, w[0]);
+}
+
 static int do_init(struct cli *c, char **w)
 {
 	(void)w;
@@ -209,6 +219,10 @@ static const struct command {
      "shutdown                    hand everything over, then end the daemon"},
     {"check", NULL, 1, true, do_check,
      "check STOREDIR              verify a store that is not open [--repair]"},
+    {"adopt", NULL, 1, true, do_adopt,
+     "adopt DIR                   make a store of an existing tree, in place [--user NAME] [--dry-run]"},
+    {"release", NULL, 1, true, do_release,
+     "release DIR                 give the tree of a store back, in place [--dry-run]"},
     {"init", NULL, 0, true, do_init,
      "init                        make what the configuration names and does not exist yet"},
 };
@@ -269,13 +283,14 @@ static bool options(struct cli *c, int argc, char **argv)
 					      {"dry-run", no_argument, NULL, 'd'},
 					      {"force", no_argument, NULL, 'f'},
 					      {"in", required_argument, NULL, 'i'},
+					      {"user", required_argument, NULL, 'u'},
 					      {"timeout", required_argument, NULL, 't'},
 					      {"repair", no_argument, NULL, 'r'},
 					      {"help", no_argument, NULL, 'h'},
 					      {NULL, 0, NULL, 0}};
 	int o;
 
-	while ((o = getopt_long(argc, argv, "c:N:s:jdfi:t:rh", longs, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "c:N:s:jdfi:t:ru:h", longs, NULL)) != -1) {
 		switch (o) {
 		case 'c':
 			c->conf_path = optarg;
@@ -307,6 +322,9 @@ static bool options(struct cli *c, int argc, char **argv)
 			break;
 		case 'r':
 			c->repair = true;
+			break;
+		case 'u':
+			c->user = optarg;
 			break;
 		case 't':
 			c->timeout_ms = (unsigned)(duration_s(optarg) * 1000);

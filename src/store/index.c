@@ -272,6 +272,25 @@ int index_write_begin(struct index *x)
 	return from_lmdb(x, rc);
 }
 
+static int do_get_new(struct index *x, MDB_val *k, struct index_row *out)
+{
+	MDB_val v;
+	int rc = mdb_get(x->writer, x->dbi, k, &v);
+
+	return rc ? rc : copy_out(&x->point, k, &v, out);
+}
+
+int index_get_new(struct index *x, const uint8_t *key, size_t len, struct index_row *out)
+{
+	MDB_val k = {.mv_size = len, .mv_data = x->point.key};
+	int rc;
+
+	hf_assert(len <= KEY_ROOM);
+	memmove(x->point.key, key, len);
+	GUARDED(x, rc, do_get_new(x, &k, out));
+	return from_lmdb(x, rc);
+}
+
 int index_put(struct index *x, const uint8_t *key, size_t key_len, const void *val, size_t val_len)
 {
 	/* LMDB's structures have no const; it does not write through these. */

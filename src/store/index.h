@@ -41,6 +41,8 @@ int index_next(struct index *x, struct index_row *out);
 
 /* Writer (another thread): begin, puts and dels, commit.  -errno; after an error only abort. */
 int index_write_begin(struct index *x);
+/* As the transaction under way sees it: 0, -ENOENT, ... */
+int index_get_new(struct index *x, const uint8_t *key, size_t len, struct index_row *out);
 int index_put(struct index *x, const uint8_t *key, size_t key_len, const void *val, size_t val_len);
 int index_del(struct index *x, const uint8_t *key, size_t key_len);
 /* A row as the transaction has it so far: 0, -ENOENT, or -EUCLEAN; valid like index_get()'s. */

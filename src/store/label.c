@@ -116,7 +116,7 @@ static int dir_is_empty(int dir_fd)
 }
 
 /* Written, not only allocated: later direct writes then change no metadata (S7). */
-static int half_make(int dir_fd, const char *name, uint64_t bytes)
+int half_make(int dir_fd, const char *name, uint64_t bytes)
 {
 	int fd = openat(dir_fd, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600), err = 0;
 	uint8_t *zero;
@@ -192,7 +192,7 @@ static int index_make(const char *dir, uint64_t map_bytes, uint64_t verifier)
 	return err;
 }
 
-static int label_make(int dir_fd, const struct label *l)
+int label_make(int dir_fd, const struct label *l)
 {
 	uint8_t buf[LABEL_SIZE];
 	int fd = openat(dir_fd, "LABEL.new", O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
@@ -214,7 +214,7 @@ static int label_make(int dir_fd, const struct label *l)
 	return fsync(dir_fd) ? -errno : 0;
 }
 
-static int conf_check(const struct store_conf *c, char *err, size_t err_size)
+int store_conf_check(const struct store_conf *c, char *err, size_t err_size)
 {
 	if (c->log_half_bytes < HALF_MIN || c->log_half_bytes > HALF_MAX ||
 	    c->log_half_bytes % BATCH_ALIGN)
@@ -254,7 +254,7 @@ static int store_make(int dir_fd, const char *dir, const struct store_conf *c)
 
 int store_create_at(const char *dir, const struct store_conf *c, char *err, size_t err_size)
 {
-	int fd, code = conf_check(c, err, err_size);
+	int fd, code = store_conf_check(c, err, err_size);
 
 	if (code)
 		return code;

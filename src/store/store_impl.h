@@ -17,6 +17,9 @@
  *	recover.c    reading the log back
  *	defer.c      what recovery leaves to be done on objects while serving
  *	check*.c     offline check; fix.c, salvage.c, pages.c: its repair (check_impl.h)
+ *	adopt.c      a tree becomes a store: the steps (adopt_look.c, adopt_rows.c: what they do)
+ *	release.c    a store becomes a tree (release_tree.c: what is made)
+ *	tree.c       walking trees of the kernel's file system
  *	store.c      life
  *
  * The rule that carries it: state changes only through apply_change(), live and in recovery; a
@@ -313,6 +316,11 @@ int label_read(struct label *l, int dir_fd, const char *dir, int *fd, char *err,
 int label_lock(int fd, const char *dir, char *err, size_t err_size);
 int say(char *err, size_t size, int code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+int half_make(int dir_fd, const char *name, uint64_t bytes);
+/* By rename, durable: from here on the directory is a store. */
+int label_make(int dir_fd, const struct label *l);
+int store_conf_check(const struct store_conf *c, char *err, size_t err_size);
 
 /* wal.c */
 int wal_open(struct store *s, int flags, char *err, size_t err_size);
