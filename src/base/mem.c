@@ -1,10 +1,14 @@
 /* mem.c - allocation that does not fail quietly. */
 #include "base/mem.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
+
+#define HUGE_BYTES ((uintptr_t)2 << 20)
 
 void *mem_alloc(size_t size)
 {
@@ -19,6 +23,13 @@ void *mem_zalloc(size_t count, size_t size)
 	void *p = calloc(count ? count : 1, size ? size : 1);
 
 	hf_assert(p != NULL);
+	if (count * size >= 2 * HUGE_BYTES) {
+		/* A table this big is fresh from the kernel and looked up all over. */
+		uintptr_t from = ((uintptr_t)p + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
+		uintptr_t to = ((uintptr_t)p + count * size) & ~(HUGE_BYTES - 1);
+
+		(void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+	}
 	return p;
 }
 
