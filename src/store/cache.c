@@ -440,6 +440,7 @@ void cache_fini(struct store *s)
 		inode_drop(s, LIST_OWNER(it, struct inode, lru));
 	LIST_EACH_SAFE (it, tmp, &s->dent_lru)
 		dent_drop(s, LIST_OWNER(it, struct dent, lru));
+	blocks_free(s->blocks);
 	slab_fini(&s->inodes);
 	free(s->inode);
 	free(s->dent);

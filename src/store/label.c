@@ -43,6 +43,7 @@ void store_conf_default(struct store_conf *c)
 	    .index_map_bytes = (uint64_t)16 << 30,
 	    .checkpoint_interval_ns = 5 * NSEC,
 	    .cache_inodes = 500000,
+	    .read_cache_bytes = 64U << 20,
 	    .dup_keep_ns = 120 * NSEC,
 	};
 }

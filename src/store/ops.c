@@ -20,6 +20,7 @@
 
 #define BLOCK	     4096U
 #define DIR_SIZE     4096U
+#define READ_SMALL (16U << 10) /* read through blocks that are kept */
 #define RELATIME_NS  (24 * 3600 * (int64_t)NSEC)
 #define COOKIE_FIRST 3U
 
@@ -748,7 +749,9 @@ int store_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *bu
 	left = ip->row.pub.size - off;
 	if (len > left)
 		len = (size_t)left;
-	if (ip->row.has_object)
+	if (ip->row.has_object && len <= READ_SMALL)
+		err = object_read_small(s, ip, off, len, buf);
+	else if (ip->row.has_object)
 		err = object_read(s, ip, off, len, buf);
 	else
 		memset(buf, 0, len);
@@ -800,7 +803,7 @@ static int write_prepare(struct store *s, struct inode *ip, uint64_t off, const 
 		return err;
 	if (stable)
 		return object_reserve(s, ip, off, len);
-	err = object_write(ip, off, data, len);
+	err = object_write(s, ip, off, data, len);
 	if (err)
 		ip->checked = false; /* part of it may lie behind the end */
 	else

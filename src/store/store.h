@@ -85,6 +85,7 @@ struct store_conf {
 	uint64_t index_map_bytes;	 /* LMDB map size: the index may not grow beyond it */
 	uint64_t checkpoint_interval_ns; /* default 5 s */
 	uint64_t cache_inodes;		 /* clean inodes kept in memory */
+	uint64_t read_cache_bytes;	 /* file data kept in our own memory; 0: none */
 	uint64_t dup_keep_ns;		 /* duplicate cache, service time: default 120 s (S11) */
 };
 void store_conf_default(struct store_conf *c);

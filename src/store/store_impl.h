@@ -6,6 +6,7 @@
  *	overlay.c    one generation of rows
  *	index.c      LMDB
  *	cache.c      live inodes and names over generations and index; apply() of rows
+ *	blocks.c     file blocks that are read often
  *	object.c     object files: opening, reading, effects, space
  *	dir.c        lookup and listing
  *	ops.c        the changing calls
@@ -34,6 +35,7 @@
 #include "base/list.h"
 #include "base/slab.h"
 #include "io/loop.h"
+#include "store/blocks.h"
 #include "store/index.h"
 #include "store/overlay.h"
 #include "store/record.h"
@@ -64,6 +66,7 @@ struct inode {
 	/* Unstable writes seen, and how many of them the last COMMIT's fsync covered; mark_lsn is
 	 * that COMMIT's record.  Equal: nothing is in the page cache only. */
 	uint64_t dirty_seq, clean_seq, mark_lsn;
+	uint64_t contents; /* what its blocks are known by in s->blocks; 0: none are */
 };
 
 struct dent {
@@ -270,6 +273,8 @@ struct store {
 	size_t inode_mask, inode_count;
 	struct list inode_lru, inode_dead, fd_lru;
 	size_t fd_count, fd_max;
+	struct blocks *blocks; /* from the first small read on */
+	uint64_t last_contents;
 	struct dent **dent;
 	size_t dent_mask, dent_count;
 	struct list dent_lru;
@@ -360,7 +365,9 @@ void object_parent(uint64_t ino, char *out, size_t size);
 int object_ready(struct store *s, struct inode *ip, bool make);
 void object_close(struct store *s, struct inode *ip);
 int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf);
-int object_write(struct inode *ip, uint64_t off, const void *data, size_t len);
+/* The same for what may be asked for again soon. */
+int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t len, uint8_t *buf);
+int object_write(struct store *s, struct inode *ip, uint64_t off, const void *data, size_t len);
 int object_reserve(struct store *s, struct inode *ip, uint64_t off, size_t len);
 void object_effect(struct store *s, const struct effect *e);
 /* Recovery writes many objects in turn; some descriptors are kept, by inode number. */

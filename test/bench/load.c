@@ -17,7 +17,7 @@
  * a size) for test/bench/echo; NULL GETATTR SETATTR LOOKUP ACCESS READLINK READ4K READ1M WRITE4K
  * (unstable) WRITE4KS (stable) WRITE1M (unstable) CREATE MKDIR REMOVE (removes what CREATE made)
  * RMDIR RENAME READDIR READDIRPLUS FSSTAT COMMIT, and MIX, SPEC SFS2008's shares of these.
- * READ and WRITE go to FILES files of 1 MiB (64) at random.
+ * READ and WRITE go to FILES files of 1 MiB (32) at random.
  *
  * With -n there is a tree of TREE_FILES empty files, PER_DIRECTORY (10,000) in each directory, and
  * TLOOKUP, TGETATTR of any of them, LIST (READDIRPLUS of a whole directory), and CREATE and REMOVE
@@ -43,7 +43,7 @@
 #define HIST_SUB  16U
 #define HIST_SIZE (64 * HIST_SUB)
 
-struct load L = {.export = "/export", .conns = 4, .depth = 16, .secs = 2, .files = 64,
+struct load L = {.export = "/export", .conns = 4, .depth = 16, .secs = 2, .files = 32,
 		 .tree_per_dir = 10000, .rnd = 88172645463325252ULL};
 static uint64_t hist[HIST_SIZE];
 

@@ -1,0 +1,134 @@
+/* t_store_blocks.c - file blocks kept in memory: the cache by itself, and a store that must never
+ * show what is no longer so. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/trace.h"
+#include "check.h"
+#include "lib_storefake.h"
+#include "store/blocks.h"
+
+#define ROOT	 STORE_ROOT_INO
+#define FILE_MAX 60000U
+
+/* 64 blocks, eight sets. */
+static void t_finds_what_was_added(void)
+{
+	struct blocks *b = blocks_new(64 * BLOCKS_SIZE);
+	const uint8_t *got;
+	unsigned found = 0;
+
+	CHECK(blocks_new(BLOCKS_SIZE) == NULL);
+	CHECK(blocks_find(b, 1, 0) == NULL);
+	CHECK(!blocks_wanted(b, 1, 0));
+	CHECK(blocks_wanted(b, 1, 0));
+	for (unsigned i = 0; i < 1000; i++)
+		memset(blocks_add(b, 1 + i % 3, i), (int)(i & 255), BLOCKS_SIZE);
+	for (unsigned i = 0; i < 1000; i++) {
+		got = blocks_find(b, 1 + i % 3, i);
+		CHECK(!got || (got[0] == (i & 255) && got[BLOCKS_SIZE - 1] == (i & 255)));
+		CHECK(blocks_find(b, 4, i) == NULL);
+		found += got != NULL;
+	}
+	CHECK_EQ(64, found);
+	for (unsigned i = 0; i < 1000; i++)
+		blocks_drop(b, 1 + i % 3, i);
+	for (unsigned i = 0; i < 1000; i++)
+		CHECK(blocks_find(b, 1 + i % 3, i) == NULL);
+	blocks_free(b);
+}
+
+/* What is used stays while others come and go. */
+static void t_keeps_what_is_used(void)
+{
+	struct blocks *b = blocks_new(64 * BLOCKS_SIZE);
+
+	memset(blocks_add(b, 7, 7), 7, BLOCKS_SIZE);
+	for (unsigned i = 0; i < 1000; i++) {
+		const uint8_t *got = blocks_find(b, 7, 7);
+
+		CHECK(got && got[0] == 7);
+		blocks_add(b, 9, i);
+	}
+	blocks_free(b);
+}
+
+static struct fs f;
+static uint8_t model[FILE_MAX];
+static size_t model_len;
+static uint64_t file;
+
+static unsigned rnd(unsigned below)
+{
+	static uint64_t x = 88172645463325252ULL;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return (unsigned)(x >> 33) % below;
+}
+
+static void read_and_compare(void)
+{
+	static uint8_t buf[16384];
+	size_t off = rnd(FILE_MAX), len = 1 + rnd(rnd(2) ? 500 : sizeof(buf));
+	size_t want = off < model_len ? model_len - off : 0;
+
+	want = want < len ? want : len;
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ((long)want, fs_read(&f, file, off, buf, len));
+		CHECK(memcmp(buf, model + off, want) == 0);
+	}
+}
+
+static void change(void)
+{
+	static uint8_t data[9000];
+	size_t len = 1 + rnd(sizeof(data)), off = rnd(FILE_MAX - (unsigned)len);
+
+	if (rnd(5) == 0) {
+		size_t to = rnd(FILE_MAX);
+
+		CHECK_EQ(0, fs_truncate(&f, file, to));
+		if (to < model_len)
+			memset(model + to, 0, model_len - to);
+		model_len = to;
+		return;
+	}
+	memset(data, (int)(1 + rnd(255)), len);
+	CHECK_EQ(0, fs_write(&f, file, off, data, len, rnd(2)));
+	memcpy(model + off, data, len);
+	if (off + len > model_len)
+		model_len = off + len;
+}
+
+/* covers: S12 */
+static void t_never_shows_what_was(void)
+{
+	uint64_t kept = trace_mark_count("store.block_kept");
+
+	fs_new(&f);
+	f.conf.read_cache_bytes = 8 * BLOCKS_SIZE;
+	fs_restart(&f);
+	fs_make(&f, ROOT, "a", STORE_REG, &file);
+	for (unsigned i = 0; i < 400; i++) {
+		change();
+		for (int k = 0; k < 6; k++)
+			read_and_compare();
+		if (i % 150 == 149) {
+			CHECK_EQ(0, fs_commit(&f, file));
+			fs_crash(&f);
+		}
+	}
+	CHECK(trace_mark_count("store.block_kept") > kept + 100);
+	CHECK(trace_mark_count("store.block_evicted") > 0);
+	fs_drop(&f);
+}
+
+int main(void)
+{
+	CASE(t_finds_what_was_added);
+	CASE(t_keeps_what_is_used);
+	CASE(t_never_shows_what_was);
+	return check_end();
+}
