@@ -88,11 +88,15 @@ static void store_make(struct vs *v, const struct alone_args *a)
 static void vserver_make(struct conf_vserver *cv, const struct alone_args *a)
 {
 	struct conf_client *c = &cv->export[0].client[0];
+	struct store_conf store;
 
+	store_conf_default(&store);
 	snprintf(cv->name, sizeof(cv->name), "alone");
 	snprintf(cv->user, sizeof(cv->user), "%s", a->user ? a->user : "");
 	cv->store_count = cv->export_count = 1;
+	cv->poll_ns = a->poll_ns;
 	cv->store[0].log_half_bytes = a->log_half_bytes;
+	cv->store[0].read_cache_bytes = store.read_cache_bytes;
 	cv->store[0].checkpoint_ns = a->checkpoint_ns;
 	snprintf(cv->export[0].path, sizeof(cv->export[0].path), "%s",
 		 a->export ? a->export : "/export");

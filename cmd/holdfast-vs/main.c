@@ -31,7 +31,8 @@ static const char usage_text[] =
     "usage: holdfast-vs --vs NAME --node NAME --control FD --config FD --lease FD\n"
     "                   --store NAME=DIR ...\n"
     "       holdfast-vs --standalone DIR --listen ADDRESS:PORT [--export PATH] [--udp]\n"
-    "                   [--log-half BYTES] [--checkpoint-ms N] [--user NAME] [--no-sandbox]\n";
+    "                   [--log-half BYTES] [--checkpoint-ms N] [--poll-us N] [--user NAME]\n"
+    "                   [--no-sandbox]\n";
 
 enum option_id {
 	OPT_VS = 256,
@@ -45,6 +46,7 @@ enum option_id {
 	OPT_EXPORT,
 	OPT_UDP,
 	OPT_LOG_HALF,
+	OPT_POLL_US,
 	OPT_CHECKPOINT_MS,
 	OPT_USER,
 	OPT_NO_SANDBOX,
@@ -63,6 +65,7 @@ static const struct option options[] = {
     {"export", required_argument, NULL, OPT_EXPORT},
     {"udp", no_argument, NULL, OPT_UDP},
     {"log-half", required_argument, NULL, OPT_LOG_HALF},
+    {"poll-us", required_argument, NULL, OPT_POLL_US},
     {"checkpoint-ms", required_argument, NULL, OPT_CHECKPOINT_MS},
     {"user", required_argument, NULL, OPT_USER},
     {"no-sandbox", no_argument, NULL, OPT_NO_SANDBOX},
@@ -174,6 +177,9 @@ static void option(struct vs *v, struct args *a, int id)
 	case OPT_CHECKPOINT_MS:
 		a->alone.checkpoint_ns = number(optarg, "--checkpoint-ms") * 1000000;
 		break;
+	case OPT_POLL_US:
+		a->alone.poll_ns = number(optarg, "--poll-us") * 1000;
+		break;
 	case OPT_USER:
 		a->alone.user = optarg;
 		break;
@@ -248,6 +254,7 @@ void vs_prepare(struct vs *v)
 			"io_uring is refused (%s): allow it (sysctl kernel.io_uring_disabled=0, "
 			"container profile)",
 			strerror(-e));
+	loop_set_poll(v->loop, v->vserver->poll_ns);
 	if (v->sandbox && sandbox_calls(err, sizeof(err)))
 		vs_fail(v, VS_EXIT_SYSTEM, "%s", err);
 }

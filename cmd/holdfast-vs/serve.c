@@ -150,6 +150,7 @@ static enum vs_exit store_up(struct vs *v, struct vs_store *st, char *err, size_
 		a.conf.checkpoint_interval_ns = st->conf->checkpoint_ns;
 	if (st->conf->cache_inodes)
 		a.conf.cache_inodes = st->conf->cache_inodes;
+	a.conf.read_cache_bytes = st->conf->read_cache_bytes;
 	if (st->conf->dup_keep_ns)
 		a.conf.dup_keep_ns = st->conf->dup_keep_ns;
 	st->vs = v;

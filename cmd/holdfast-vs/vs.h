@@ -121,7 +121,7 @@ struct alone_args {
 	const char *listen[8];
 	const char *export;
 	const char *user;
-	uint64_t log_half_bytes, checkpoint_ns;
+	uint64_t log_half_bytes, checkpoint_ns, poll_ns;
 	bool udp;
 };
 _Noreturn void alone_run(struct vs *v, const struct alone_args *a);

@@ -321,6 +321,7 @@ NUMBER(st_log_half, struct conf_store, log_half_bytes, LIMIT_LOG_HALF, uint64_t)
 NUMBER(st_index_map, struct conf_store, index_map_bytes, LIMIT_INDEX_MAP, uint64_t)
 NUMBER(st_checkpoint, struct conf_store, checkpoint_ns, LIMIT_CHECKPOINT, uint64_t)
 NUMBER(st_cache, struct conf_store, cache_inodes, LIMIT_CACHE_INODES, uint64_t)
+NUMBER(st_read_cache, struct conf_store, read_cache_bytes, LIMIT_READ_CACHE, uint64_t)
 NUMBER(st_dup_keep, struct conf_store, dup_keep_ns, LIMIT_DUP_KEEP, uint64_t)
 
 /* Below the unit, and never out of it. */
@@ -338,7 +339,8 @@ static const struct key STORE_KEYS[] = {
 	{"unit", st_unit, false},	      {"dir", st_dir, false},
 	{"log_half", st_log_half, false},     {"index_map", st_index_map, false},
 	{"checkpoint", st_checkpoint, false}, {"cache_inodes", st_cache, false},
-	{"dup_keep", st_dup_keep, false},     {NULL, NULL, false},
+	{"dup_keep", st_dup_keep, false},     {"read_cache", st_read_cache, false},
+	{NULL, NULL, false},
 };
 
 static void vs_store(struct ctx *p, void *at)
@@ -354,7 +356,8 @@ static void vs_store(struct ctx *p, void *at)
 				 .index_map_bytes = conf_limit[LIMIT_INDEX_MAP].def,
 				 .checkpoint_ns = conf_limit[LIMIT_CHECKPOINT].def,
 				 .cache_inodes = conf_limit[LIMIT_CACHE_INODES].def,
-				 .dup_keep_ns = conf_limit[LIMIT_DUP_KEEP].def};
+				 .dup_keep_ns = conf_limit[LIMIT_DUP_KEEP].def,
+				 .read_cache_bytes = conf_limit[LIMIT_READ_CACHE].def};
 	lex_name(&p->x, "store", s->name, sizeof(s->name));
 	take_block(p, "store", STORE_KEYS, s);
 }
@@ -410,6 +413,7 @@ TEXT(vs_home, struct conf_vserver, home_name, lex_name, "home")
 TEXT(vs_user, struct conf_vserver, user, lex_string, "user")
 NUMBER(vs_priority, struct conf_vserver, priority, LIMIT_PRIORITY, unsigned)
 NUMBER(vs_hold_down, struct conf_vserver, hold_down_ns, LIMIT_HOLD_DOWN, uint64_t)
+NUMBER(vs_poll, struct conf_vserver, poll_ns, LIMIT_POLL, uint64_t)
 NUMBER(vs_nfs_port, struct conf_vserver, nfs_port, LIMIT_NFS_PORT, uint16_t)
 NUMBER(vs_mount_port, struct conf_vserver, mount_port, LIMIT_MOUNT_PORT, uint16_t)
 
@@ -420,6 +424,7 @@ static const struct key VSERVER_KEYS[] = {
 	{"portmap", vs_portmap, false},	    {"nfs_port", vs_nfs_port, false},
 	{"mount_port", vs_mount_port, false}, {"address", vs_address, true},
 	{"store", vs_store, true},	    {"export", vs_export, true},
+	{"poll", vs_poll, false},
 	{NULL, NULL, false},
 };
 

@@ -79,6 +79,7 @@ struct conf_store {
 	char unit_name[CONF_NAME_MAX];
 	char dir[CONF_PATH_MAX]; /* below the unit */
 	uint64_t log_half_bytes, index_map_bytes, checkpoint_ns, cache_inodes, dup_keep_ns;
+	uint64_t read_cache_bytes; /* 0: none */
 };
 
 enum conf_sec { CONF_SEC_SYS = 1, CONF_SEC_NONE = 2 }; /* bits */
@@ -118,6 +119,7 @@ struct conf_vserver {
 	bool migrate; /* false: never moved automatically */
 	bool portmap;
 	uint16_t nfs_port, mount_port;
+	uint64_t poll_ns; /* how long the worker watches before it sleeps; 0: not at all */
 	unsigned address_count, store_count, export_count;
 	struct conf_address address[CONF_ADDRS_MAX];
 	struct conf_store store[CONF_STORES_MAX];

@@ -24,6 +24,8 @@
 	X(INDEX_MAP, "index_map", LIMIT_SIZE, 16ULL << 20, 1ULL << 44, 16ULL << 30)                \
 	X(CHECKPOINT, "checkpoint", LIMIT_TIME, 100 * MS_NS, 3600 * S_NS, 5 * S_NS)                \
 	X(CACHE_INODES, "cache_inodes", LIMIT_COUNT, 1000, 100000000, 200000)                      \
+	X(READ_CACHE, "read_cache", LIMIT_SIZE, 0, 64ULL << 30, 64ULL << 20)                       \
+	X(POLL, "poll", LIMIT_TIME, 0, MS_NS, 0)                                                   \
 	X(DUP_KEEP, "dup_keep", LIMIT_TIME, 120 * S_NS, 900 * S_NS, 120 * S_NS)                    \
 	X(ANONUID, "anonuid", LIMIT_COUNT, 0, 4294967294, 65534)                                   \
 	X(ANONGID, "anongid", LIMIT_COUNT, 0, 4294967294, 65534)

@@ -93,6 +93,7 @@ static void put_store(FILE *to, const struct conf_store *s)
 	put_number(to, "\t\t", LIMIT_CHECKPOINT, s->checkpoint_ns);
 	put_number(to, "\t\t", LIMIT_CACHE_INODES, s->cache_inodes);
 	put_number(to, "\t\t", LIMIT_DUP_KEEP, s->dup_keep_ns);
+	put_number(to, "\t\t", LIMIT_READ_CACHE, s->read_cache_bytes);
 	fputs("\t}\n", to);
 }
 
@@ -121,6 +122,7 @@ static void put_vserver(FILE *to, const struct conf_vserver *v)
 	fprintf(to, "\tgiveback %s\n\tmigrate %s\n\tportmap %s\n\tnfs_port %u\n\tmount_port %u\n",
 		v->giveback == CONF_GIVEBACK_AUTO ? "auto" : "manual", v->migrate ? "on" : "off",
 		v->portmap ? "on" : "off", v->nfs_port, v->mount_port);
+	put_number(to, "\t", LIMIT_POLL, v->poll_ns);
 	for (unsigned i = 0; i < v->address_count; i++) {
 		const struct conf_address *a = &v->address[i];
 

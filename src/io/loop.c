@@ -10,6 +10,10 @@
  * Multishot operations end whenever the kernel's completion queue was full.  For polls that is
  * repaired here by starting them again, which looks at the level anew, so no edge is lost.
  *
+ * Polling (loop_set_poll) spares the two wake-ups of a round trip with one call at a time: before it
+ * sleeps the loop watches the ring's shared memory for a while, without a system call (the kernel
+ * raises IORING_SQ_TASKRUN there).  Only while the waits of late were short: an idle server sleeps.
+ *
  * Cancel requests carry user data 0 and their own completions are ignored; the cancelled
  * operation reports for itself. */
 #include "io/loop.h"
@@ -31,6 +35,9 @@
 #define WAIT_FOREVER   UINT64_MAX
 #define HELD_FILES_MAX 8
 #define CQ_ENTRIES_MIN 4096U
+#define POLL_SPINS     16 /* looks at the ring between looks at the clock */
+#define POLL_WORTH     2U /* a sleep of twice the polling time, wake-up included, was short */
+#define POLL_SCORE_MAX 8U
 
 struct loop {
 	struct io_uring ring;
@@ -41,6 +48,8 @@ struct loop {
 	unsigned busy;
 	unsigned held_files; /* slots used of the registered file table */
 	bool stop, again, has_table;
+	uint64_t poll_ns;
+	unsigned short_waits; /* of late; each long one halves it */
 };
 
 /* ---- life ---------------------------------------------------------------------------------- */
@@ -48,8 +57,9 @@ struct loop {
 static int ring_init(struct io_uring *ring, unsigned entries)
 {
 	static const unsigned choice[] = {
-	    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL,
-	    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
+	    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
+		IORING_SETUP_TASKRUN_FLAG,
+	    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_TASKRUN_FLAG,
 	    0,
 	};
 	int err = -ENOSYS;
@@ -111,6 +121,12 @@ uint64_t loop_now_ns(const struct loop *l)
 void loop_stop(struct loop *l)
 {
 	l->stop = true;
+}
+
+void loop_set_poll(struct loop *l, uint64_t ns)
+{
+	l->poll_ns = ns;
+	l->short_waits = 0;
 }
 
 void loop_again(struct loop *l)
@@ -368,6 +384,29 @@ static uint64_t wait_length(const struct loop *l, uint64_t wait_ns)
 	return next < wait_ns ? next : wait_ns;
 }
 
+static void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static bool ring_has_news(struct loop *l)
+{
+	return io_uring_cq_ready(&l->ring) ||
+	       __atomic_load_n(l->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_TASKRUN;
+}
+
+/* Watches until something happens or its time is over. */
+static void watch(struct loop *l, uint64_t until_ns)
+{
+	while (!ring_has_news(l) && loop_clock_ns() < until_ns)
+		for (int i = 0; i < POLL_SPINS && !ring_has_news(l); i++)
+			cpu_relax();
+}
+
 /* Submits and waits.  0 also when interrupted or timed out. */
 static int enter(struct loop *l, uint64_t wait_ns)
 {
@@ -435,11 +474,40 @@ static void completions(struct loop *l)
 	}
 }
 
+/* The same, watching first when that has been worth it lately. */
+static int enter_polling(struct loop *l, uint64_t wait_ns)
+{
+	uint64_t began = loop_clock_ns();
+	uint64_t most = wait_ns < l->poll_ns ? wait_ns : l->poll_ns;
+	int err;
+
+	if (wait_ns && l->short_waits) {
+		err = enter(l, 0); /* what was queued must be on its way */
+		if (err)
+			return err;
+		watch(l, began + most);
+		if (ring_has_news(l)) {
+			HF_MARK("loop.poll_hit");
+			wait_ns = 0;
+		} else if (wait_ns != WAIT_FOREVER) {
+			wait_ns -= most;
+		}
+	}
+	err = enter(l, wait_ns);
+	if (loop_clock_ns() - began > POLL_WORTH * l->poll_ns)
+		l->short_waits /= 2;
+	else if (l->short_waits < POLL_SCORE_MAX)
+		l->short_waits++;
+	return err;
+}
+
 int loop_once(struct loop *l, uint64_t wait_ns)
 {
 	struct list *it, *tmp;
-	int err = enter(l, wait_length(l, wait_ns));
+	int err;
 
+	wait_ns = wait_length(l, wait_ns);
+	err = l->poll_ns ? enter_polling(l, wait_ns) : enter(l, wait_ns);
 	if (err)
 		return err;
 	l->again = false;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/list.h"
@@ -318,6 +319,58 @@ static void t_held_lock(void)
 	unlink(path);
 }
 
+static void *sender(void *arg)
+{
+	for (int i = 0; i < 100; i++) {
+		usleep(100);
+		CHECK_EQ(1, write(*(int *)arg, "x", 1));
+	}
+	return NULL;
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000 * MS + (uint64_t)ts.tv_nsec;
+}
+
+/* What comes while the loop watches is seen without sleeping; when nothing comes it sleeps. */
+static void t_watching(void)
+{
+	struct loop *l = loop_make();
+	struct note n = {.op.done = note_done};
+	uint64_t hits = trace_mark_count("loop.poll_hit"), cpu;
+	pthread_t thread;
+	char buf[128];
+	int fd[2], got = 0;
+
+	CHECK_EQ(0, pipe(fd));
+	loop_set_poll(l, MS);
+	loop_poll(l, &n.op, fd[0], POLLIN);
+	CHECK_EQ(0, pthread_create(&thread, NULL, sender, &fd[1]));
+	for (int i = 0; i < 2000 && got < 100; i++) {
+		int before = n.calls;
+
+		CHECK_EQ(0, loop_once(l, 20 * MS));
+		if (n.calls > before)
+			got += (int)read(fd[0], buf, sizeof(buf));
+	}
+	CHECK_EQ(100, got);
+	CHECK_EQ(0, pthread_join(thread, NULL));
+	CHECK(trace_mark_count("loop.poll_hit") > hits);
+	cpu = cpu_ns();
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(0, loop_once(l, 20 * MS));
+	CHECK(cpu_ns() - cpu < 20 * MS);
+	loop_cancel(l, &n.op);
+	loop_drain_op(l, &n.op);
+	loop_free(l);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 int main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -329,5 +382,6 @@ int main(void)
 	CASE(t_hooks);
 	CASE(t_wake);
 	CASE(t_held_lock);
+	CASE(t_watching);
 	return check_end();
 }
