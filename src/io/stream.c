@@ -45,8 +45,6 @@
 
 #define RECV_BYTES	 (256U * 1024)
 #define SEND_IOV	 64U
-#define WAKE_MIN	 (64U * 1024)
-#define WAKE_MAX	 (256U * 1024)
 #define MS		 1000000ULL
 #define LAPSE_RECHECK_NS (2 * MS)
 #define ACCEPT_RETRY_NS	 (50 * MS) /* when nothing could be done about it */
@@ -81,7 +79,7 @@ struct conn {
 	uint64_t partial_since_ns, blocked_since_ns;
 	unsigned refs;	   /* replies held elsewhere */
 	size_t call_bytes; /* of their requests; each put() takes an average one off */
-	int fd, wake_at;   /* wake_at: bytes that must be there before the socket is readable */
+	int fd;
 	bool readable, hangup, eof, closed;
 };
 
@@ -383,22 +381,6 @@ static void conn_take(struct conn *c, size_t n, size_t room)
 	partial_note(c);
 }
 
-/* The rest of a large record comes in many segments: to be woken for each would cost more than to
- * take them.  TCP wakes us all the same when its buffer is full or the client has closed. */
-static void wake_at_set(struct conn *c)
-{
-	size_t room = 0;
-	int want = 1;
-
-	if (record_direct(&c->rec, &room) && room >= WAKE_MIN)
-		want = (int)(room < WAKE_MAX ? room : WAKE_MAX);
-	if (want == c->wake_at || c->readable)
-		return;
-	c->wake_at = want;
-	/* Lower again, the kernel says at once whether something is there. */
-	(void)setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &want, sizeof(want));
-}
-
 static void conn_recv(struct conn *c)
 {
 	struct stream *s = c->s;
@@ -415,8 +397,6 @@ static void conn_recv(struct conn *c)
 	if (n > 0) {
 		c->readable = (size_t)n == room + RECV_BYTES || c->hangup;
 		conn_take(c, (size_t)n, room);
-		if (!c->closed)
-			wake_at_set(c);
 	} else if (n == 0) {
 		c->readable = false;
 		c->eof = true;
@@ -725,7 +705,6 @@ static void conn_new(struct stream *s, const struct listener *from, int fd)
 	c->s = s;
 	c->from = from;
 	c->fd = fd;
-	c->wake_at = 1;
 	c->in_op.done = in_done;
 	c->out_op.done = out_done;
 	list_init(&c->ready_link);
