@@ -109,6 +109,7 @@ void control_ready(struct vs *v)
 	}
 	control_send(v, m);
 	free(m);
+	v->ready = true;
 	/* What came behind TAKE while nobody looked: the poll tells of what is new only. */
 	while (packet_take(v))
 		;
@@ -294,8 +295,12 @@ static bool packet_take(struct vs *v)
 			    .msg_controllen = sizeof(control)};
 	int fds[WORKER_FDS_MAX], e;
 	unsigned fd_count;
-	ssize_t n = recvmsg(v->control_fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n;
 
+	/* The round that brings TAKE may bring the next message too, and there is no store yet. */
+	if (v->epoch != 0 && !v->ready)
+		return false;
+	n = recvmsg(v->control_fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (n <= 0 && v->drained_said)

@@ -67,6 +67,7 @@ struct vs {
 	struct vs_store store[CONF_STORES_MAX];
 	uint64_t started_ns, opened_ns, first_reply_ns;
 	/* control.c */
+	bool ready; /* READY was said: before it, what came behind TAKE waits in the socket */
 	struct loop_op control_op;
 	struct loop_timer lease_timer;
 	/* drain */

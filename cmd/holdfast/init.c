@@ -177,6 +177,7 @@ static int make_store(struct init *in, const struct conf_vserver *v, const struc
 {
 	struct store_conf sc;
 	char dir[512], label[600];
+	bool mine;
 	int rc = conf_store_dir(dir, sizeof(dir), in->conf, cs, in->node);
 
 	if (rc)
@@ -184,7 +185,8 @@ static int make_store(struct init *in, const struct conf_vserver *v, const struc
 	snprintf(label, sizeof(label), "%s/LABEL", dir);
 	if (access(label, F_OK) == 0)
 		return say_kept("store", dir);
-	rc = make_dirs(dir);
+	mine = mkdir(dir, 0700) == 0;
+	rc = mine ? 0 : make_dirs(dir);
 	if (rc)
 		return say_failed("store", dir, rc);
 	store_conf_default(&sc);
@@ -192,6 +194,8 @@ static int make_store(struct init *in, const struct conf_vserver *v, const struc
 	sc.index_map_bytes = cs->index_map_bytes;
 	if (store_create_at(dir, &sc, in->err, sizeof(in->err))) {
 		fprintf(stderr, "holdfast: init: %s\n", in->err);
+		if (mine)
+			rmdir(dir);
 		return CLI_EXISTS;
 	}
 	rc = give_store(dir, v->user);

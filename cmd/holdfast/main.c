@@ -351,6 +351,17 @@ static const struct command *find_command(int argc, char **argv, int *used)
 	return NULL;
 }
 
+static int wrong_command(const struct command *k, int argc, char **argv, int used)
+{
+	if (k)
+		fprintf(stderr, "holdfast: %s %s: %u words wanted behind it, %d given\n", k->noun,
+			k->verb ? k->verb : "", k->words, argc - used);
+	else if (argc > 0)
+		fprintf(stderr, "holdfast: no such command: %s%s%s\n", argv[0], argc > 1 ? " " : "",
+			argc > 1 ? argv[1] : "");
+	return usage(stderr);
+}
+
 int main(int argc, char **argv)
 {
 	struct cli c = {.conf_path = CONF_DEFAULT, .timeout_ms = 60000, .in_s = -1};
@@ -361,7 +372,7 @@ int main(int argc, char **argv)
 		return usage(stderr);
 	k = find_command(argc - optind, argv + optind, &used);
 	if (!k || argc - optind - used != (int)k->words)
-		return usage(stderr);
+		return wrong_command(k, argc - optind, argv + optind, used);
 	if (!k->local) {
 		status = find_socket(&c);
 		if (status)

@@ -49,6 +49,19 @@ static void say_reason(const json_t *o, const char *key)
 		printf("  (%s%s%s)", reason, *todo == '-' ? "" : ": ", *todo == '-' ? "" : todo);
 }
 
+/* What nobody serves: what stands in the way here, and what to do. */
+static void show_trouble(const json_t *v)
+{
+	const char *detail = cli_string(v, "detail"), *todo = cli_string(v, "todo");
+
+	if (*cli_string(v, "node") != '-')
+		return;
+	if (*detail != '-')
+		printf("  %s: %s\n", cli_string(v, "name"), detail);
+	if (*todo != '-')
+		printf("  %s: %s: %s\n", cli_string(v, "name"), cli_string(v, "reason"), todo);
+}
+
 void show_vservers(const json_t *status)
 {
 	char since[32];
@@ -64,6 +77,7 @@ void show_vservers(const json_t *status)
 		       cli_number(v, "epoch"), cli_age(cli_number(v, "since_ms"), since),
 		       cli_string(v, "reason"));
 	}
+	json_array_foreach(json_object_get(status, "vservers"), i, v) show_trouble(v);
 }
 
 bool show_vserver(const json_t *status, const char *name)
@@ -82,6 +96,8 @@ bool show_vserver(const json_t *status, const char *name)
 		       cli_number(v, "epoch"), cli_age(cli_number(v, "since_ms"), text));
 		printf("  why:");
 		say_reason(v, "reason");
+		if (*cli_string(v, "detail") != '-')
+			printf("\n  in the way here: %s", cli_string(v, "detail"));
 		printf("\n  last bring-up on this node:");
 		json_object_foreach(json_object_get(v, "phases_us"), phase, us)
 		    printf(" %s %.1f ms", phase, json_number_value(us) / 1000);

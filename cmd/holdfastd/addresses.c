@@ -45,7 +45,7 @@ static int add_all(struct daemon *d, unsigned vs)
 			continue;
 		rc = address_add(&ss, prefix_of(&a->net), a->dev, LIFETIME_S);
 		if (rc) {
-			log_limited(LOG_L_ERR, "vserver %s: address %s on %s: %s", v->name,
+			trouble_say(d, vs, "address %s on %s: %s",
 				    conf_net_text(&a->net, true, text), a->dev, strerror(-rc));
 			first = first ? first : rc;
 		}

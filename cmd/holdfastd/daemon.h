@@ -10,6 +10,7 @@
  *	workers.c     workers: start, messages, lease, end
  *	sockets.c     the sockets that a worker serves on
  *	addresses.c   virtual addresses, announcements, tickles
+ *	trouble.c     what stands in a virtual server's way, in words
  *	requests.c    the control socket's verbs
  *	metrics.c     /metrics
  *
@@ -128,6 +129,10 @@ struct worker {
 	struct worker_conn *conn;
 };
 
+struct vs_trouble {
+	char text[WORKER_TEXT_MAX + 1]; /* empty: none */
+};
+
 struct vs_sockets {
 	unsigned count;
 	int fd[SOCKETS_MAX];
@@ -185,6 +190,7 @@ struct daemon {
 	struct loop_timer spare_timer;
 	struct vs_sockets sockets[CONF_VSERVERS_MAX];
 	struct vs_addresses addresses[CONF_VSERVERS_MAX];
+	struct vs_trouble trouble[CONF_VSERVERS_MAX];
 	struct tickle tickle;
 	bool have_tickle;
 
@@ -224,6 +230,14 @@ void persist_write(struct daemon *d, const struct action *a);
 /* peers.c */
 int peers_open(struct daemon *d, char *err, size_t err_size);
 void peers_send(struct daemon *d, const struct action *a);
+
+/* trouble.c */
+/* Logs it, when it is not what was said last, and keeps it. */
+void trouble_say(struct daemon *d, unsigned vs, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void trouble_keep(struct daemon *d, unsigned vs, const char *text); /* it was logged already */
+const char *trouble_text(const struct daemon *d, unsigned vs);
+void trouble_over(struct daemon *d, unsigned vs);
 
 /* ports.c */
 void ports_open(struct daemon *d);

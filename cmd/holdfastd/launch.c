@@ -330,7 +330,7 @@ int launch_send(struct worker_process *p, struct worker_msg *m, const int *fds,
 }
 
 /* One lock for each unit, or -errno and none. */
-static int take_locks(const struct daemon *d, unsigned vs, int fd[NODE_VS_UNITS_MAX])
+static int take_locks(struct daemon *d, unsigned vs, int fd[NODE_VS_UNITS_MAX])
 {
 	const struct node_conf_vs *v = &d->node->conf.vs[vs];
 
@@ -338,8 +338,8 @@ static int take_locks(const struct daemon *d, unsigned vs, int fd[NODE_VS_UNITS_
 		fd[i] = unit_lock_worker(&d->unit[v->unit[i]].spec);
 		if (fd[i] >= 0)
 			continue;
-		log_err("vserver %s: %s: an earlier worker's lock: %s", v->name,
-			d->unit[v->unit[i]].spec.lock, strerror(-fd[i]));
+		trouble_say(d, vs, "%s: an earlier worker's lock: %s",
+			    d->unit[v->unit[i]].spec.lock, strerror(-fd[i]));
 		for (unsigned k = 0; k < i; k++)
 			close(fd[k]);
 		return fd[i];

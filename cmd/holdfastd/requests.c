@@ -58,6 +58,9 @@ static json_t *status_json(struct daemon *d)
 		json_array_append_new(workers, worker_json(d, i));
 	for (unsigned i = 0; i < d->conf->node[d->self].path_count; i++)
 		json_array_append_new(paths, path_json(d, i));
+	for (unsigned i = 0; i < d->conf->vserver_count; i++)
+		json_object_set_new(json_array_get(json_object_get(o, "vservers"), i), "detail",
+				    json_string(trouble_text(d, i)));
 	json_object_set_new(o, "cluster", json_string(d->conf->name));
 	json_object_set_new(o, "workers", workers);
 	json_object_set_new(o, "paths", paths);

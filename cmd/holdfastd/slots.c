@@ -150,6 +150,9 @@ static void on_persisted(struct loop_op *op, int res)
 	struct event ev = {.type = EV_PERSISTED, .op = d->persist_tag};
 
 	ev.err = res < 0 ? res : res == SLOT_SIZE ? 0 : -EIO;
+	if (ev.err)
+		log_limited(LOG_L_ERR, "%s/memory: cannot be written: %s", d->state_dir,
+			    strerror(-ev.err));
 	brain_event(d, &ev);
 }
 
@@ -188,6 +191,12 @@ int persist_open(struct daemon *d, bool *found, char *err, size_t err_size)
 	*found = false;
 	if (d->persist_fd < 0) {
 		snprintf(err, err_size, "%s: cannot be opened: %s", path, strerror(errno));
+		return EXIT_FULL;
+	}
+	rc = posix_fallocate(d->persist_fd, 0, COPIES * SLOT_SIZE);
+	if (rc) { /* now, and not when there is something to remember */
+		snprintf(err, err_size, "%s: no room for %u bytes: %s; make room there", path,
+			 COPIES * SLOT_SIZE, strerror(rc));
 		return EXIT_FULL;
 	}
 	for (unsigned i = 0; i < COPIES; i++) {

@@ -19,9 +19,10 @@ struct want {
 	enum worker_role role;
 };
 
-static int open_one(struct vs_sockets *s, const char *vs, const struct conf_net *net,
+static int open_one(struct daemon *d, unsigned vs, const struct conf_net *net,
 		    const struct want *w)
 {
+	struct vs_sockets *s = &d->sockets[vs];
 	struct sockaddr_storage addr;
 	socklen_t len = conf_net_sockaddr(net, w->port, &addr);
 	char text[64];
@@ -32,15 +33,15 @@ static int open_one(struct vs_sockets *s, const char *vs, const struct conf_net 
 	fd = net_listen((const struct sockaddr *)&addr, len, w->type);
 	if (fd == -EACCES && w->port == PORTMAP_PORT) {
 		log_limited(LOG_L_NOTICE, "vserver %s: no portmapper on %s: port 111 needs "
-			    "privilege; clients must name the ports", vs,
-			    conf_net_text(net, false, text));
+			    "privilege; clients must name the ports",
+			    d->conf->vserver[vs].name, conf_net_text(net, false, text));
 		return 0;
 	}
 	if (fd < 0) {
-		log_err("vserver %s: %s %s port %u: %s%s", vs, w->type == SOCK_STREAM ? "TCP" : "UDP",
-			conf_net_text(net, false, text), w->port, strerror(-fd),
-			fd == -EADDRINUSE ? "; end what has it, or choose another port" :
-			fd == -EACCES ? "; ports below 1024 need privilege" : "");
+		trouble_say(d, vs, "%s %s port %u: %s%s", w->type == SOCK_STREAM ? "TCP" : "UDP",
+			    conf_net_text(net, false, text), w->port, strerror(-fd),
+			    fd == -EADDRINUSE ? "; end what has it, or choose another port" :
+			    fd == -EACCES ? "; ports below 1024 need privilege" : "");
 		return fd;
 	}
 	s->fd[s->count] = fd;
@@ -70,7 +71,7 @@ int sockets_open(struct daemon *d, unsigned vs)
 				continue;
 			if (k >= 4 && v->mount_port == v->nfs_port)
 				continue;
-			rc = open_one(s, v->name, &v->address[i].net, &all[k]);
+			rc = open_one(d, vs, &v->address[i].net, &all[k]);
 		}
 	if (rc)
 		sockets_close(d, vs);

@@ -265,9 +265,12 @@ static const char *verb_name(enum act_type t)
 
 static void complete(struct unit_job *j, const struct action *a, const struct unit_answer *out)
 {
-	if (out->outcome != UNIT_WON)
-		log_limited(LOG_L_WARN, "unit %s: %s: %s", j->spec.name, verb_name(a->type),
-			    out->text[0] ? out->text : strerror(-out->err));
+	const char *why = out->text[0] ? out->text : strerror(-out->err);
+
+	if (out->outcome == UNIT_LOST || (out->outcome != UNIT_WON && a->type == ACT_UNIT_READ))
+		log_limited(LOG_L_WARN, "unit %s: %s: %s", j->spec.name, verb_name(a->type), why);
+	else if (out->outcome != UNIT_WON)
+		trouble_say(j->d, a->vs, "unit %s: %s: %s", j->spec.name, verb_name(a->type), why);
 	if (a->type == ACT_RESERVE)
 		complete_reserve(j, a, out);
 	else if (a->type == ACT_UNIT_READ)

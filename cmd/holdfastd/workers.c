@@ -38,6 +38,8 @@ static void finish_open(struct worker *w, int err)
 	ev.op = w->open_op;
 	ev.err = err;
 	w->open_op = 0;
+	if (err == 0)
+		trouble_over(w->d, w->vs);
 	brain_post(w->d, &ev);
 }
 
@@ -74,14 +76,13 @@ static void on_trouble(struct worker *w, const struct worker_msg *m)
 
 	snprintf(text, sizeof(text), "%.*s", (int)(m->text_len > WORKER_TEXT_MAX ? WORKER_TEXT_MAX :
 						   m->text_len), m->text ? m->text : "");
-	log_err("vserver %s: %s: %s", v->name,
-		m->type == WORKER_FAILED ? "its worker cannot go on" : "damage", text);
 	if (m->type == WORKER_FAILED) {
+		trouble_keep(w->d, w->vs, text); /* the worker's own line is in the log */
 		ev.worker.at_ns = loop_clock_ns();
 		ev.worker.storage = says_storage(text);
-		ev.worker.text = "";
 		w->failed_said = true;
 	} else {
+		trouble_say(w->d, w->vs, "damage: %s", text);
 		ev.fs.state = STATUS_FS_DAMAGED;
 		for (unsigned i = 0; i < v->store_count; i++)
 			if (strncmp(text, v->store[i].name, strlen(v->store[i].name)) == 0)
@@ -293,7 +294,7 @@ void worker_start(struct daemon *d, const struct action *a)
 		w->life = WORKER_RUNNING;
 		return;
 	}
-	log_err("vserver %s: no worker: %s", d->conf->vserver[a->vs].name, strerror(-rc));
+	trouble_say(d, a->vs, "no worker: %s", strerror(-rc));
 	post_exit(w);
 }
 

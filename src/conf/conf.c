@@ -27,6 +27,17 @@ struct key {
 	bool many;
 };
 
+static void unknown_key(struct ctx *p, const char *what, const struct key *keys)
+{
+	char allowed[384] = "";
+	size_t n = 0;
+
+	for (unsigned i = 0; keys[i].word && n < sizeof(allowed); i++)
+		n += (size_t)snprintf(allowed + n, sizeof(allowed) - n, " %s", keys[i].word);
+	lex_fail(&p->x, p->x.tok_line, "unknown key %.60s in %s, allowed%s", p->x.text, what,
+		 allowed);
+}
+
 static void take_block(struct ctx *p, const char *what, const struct key *keys, void *at)
 {
 	unsigned begin = p->x.tok_line;
@@ -46,7 +57,7 @@ static void take_block(struct ctx *p, const char *what, const struct key *keys, 
 		for (i = 0; keys[i].word && !lex_is(&p->x, keys[i].word); i++)
 			;
 		if (!keys[i].word) {
-			lex_fail(&p->x, p->x.tok_line, "unknown key %s in %s", p->x.text, what);
+			unknown_key(p, what, keys);
 			return;
 		}
 		if ((seen >> i & 1) && !keys[i].many)
@@ -278,6 +289,30 @@ static bool client_flag(struct ctx *p, struct conf_client *cl)
 	return lex_is(&p->x, "sync") || lex_is(&p->x, "no_subtree_check");
 }
 
+/* What exports(5) allows besides addresses is refused with the way to write it (decision 0009). */
+static void client_who(struct ctx *p, struct conf_net *net)
+{
+	const char *who = p->x.text;
+
+	if (lex_is(&p->x, "*")) {
+		lex_next(&p->x);
+	} else if (p->x.tok == TOK_WORD && strchr(who, '(')) {
+		lex_fail(&p->x, p->x.tok_line, "client %.80s: options stand behind the address, with spaces "
+			 "between: client 192.0.2.0/24 rw secure", who);
+	} else if (p->x.tok == TOK_WORD && *who == '@') {
+		lex_fail(&p->x, p->x.tok_line, "client %.80s: netgroups are not looked up; write a client "
+			 "line with the address of each member (getent netgroup %.60s)", who, who + 1);
+	} else if (p->x.tok == TOK_WORD && strpbrk(who, "*?[")) {
+		lex_fail(&p->x, p->x.tok_line, "client %.80s: patterns of names are not matched; write the "
+			 "network, as in client 192.0.2.0/24", who);
+	} else if (p->x.tok == TOK_WORD && conf_is_host_name(who)) {
+		lex_fail(&p->x, p->x.tok_line, "client %.80s: host names are not looked up; write the "
+			 "address (getent ahosts %.60s)", who, who);
+	} else {
+		lex_net(&p->x, "client", true, net);
+	}
+}
+
 static void ex_client(struct ctx *p, void *at)
 {
 	struct conf_export *e = at;
@@ -291,10 +326,7 @@ static void ex_client(struct ctx *p, void *at)
 				   .anonuid = (uint32_t)conf_limit[LIMIT_ANONUID].def,
 				   .anongid = (uint32_t)conf_limit[LIMIT_ANONGID].def,
 				   .sec = CONF_SEC_SYS};
-	if (lex_is(&p->x, "*"))
-		lex_next(&p->x);
-	else
-		lex_net(&p->x, "client", true, &cl->net);
+	client_who(p, &cl->net);
 	while (lex_more(&p->x)) {
 		if (!client_flag(p, cl) && !client_sec(p, cl) &&
 		    !client_id(p, "anonuid=", LIMIT_ANONUID, &cl->anonuid) &&

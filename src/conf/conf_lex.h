@@ -58,7 +58,9 @@ void lex_net(struct lex *x, const char *key, bool prefix, struct conf_net *out);
 bool limit_parse(struct lex *x, enum limit_row row, const char *text, uint64_t *out);
 /* The value as the grammar writes it. */
 const char *limit_text(enum limit_unit unit, uint64_t v, char out[32]);
-/* "198.51.100.0/24", "2001:db8::1", "*"; false: not an address. */
+/* Could a name server know it?  Then it is no mistyped address. */
+bool conf_is_host_name(const char *text);
+/* "198.51.100.0/24", "198.51.100.0/255.255.255.0", "2001:db8::1", "*"; false: not an address. */
 bool conf_net_parse(const char *text, bool prefix_allowed, struct conf_net *out);
 
 #endif

@@ -13,6 +13,35 @@ bool conf_net_is_v4(const struct conf_net *n)
 	return memcmp(n->addr, V4, 12) == 0 && n->prefix >= 96;
 }
 
+bool conf_is_host_name(const char *text)
+{
+	bool letter = false;
+
+	if (strchr(text, ':'))
+		return false;
+	for (const char *p = text; *p; p++) {
+		bool alpha = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z');
+
+		if (!alpha && !(*p >= '0' && *p <= '9') && *p != '-' && *p != '.' && *p != '_')
+			return false;
+		letter |= alpha;
+	}
+	return letter;
+}
+
+/* 255.255.254.0 -> 23; false when it is no mask of IPv4. */
+static bool mask_bits(const char *text, unsigned *bits)
+{
+	struct in_addr mask;
+	uint32_t m;
+
+	if (inet_pton(AF_INET, text, &mask) != 1)
+		return false;
+	m = ntohl(mask.s_addr);
+	*bits = m ? 32 - (unsigned)__builtin_ctz(m) : 0;
+	return m == 0 || (~m & (~m + 1)) == 0;
+}
+
 bool conf_net_parse(const char *text, bool prefix_allowed, struct conf_net *out)
 {
 	const char *slash = strchr(text, '/');
@@ -35,6 +64,10 @@ bool conf_net_parse(const char *text, bool prefix_allowed, struct conf_net *out)
 	}
 	if (!slash) {
 		out->prefix = 128;
+		return true;
+	}
+	if (most == 32 && mask_bits(slash + 1, &bits)) {
+		out->prefix = (uint8_t)(bits + 96);
 		return true;
 	}
 	if (!slash[1] || strlen(slash + 1) > 3)

@@ -798,8 +798,9 @@ static void on_worker_failed(struct node *n, unsigned vs, const struct event *ev
 
 	if (!v->worker || ev->epoch != v->epoch || !leased_state(v->state))
 		return;
-	SAY(n, LOG_L_ERR, REASON_WORKER_FAILED, "vs %s: worker: %s", conf(n, vs)->name,
-	    ev->worker.text ? ev->worker.text : "failed");
+	if (ev->worker.text) /* NULL: it is in the log already */
+		SAY(n, LOG_L_ERR, REASON_WORKER_FAILED, "vs %s: worker: %s", conf(n, vs)->name,
+		    ev->worker.text);
 	failed(n, vs, ev->worker.storage ? REASON_STORAGE_DOWN : REASON_WORKER_FAILED);
 }
 

@@ -121,9 +121,12 @@ static int make_area(int fd, uint8_t *area, const uint8_t header[DISK_SECTOR])
 
 int disk_make(const char *path, const uint8_t header[DISK_SECTOR], char *err, size_t err_size)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), rc;
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), rc;
+	bool made = fd >= 0;
 	uint8_t *area;
 
+	if (fd < 0 && errno == EEXIST)
+		fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
 		rc = -errno;
 		snprintf(err, err_size, "%s: the coordination device cannot be made: %s", path,
@@ -134,6 +137,8 @@ int disk_make(const char *path, const uint8_t header[DISK_SECTOR], char *err, si
 	rc = make_area(fd, area, header);
 	free(area);
 	close(fd);
+	if (rc && made)
+		unlink(path);
 	if (rc == -EEXIST)
 		snprintf(err, err_size, "%s: is not blank, nothing was changed (wipe it by hand if "
 			 "it is really meant)", path);

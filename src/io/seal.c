@@ -122,6 +122,8 @@ int seal_create(const char *path)
 	sodium_memzero(line, sizeof(line));
 	sodium_memzero(hex, sizeof(hex));
 	close(fd);
+	if (err) /* half a key is worse than none */
+		unlink(path);
 	return err;
 }
 

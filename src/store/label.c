@@ -228,6 +228,19 @@ int store_conf_check(const struct store_conf *c, char *err, size_t err_size)
 	return 0;
 }
 
+/* What could not be finished leaves nothing.  The directory was empty, so these names are ours. */
+static void store_unmake(int dir_fd)
+{
+	static const char *const files[] = {"LABEL", "LABEL.new", "index/data.mdb", "index/lock.mdb",
+					    "log/0", "log/1"};
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		unlinkat(dir_fd, files[i], 0);
+	unlinkat(dir_fd, "index", AT_REMOVEDIR);
+	unlinkat(dir_fd, "log", AT_REMOVEDIR);
+	objects_unmake(dir_fd);
+}
+
 static int store_make(int dir_fd, const char *dir, const struct store_conf *c)
 {
 	struct label l = {.half_bytes = c->log_half_bytes, .created_ns = now_ns()};
@@ -239,9 +252,9 @@ static int store_make(int dir_fd, const char *dir, const struct store_conf *c)
 	if (getrandom(l.uuid, 16, 0) != 16 || getrandom(l.handle_key, 16, 0) != 16 ||
 	    getrandom(&verifier, sizeof(verifier), 0) != sizeof(verifier))
 		return -EIO;
-	if (mkdirat(dir_fd, "index", 0700) || mkdirat(dir_fd, "log", 0700))
-		return -errno;
-	err = half_make(dir_fd, "log/0", c->log_half_bytes);
+	err = mkdirat(dir_fd, "index", 0700) || mkdirat(dir_fd, "log", 0700) ? -errno : 0;
+	if (err == 0)
+		err = half_make(dir_fd, "log/0", c->log_half_bytes);
 	if (err == 0)
 		err = half_make(dir_fd, "log/1", c->log_half_bytes);
 	if (err == 0)
@@ -250,7 +263,11 @@ static int store_make(int dir_fd, const char *dir, const struct store_conf *c)
 		err = index_make(dir, c->index_map_bytes, verifier);
 	if (err == 0 && syncfs(dir_fd))
 		err = -errno;
-	return err ? err : label_make(dir_fd, &l);
+	if (err == 0)
+		err = label_make(dir_fd, &l);
+	if (err)
+		store_unmake(dir_fd);
+	return err;
 }
 
 int store_create_at(const char *dir, const struct store_conf *c, char *err, size_t err_size)
@@ -269,7 +286,7 @@ int store_create_at(const char *dir, const struct store_conf *c, char *err, size
 		return say(err, err_size, code, "%s: not empty; a store needs a directory of its own",
 			   dir);
 	if (code)
-		return say(err, err_size, code, "%s: cannot make the store: %s; remove what was begun "
-			   "and try again", dir, strerror(-code));
+		return say(err, err_size, code, "%s: cannot make the store: %s; nothing of it was "
+			   "left", dir, strerror(-code));
 	return 0;
 }

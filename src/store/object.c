@@ -58,6 +58,21 @@ int objects_make(int dir_fd)
 	return 0;
 }
 
+void objects_unmake(int dir_fd)
+{
+	char path[32];
+
+	for (unsigned a = 0; a < 16; a++) {
+		for (unsigned b = 0; b < 16; b++) {
+			snprintf(path, sizeof(path), "objects/%02x/%02x", a, b);
+			unlinkat(dir_fd, path, AT_REMOVEDIR);
+		}
+		snprintf(path, sizeof(path), "objects/%02x", a);
+		unlinkat(dir_fd, path, AT_REMOVEDIR);
+	}
+	unlinkat(dir_fd, "objects", AT_REMOVEDIR);
+}
+
 /* ---- opening ----------------------------------------------------------------------------------- */
 
 static void fd_used(struct store *s, struct inode *ip)

@@ -359,6 +359,7 @@ int name_get(struct store *s, uint64_t dir, const char *name, size_t len, uint64
 
 /* object.c */
 int objects_make(int dir_fd);
+void objects_unmake(int dir_fd); /* while all of them are empty */
 size_t object_path(uint64_t ino, char *out, size_t size);
 void object_parent(uint64_t ino, char *out, size_t size);
 /* Opens (and with `make` creates) the object and sees that it is not longer than the inode. */

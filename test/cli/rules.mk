@@ -1,4 +1,4 @@
 # Black-box tests of what people type.
 .PHONY: badinput
-badinput: all
+badinput: $(CMDBIN)
 	@OUT=$(OUT) test/cli/badinput

@@ -148,7 +148,7 @@ static void t_mistakes(void)
 	static const struct {
 		const char *where, *text, *says;
 	} rows[] = {
-		{"cluster", "colour red", "t.conf:2: unknown key colour in cluster"},
+		{"cluster", "colour red", "t.conf:2: unknown key colour in cluster, allowed heartbeat "},
 		{"node", "id 2", "id is given twice"},
 		{"node", "interconnect 1.2.3", "is no address"},
 		{"node", "network 1.2.3.4 port 0", "port 0 is out of range, allowed 1 to 65535"},
@@ -164,6 +164,14 @@ static void t_mistakes(void)
 		{"vs", "export \"/t\" { store s }", "has no client line"},
 		{"store", "dir \"../up\"", "dir is given twice"},
 		{"export", "client 10.0.0.0/33 ro", "is no address"},
+		{"export", "client 10.0.0.0/255.0.255.0", "is no address"},
+		{"export", "client build1.example.com rw",
+		 "host names are not looked up; write the address (getent ahosts build1.example.com)"},
+		{"export", "client build1 rw", "getent ahosts build1)"},
+		{"export", "client @staff rw", "write a client line with the address of each member"},
+		{"export", "client *.example.com rw", "write the network, as in client 192.0.2.0/24"},
+		{"export", "client 192.0.2.* rw", "write the network, as in client 192.0.2.0/24"},
+		{"export", "client 192.0.2.0/24(rw,sync)", "options stand behind the address"},
 		{"export", "client 10.0.0.0/8 async", "unknown client option async"},
 		{"export", "client 10.0.0.0/8 sec=krb5", "allowed sys and none"},
 		{"export", "client 10.0.0.0/8 anonuid=-2", "anonuid -2 is no such number"},
@@ -194,6 +202,11 @@ static void t_nets(void)
 	CHECK(conf_net_parse("0.0.0.0/0", true, &n) && conf_net_has(&n, a));
 	CHECK(conf_net_parse("2001:db8::/32", true, &n) && !conf_net_has(&n, a));
 	CHECK(strcmp(conf_net_text(&n, true, text), "2001:db8::/32") == 0);
+	CHECK(conf_net_parse("10.1.2.0/255.255.254.0", true, &n) && n.prefix == 96 + 23);
+	CHECK(conf_net_parse("0.0.0.0/0.0.0.0", true, &n) && n.prefix == 96);
+	CHECK(conf_net_parse("10.1.2.3/255.255.255.255", true, &n) && n.prefix == 128);
+	CHECK(!conf_net_parse("10.1.2.0/255.0.255.0", true, &n));
+	CHECK(!conf_net_parse("2001:db8::/255.255.0.0", true, &n));
 	CHECK(!conf_net_parse("10.1.2.3/x", true, &n));
 	CHECK(!conf_net_parse("", true, &n));
 }

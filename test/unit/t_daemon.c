@@ -1,20 +1,17 @@
-/* t_daemon.c - holdfastd and holdfast as programs: every bad input gives one clear line and the
- * documented exit status and changes nothing; then two nodes on this machine, one of which dies. */
+/* t_daemon.c - holdfastd and holdfast as programs: two nodes on this machine, one of which dies.
+ * What people get wrong is test/cli/badinput's business. */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
-#include "codec/slot.h"
 
 static char dir[64], out_dir[256], said[65536], conf_file[96];
 static unsigned net; /* second byte of this run's own loopback addresses */
@@ -91,79 +88,6 @@ static void end(void)
 	nftw(dir, drop, 32, FTW_DEPTH | FTW_PHYS);
 }
 
-static void t_usage(void)
-{
-	begin();
-	CHECK_EQ(64, run("$OUT/holdfastd -x"));
-	CHECK_EQ(64, run("$OUT/holdfastd stray"));
-	CHECK_EQ(0, run("$OUT/holdfastd -c $D/h.conf -n") || !says("h.conf: ok"));
-	CHECK_EQ(0, run("$OUT/holdfastd -c $D/h.conf -nv > $D/again.conf && "
-			"$OUT/holdfastd -c $D/again.conf -n"));
-	CHECK_EQ(78, run("$OUT/holdfastd -c $D/none.conf -n"));
-	CHECK_EQ(78, run("$OUT/holdfastd -c $D/h.conf -N n9"));
-	CHECK(says("there is no node n9"));
-	write_conf("colour red\n");
-	CHECK_EQ(78, run("$OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK(says("h.conf:23: unknown key colour"));
-	CHECK_EQ(78, run("sed 's/heartbeat 50ms/heartbeat 1ms/' $D/h.conf > $D/r.conf; "
-			 "$OUT/holdfastd -c $D/r.conf -N n1"));
-	CHECK(says("r.conf:2: heartbeat 1ms is out of range, allowed 20ms to 10s"));
-	CHECK_EQ(0, run("test ! -e $D/n1 -a ! -e $D/n1.state")); /* nothing was made */
-	end();
-}
-
-static void t_not_made(void)
-{
-	begin();
-	CHECK_EQ(78, run("$OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK(says("key: ") && says("holdfast init"));
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf init && chmod 644 $D/key"));
-	CHECK_EQ(78, run("$OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK_EQ(0, run("chmod 600 $D/key; mv $D/u/.holdfast-unit $D/kept"));
-	CHECK_EQ(78, run("$OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK(says(".holdfast-unit") && says("holdfast init"));
-	CHECK_EQ(0, run("mv $D/kept $D/u/.holdfast-unit"));
-	/* A key of somebody else does not open what is there. */
-	CHECK_EQ(0, run("mv $D/key $D/key.1; cp -r $D/u $D/u.1; mv $D/coord.a $D/coord.1;"
-			"$OUT/holdfast -c $D/h.conf init"));
-	CHECK(says("made  key") && says("kept  coordination device"));
-	CHECK_EQ(78, run("$OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK(says("another cluster key"));
-	end();
-}
-
-/* Sets the version of a sector to one that does not exist yet. */
-static void make_newer(const char *name)
-{
-	uint8_t sector[SLOT_SIZE];
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_RDWR);
-	CHECK(pread(fd, sector, SLOT_SIZE, 0) == SLOT_SIZE);
-	sector[9] = 99;
-	slot_finish(sector);
-	CHECK(pwrite(fd, sector, SLOT_SIZE, 0) == SLOT_SIZE);
-	close(fd);
-}
-
-static void t_formats(void)
-{
-	begin_made();
-	make_newer("coord.b");
-	CHECK_EQ(65, run("$OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK(says("coord.b: is of a newer format: upgrade this node"));
-	CHECK_EQ(0, run("dd if=/dev/urandom of=$D/coord.b bs=4096 count=1 conv=notrunc status=none"));
-	CHECK_EQ(65, run("$OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK(says("coord.b: its header is damaged"));
-	CHECK_EQ(78, run("cp $D/coord.a $D/coord.b; $OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK(says("was made as another of the devices"));
-	CHECK_EQ(73, run("sed 's|state_dir .*|state_dir \"/proc/none/x\"|' $D/h.conf > $D/s.conf; "
-			 "$OUT/holdfastd -c $D/s.conf -N n1"));
-	end();
-}
-
 /* ---- running daemons --------------------------------------------------------------------------- */
 
 static pid_t running[8];
@@ -229,62 +153,6 @@ static bool wait_status(const char *node, const char *text, int tenths)
 	return false;
 }
 
-static int take_port(unsigned host, uint16_t port, int type)
-{
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
-	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
-
-	if (type == SOCK_STREAM) /* an earlier run may have left connections in TIME_WAIT */
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-	a.sin_addr.s_addr = htonl(0x7f000000U | net << 16 | host);
-	CHECK_EQ(0, bind(fd, (struct sockaddr *)&a, sizeof(a)));
-	if (type == SOCK_STREAM)
-		CHECK_EQ(0, listen(fd, 1));
-	return fd;
-}
-
-static void t_taken(void)
-{
-	pid_t pid;
-	int fd;
-
-	begin_made();
-	fd = take_port(1, 17400, SOCK_DGRAM);
-	CHECK_EQ(69, run("$OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK(says("port 17400") && says("choose another port"));
-	close(fd);
-	fd = take_port(1, 17480, SOCK_STREAM);
-	CHECK_EQ(69, run("$OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK(says("metrics cannot be served"));
-	close(fd);
-	/* The virtual server's own port: the daemon goes on, the vs says why it does not. */
-	fd = take_port(9, 12049, SOCK_STREAM);
-	pid = daemon_start("n1");
-	CHECK(wait_status("n1", "-failed\"", 60));
-	run("grep 'port 12049' $D/n1.log");
-	CHECK(says("end what has it, or choose another port"));
-	CHECK_EQ(75, run("$OUT/holdfastd -c $D/h.conf -N n1"));
-	CHECK(says("another holdfastd of node n1 runs"));
-	close(fd);
-	CHECK_EQ(0, daemon_end(pid, SIGTERM));
-	end();
-}
-
-/* A damaged store: no service, a reason, and the rest of the node goes on. */
-static void t_damaged(void)
-{
-	pid_t pid;
-
-	begin_made();
-	CHECK_EQ(0, run("dd if=/dev/urandom of=$D/u/fs/LABEL bs=64 count=1 conv=notrunc status=none"));
-	CHECK(run("$OUT/holdfast check $D/u/fs") == 65);
-	pid = daemon_start("n1");
-	CHECK(wait_status("n1", "\"reason\":\"worker-failed\"", 60));
-	CHECK_EQ(0, run("grep -q LABEL $D/n1.log"));
-	CHECK_EQ(0, daemon_end(pid, SIGTERM));
-	end();
-}
-
 /* covers: ST-55 FO-70 OV-16 OV-17 F5 */
 static void t_two_nodes(void)
 {
@@ -331,13 +199,6 @@ int main(void)
 	}
 	net = 100 + (unsigned)getpid() % 100;
 	setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* programs that end at once free nothing */
-	CASE(t_usage);
-	CASE(t_not_made);
-	CASE(t_formats);
-	CASE(t_taken);
-	end_all();
-	CASE(t_damaged);
-	end_all();
 	CASE(t_two_nodes);
 	end_all();
 	return check_end();
