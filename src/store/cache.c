@@ -134,6 +134,7 @@ static struct inode *inode_add(struct store *s, uint64_t ino, const uint8_t *val
 	ip->fd = -1;
 	ip->dirty_seq = ip->row.has_object; /* nobody knows any more what was synced */
 	list_init(&ip->fd_lru);
+	list_init(&ip->cut);
 	if (s->inode_count >= s->inode_mask)
 		inode_table_grow(s);
 	at = &s->inode[ino & s->inode_mask];

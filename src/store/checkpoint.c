@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -57,23 +58,41 @@ static uint64_t pages_needed(const struct store *s)
 	return frozen + gen_pages(s->active, s->index_pages + frozen);
 }
 
+/* True when the index file has blocks for so many pages, or for all that there may be.  An fallocate
+ * that fails may have eaten what was left, so it is not tried in vain. */
+static bool index_take(struct store *s, const struct index_size *z, uint64_t pages)
+{
+	uint64_t want = (pages > z->pages_max ? z->pages_max : pages) * z->page_bytes;
+	int fd = index_fd(s->index);
+	struct statvfs v;
+	struct stat st;
+
+	if (want <= s->index_allocated)
+		return true;
+	if (fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 < want) {
+		uint64_t more = want - (uint64_t)st.st_blocks * 512;
+
+		defer_space(s, more);
+		if (fstatvfs(fd, &v) == 0 && v.f_bavail * v.f_frsize < more)
+			return false;
+	}
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)want) && errno != EOPNOTSUPP)
+		return false;
+	s->index_allocated = want;
+	return true;
+}
+
 void index_allocate(struct store *s)
 {
 	struct index_size z;
-	uint64_t want, need = pages_needed(s);
+	uint64_t need = pages_needed(s);
 
 	index_size(s->index, &z);
 	if (z.page_bytes == 0)
 		return;
 	s->index_pages = z.pages_used;
-	want = z.pages_used + need + need / 2 + INDEX_STEP;
-	if (want > z.pages_max)
-		want = z.pages_max;
-	want *= z.page_bytes;
-	if (want > s->index_allocated &&
-	    (fallocate(index_fd(s->index), FALLOC_FL_KEEP_SIZE, 0, (off_t)want) == 0 ||
-	     errno == EOPNOTSUPP))
-		s->index_allocated = want;
+	if (!index_take(s, &z, z.pages_used + need + need / 2 + INDEX_STEP))
+		index_take(s, &z, z.pages_used + need);
 	s->index_room = s->index_allocated / z.page_bytes;
 	s->index_room = s->index_room > z.pages_used ? s->index_room - z.pages_used : 0;
 	s->index_room += z.pages_free;
@@ -233,12 +252,25 @@ static int write_index(struct store *s)
 	return err ? err : index_write_commit(s->index);
 }
 
+/* Those that are gone come first; the others keep their rows. */
 static int unlink_objects(struct store *s)
 {
+	uint64_t *list = s->frozen->unlink;
+	size_t done = 0;
 	int err = 0;
 
-	for (size_t i = 0; i < s->frozen->unlink_count && !err; i++)
-		err = object_unlink(s, s->frozen->unlink[i]);
+	for (size_t i = 0; i < s->frozen->unlink_count; i++) {
+		uint64_t ino = list[i];
+		int e = object_unlink(s, ino);
+
+		if (e) {
+			err = e;
+			continue;
+		}
+		list[i] = list[done];
+		list[done++] = ino;
+	}
+	s->cp.unlinked = done;
 	return err;
 }
 
@@ -343,7 +375,7 @@ static void remember_gone(struct store *s)
 	struct checkpoint *cp = &s->cp;
 
 	free(cp->gone);
-	cp->gone_count = s->frozen->unlink_count;
+	cp->gone_count = cp->unlinked;
 	cp->gone = mem_alloc(cp->gone_count * sizeof(*cp->gone));
 	if (cp->gone_count)
 		memcpy(cp->gone, s->frozen->unlink, cp->gone_count * sizeof(*cp->gone));

@@ -117,7 +117,7 @@ int store_commit(struct store *s, uint64_t ino, void (*done)(void *arg, int err,
 		*wait_lsn = ip->effect_lsn;
 		return STORE_WAIT;
 	}
-	err = ip->row.has_object ? object_ready(s, ip, false) : 0;
+	err = ip->row.has_object ? object_open(s, ip, false) : 0;
 	if (err)
 		return err;
 	c = mem_zalloc(1, sizeof(*c));

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
@@ -165,6 +166,27 @@ void index_close(struct index *x)
 	free(x->point.copy);
 	free(x->scan.copy);
 	free(x);
+}
+
+int index_settle(struct index *x)
+{
+	uint8_t *roots;
+	MDB_stat st;
+	ssize_t len, n;
+	int fd = index_fd(x), err = 0;
+
+	mdb_env_stat(x->env, &st);
+	len = 2 * (ssize_t)st.ms_psize;
+	roots = mem_alloc((size_t)len);
+	n = pread(fd, roots, (size_t)len, 0);
+	if (n == len)
+		n = pwrite(fd, roots, (size_t)len, 0);
+	if (n != len)
+		err = n < 0 ? -errno : -EIO;
+	else if (fdatasync(fd))
+		err = -errno;
+	free(roots);
+	return err;
 }
 
 int index_renew(struct index *x)

@@ -4,10 +4,11 @@
  * folder, so that a checkpoint makes few folders durable for many new files.  The folders exist
  * from the creation of the store (S7).
  *
- * An object may be shorter than its inode (the rest reads as zeros), never longer while it is in
- * use: what an unfinished write left behind its end is cut, and the cut made durable, before the
- * first use in this life of the inode in memory (object_ready), so a gap left by extending a file
- * reads as zeros and recovery never meets leftovers in the middle of the records it replays.
+ * An object may be shorter than its inode (the rest reads as zeros), never longer while it is
+ * changed: what an unfinished write left behind its end is cut before the first change in this life
+ * of the inode in memory (object_ready), so a gap left by extending a file reads as zeros.  That cut
+ * is a record of its own, for whom a power loss after the next kill must not find the leftover
+ * again: an ftruncate that is seen in the page cache need not be on the disk.
  *
  * Descriptors are kept open in a bounded list, oldest use first out. */
 #include <errno.h>
@@ -106,32 +107,9 @@ void fd_trim(struct store *s)
 	}
 }
 
-/* Only when no effect is outstanding: then everything behind inode.size is a leftover, and all of
- * it when the inode does not even know that it has an object. */
-static int object_cut_leftover(struct inode *ip)
-{
-	uint64_t size = ip->row.has_object ? ip->row.pub.size : 0;
-	struct stat st;
-
-	if (fstat(ip->fd, &st))
-		return -errno;
-#ifdef HF_MUTANT_LEFTOVER_KEPT
-	size = UINT64_MAX;
-#endif
-	if ((uint64_t)st.st_size > size) {
-		HF_MARK("store.leftover_cut");
-		if (ftruncate(ip->fd, (off_t)size) || fdatasync(ip->fd))
-			return -errno;
-	}
-	ip->checked = true;
-	ip->alloc_from = ip->alloc_to = 0;
-	return 0;
-}
-
-int object_ready(struct store *s, struct inode *ip, bool make)
+int object_open(struct store *s, struct inode *ip, bool make)
 {
 	char path[48];
-	int err;
 
 	if (s->defer)
 		defer_inode(s, ip->row.pub.ino);
@@ -144,12 +122,67 @@ int object_ready(struct store *s, struct inode *ip, bool make)
 			return errno == ENOENT ? -EIO : store_io_error(s, "open of an object", errno);
 	}
 	fd_used(s, ip);
-	if (ip->checked)
-		return 0;
-	err = object_cut_leftover(ip);
-	if (err)
-		store_fatal(s, "cannot cut an object", "objects", -err);
 	return 0;
+}
+
+/* Nothing of the object may be behind this. */
+static uint64_t object_end(const struct inode *ip)
+{
+	return ip->row.has_object ? ip->row.pub.size : 0;
+}
+
+/* Only when no effect is outstanding: then everything behind the end is a leftover, and all of it
+ * when the inode does not even know that it has an object. */
+int object_ready(struct store *s, struct inode *ip, bool make, uint64_t *wait_lsn)
+{
+	struct stat st;
+	int err = object_open(s, ip, make);
+
+	if (err || ip->checked)
+		return err;
+	if (fstat(ip->fd, &st))
+		return -errno;
+#ifdef HF_MUTANT_LEFTOVER_KEPT
+	st.st_size = 0;
+#endif
+	if ((uint64_t)st.st_size <= object_end(ip)) {
+		ip->checked = true;
+		ip->alloc_from = ip->alloc_to = 0;
+		return 0;
+	}
+	if (list_empty(&ip->cut)) {
+		list_add_tail(&s->cuts, &ip->cut);
+		ip->pins++;
+	}
+	loop_again(s->loop);
+	*wait_lsn = s->last_lsn + 1;
+	return STORE_WAIT;
+}
+
+void object_cut_progress(struct store *s)
+{
+	struct change c = {.type = CHANGE_TRUNC};
+	struct list *it, *tmp;
+	uint64_t wait;
+
+	LIST_EACH_SAFE (it, tmp, &s->cuts) {
+		struct inode *ip = LIST_OWNER(it, struct inode, cut);
+
+		c.ino = ip->row.pub.ino;
+		c.arg = object_end(ip);
+		if (inode_cached(s, c.ino) == ip) { /* not removed meanwhile */
+			if (store_op_begin(s, NULL, &wait))
+				return;
+			HF_MARK("store.leftover_cut");
+			s->op.type = REC_NOTE;
+			if (!ip->row.has_object) /* recovery must find a file to cut */
+				emit(s, &(struct change){.type = CHANGE_NEWOBJ, .ino = c.ino}, false);
+			emit(s, &c, false);
+			store_op_end(s, NULL, 0);
+		}
+		list_del(&ip->cut);
+		ip->pins--;
+	}
 }
 
 /* ---- data -------------------------------------------------------------------------------------- */
@@ -157,7 +190,7 @@ int object_ready(struct store *s, struct inode *ip, bool make)
 int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf)
 {
 	size_t at = 0;
-	int err = object_ready(s, ip, false);
+	int err = object_open(s, ip, false);
 
 	if (err)
 		return err;
@@ -316,6 +349,7 @@ int object_reserve(struct store *s, struct inode *ip, uint64_t off, size_t len)
 	if ((from >= ip->alloc_from && to <= ip->alloc_to) || has_data(ip, from, to))
 		return 0;
 	to += reserve_ahead(ip, off + len);
+	defer_space(s, to - from);
 	if (fallocate(ip->fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from))) {
 		if (errno == EOPNOTSUPP) /* then the headroom of the file system has to do */
 			return 0;

@@ -192,7 +192,7 @@ static void emit_object(struct store *s, enum change_type type, uint64_t ino, ui
 }
 
 /* A file of an earlier life without an object may have one all the same: an unstable write makes
- * it before its record is durable. */
+ * it before its record is durable; so may one for which a write was refused. */
 static bool may_have_object(const struct store *s, const struct inode_row *r)
 {
 	return r->has_object || (r->pub.type == STORE_REG && r->pub.ino < s->first_ino);
@@ -345,7 +345,7 @@ static int object_settled(struct store *s, struct inode *ip, uint64_t *wait_lsn)
 		*wait_lsn = ip->effect_lsn;
 		return STORE_WAIT;
 	}
-	return object_ready(s, ip, false);
+	return object_ready(s, ip, false, wait_lsn);
 }
 
 int store_setattr(struct store *s, uint64_t ino, const struct store_attr *a, uint64_t *wait_lsn)
@@ -795,18 +795,22 @@ static void write_attrs(struct inode_row *r, uint64_t off, size_t len, int64_t n
 }
 
 static int write_prepare(struct store *s, struct inode *ip, uint64_t off, const void *data,
-			 size_t len, bool stable)
+			 size_t len, bool stable, uint64_t *wait_lsn)
 {
-	int err = object_ready(s, ip, !ip->row.has_object);
+	int err = object_ready(s, ip, !ip->row.has_object, wait_lsn);
 
 	if (err)
 		return err;
+	defer_space(s, len);
 	if (stable)
-		return object_reserve(s, ip, off, len);
-	err = object_write(s, ip, off, data, len);
+		err = object_reserve(s, ip, off, len);
+	else
+		err = object_write(s, ip, off, data, len);
+	if (err && !ip->row.has_object)
+		s->first_ino = s->next_ino; /* it has one now, and says it has not */
 	if (err)
 		ip->checked = false; /* part of it may lie behind the end */
-	else
+	else if (!stable)
 		ip->dirty_seq++;
 	return err ? store_io_error(s, "write of an object", -err) : 0;
 }
@@ -836,7 +840,7 @@ int store_write(struct store *s, uint64_t ino, uint64_t off, const void *data, s
 		return err;
 	if (stable && !wal_room(s, len + OP_ROOM))
 		return must_wait(s->last_lsn + 1, wait_lsn);
-	err = write_prepare(s, ip, off, data, len, stable);
+	err = write_prepare(s, ip, off, data, len, stable, wait_lsn);
 	if (err)
 		return err;
 	row = ip->row;

@@ -330,7 +330,7 @@ static void replay_object(struct recovery *r, const struct change *c, uint64_t l
 #ifdef HF_MUTANT_IGNORE_SYNCED
 	mark = NULL;
 #endif
-	if (mark && lsn <= *mark && c->type != CHANGE_NEWOBJ) {
+	if (mark && lsn <= *mark && (c->type == CHANGE_WRITE || c->type == CHANGE_TRUNC)) {
 		HF_MARK("store.synced_skip");
 		return;
 	}
@@ -372,7 +372,8 @@ static int replay(struct recovery *r, const struct record *rec)
 		if (err)
 			return err;
 		apply_change(s, &c, rec->lsn, false);
-		if (c.type == CHANGE_WRITE || c.type == CHANGE_TRUNC || c.type == CHANGE_NEWOBJ)
+		if (c.type == CHANGE_WRITE || c.type == CHANGE_TRUNC ||
+		    c.type == CHANGE_NEWOBJ || c.type == CHANGE_UNLINK)
 			replay_object(r, &c, rec->lsn);
 	}
 	if (rec->has_caller)
@@ -457,9 +458,9 @@ static int unlinks_finish(struct recovery *r)
 			cp->gone = mem_realloc(cp->gone, cap * sizeof(*cp->gone));
 		}
 		cp->gone[cp->gone_count] = rd_u64(&rd);
-		if (!r->dry)
-			object_unlink(r->s, cp->gone[cp->gone_count]);
-		cp->gone_count++;
+		/* One that stays keeps its row, for the next open. */
+		if (r->dry || object_unlink(r->s, cp->gone[cp->gone_count]) == 0)
+			cp->gone_count++;
 		err = index_next(r->s->index, &row);
 	}
 	return err == -ENOENT ? 0 : err;

@@ -100,6 +100,7 @@ static void on_round(struct loop_hook *h)
 		return;
 	}
 	commit_progress(s);
+	object_cut_progress(s);
 	conn_progress(s);
 	defer_progress(s);
 	checkpoint_progress(s);
@@ -132,6 +133,7 @@ static struct store *store_new(const struct store_open_args *a)
 	list_init(&s->log.pool);
 	list_init(&s->conns);
 	list_init(&s->commits);
+	list_init(&s->cuts);
 	list_init(&s->hook.link);
 	s->hook.call = on_round;
 	s->fd_max = fd_limit();
@@ -238,6 +240,12 @@ static int store_start(struct store *s, const struct store_open_args *a, char *e
 	struct recovered from;
 	int code = recover(s, false, &from, err, err_size);
 
+	if (code == 0 && !s->was_clean) {
+		code = index_settle(s->index);
+		if (code)
+			say(err, err_size, code, "%s/index: cannot be written: %s", s->path,
+			    strerror(-code));
+	}
 	if (code == 0)
 		code = checkpoint_init(s);
 	if (code)

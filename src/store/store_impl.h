@@ -55,7 +55,7 @@ struct inode {
 	struct store_note note;
 	bool ref;	      /* used since the last look of the evictor */
 	struct inode_row row; /* row.pub is what callers see; its target is our own copy */
-	struct list lru, fd_lru;
+	struct list lru, fd_lru, cut;
 	char *target;
 	uint64_t effect_lsn;	 /* last lsn with an effect on the object, done or not */
 	uint64_t trunc_lsn;	 /* ... that cuts it */
@@ -214,6 +214,7 @@ struct checkpoint {
 	bool closed;   /* ... it was begun */
 	bool done;     /* (helper, atomically) */
 	const char *damage;
+	size_t unlinked; /* (helper) of the frozen generation's list, the first so many */
 	uint64_t *gone; /* rows of TABLE_UNLINK whose objects are gone: dropped by the next one */
 	size_t gone_count;
 };
@@ -259,7 +260,7 @@ struct store {
 	uint64_t epoch, verifier;
 	uint64_t last_lsn, durable_lsn, checkpoint_lsn;
 	uint64_t next_ino, files;
-	uint64_t first_ino; /* of those made since this open */
+	uint64_t first_ino; /* from here on an inode without an object has no file either */
 	int64_t time_ns;
 	uint64_t service_base_ns, opened_ns; /* service clock = base + (now - opened) */
 	uint64_t replay_service_ns;	      /* in recovery: the batch's */
@@ -280,6 +281,7 @@ struct store {
 	struct list dent_lru;
 	struct list conns;
 	bool conns_dirty;
+	struct list cuts;    /* inodes with a leftover behind their end, pinned */
 	struct list commits; /* waiting for the fsync, or for room in the log */
 
 	uint64_t index_pages, index_asked_ns;
@@ -362,8 +364,12 @@ int objects_make(int dir_fd);
 void objects_unmake(int dir_fd); /* while all of them are empty */
 size_t object_path(uint64_t ino, char *out, size_t size);
 void object_parent(uint64_t ino, char *out, size_t size);
-/* Opens (and with `make` creates) the object and sees that it is not longer than the inode. */
-int object_ready(struct store *s, struct inode *ip, bool make);
+/* Opens (and with `make` creates) the object. */
+int object_open(struct store *s, struct inode *ip, bool make);
+/* ... and sees that it is not longer than the inode; STORE_WAIT: it is, and will be cut. */
+int object_ready(struct store *s, struct inode *ip, bool make, uint64_t *wait_lsn);
+/* Writes the records that cut leftovers, in the round's end. */
+void object_cut_progress(struct store *s);
 void object_close(struct store *s, struct inode *ip);
 int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf);
 /* The same for what may be asked for again soon. */
@@ -459,6 +465,8 @@ void defer_add(struct store *s, const struct change *c);
 void defer_keep(struct store *s, unsigned half, uint8_t *buf);
 /* Everything listed for this inode, now. */
 void defer_inode(struct store *s, uint64_t ino);
+/* Before blocks are taken while effects are listed: theirs come first (S6). */
+void defer_space(struct store *s, uint64_t bytes);
 /* Some more, in the round's end; s->defer is NULL when all is done. */
 void defer_progress(struct store *s);
 /* All of it, without a loop. */

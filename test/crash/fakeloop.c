@@ -1,22 +1,22 @@
-/* fakeloop.c - io/loop.h for one store on a simulated disk, on a clock of its own, and with the
+/* fakeloop.c - io/loop.h for one store on a disk in memory, on a clock of its own, and with the
  * checkpoint's helper thread as a coroutine: everything that happens is decided by the seed.
  *
  * pthread_create() is interposed: the helper runs on a stack of its own and gives way at each
- * boundary of the disk, so its steps and the loop's mix in every order, and a fork in the middle
- * takes both along. */
+ * boundary of the disk, so its steps and the loop's mix in every order, and a crash in the middle
+ * ends both. */
 #include "fakeloop.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include "io/loop.h"
-#include "simdisk.h"
+#include "disk.h"
 
-#define OPS_MAX	   64U
-#define STACK_SIZE ((size_t)8 << 20)
+#define OPS_MAX    64U
+#define STACK_SIZE ((size_t)512 << 10)
 
 enum kind { OP_WRITE, OP_FSYNC };
 
@@ -30,18 +30,45 @@ struct loop {
 		struct loop_op *op;
 		enum kind kind;
 		int fd;
-		size_t len;
+		uint64_t seq;
 	} todo[OPS_MAX];
 	unsigned count;
 };
 
-/* ---- the helper ---------------------------------------------------------------------------------- */
+#define CLOCK_START (1760000000LL * 1000000000)
+
+static int64_t wall_ns = CLOCK_START;
+
+/* ---- clocks -------------------------------------------------------------------------------------
+ */
+
+void fake_clock_reset(void)
+{
+	wall_ns = CLOCK_START;
+}
+
+void fake_clock_jump(int64_t by_ns)
+{
+	wall_ns += by_ns;
+}
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	(void)id;
+	wall_ns += 100;
+	ts->tv_sec = wall_ns / 1000000000;
+	ts->tv_nsec = wall_ns % 1000000000;
+	return 0;
+}
+
+/* ---- the helper
+ * ---------------------------------------------------------------------------------- */
 
 static ucontext_t main_context, helper_context;
 static void *(*helper_fn)(void *);
 static void *helper_arg;
 static bool helper_alive, in_helper;
-static void *helper_stack;
+static _Alignas(16) uint8_t helper_stack[STACK_SIZE]; /* below the main one: longjmp() insists */
 static unsigned pace = 1;
 
 static void helper_main(void)
@@ -59,8 +86,6 @@ int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *)
 	helper_fn = fn;
 	helper_arg = arg;
 	helper_alive = true;
-	if (!helper_stack)
-		helper_stack = malloc(STACK_SIZE);
 	getcontext(&helper_context);
 	helper_context.uc_stack.ss_sp = helper_stack;
 	helper_context.uc_stack.ss_size = STACK_SIZE;
@@ -101,7 +126,6 @@ void fake_helper_pace(unsigned one_in)
 void fake_forget_helper(void)
 {
 	helper_alive = in_helper = false;
-	helper_stack = NULL; /* we may be standing on it */
 }
 
 bool fake_in_helper(void)
@@ -109,7 +133,8 @@ bool fake_in_helper(void)
 	return in_helper;
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------- */
+/* ---- the loop
+ * ------------------------------------------------------------------------------------- */
 
 int loop_new(struct loop **lp, unsigned entries)
 {
@@ -148,7 +173,7 @@ int loop_hold_file(struct loop *l, int fd)
 	return 0;
 }
 
-static void add(struct loop *l, struct loop_op *op, enum kind kind, int fd, size_t len)
+static void add(struct loop *l, struct loop_op *op, enum kind kind, int fd, uint64_t seq)
 {
 	if (l->count == OPS_MAX)
 		abort();
@@ -156,20 +181,20 @@ static void add(struct loop *l, struct loop_op *op, enum kind kind, int fd, size
 	l->todo[l->count].op = op;
 	l->todo[l->count].kind = kind;
 	l->todo[l->count].fd = fd;
-	l->todo[l->count++].len = len;
+	l->todo[l->count++].seq = seq;
 }
 
 void loop_write(struct loop *l, struct loop_op *op, int fd, const void *buf, size_t len,
 		uint64_t off)
 {
-	add(l, op, OP_WRITE, fd, len);
-	sim_log_begin(fd, buf, len, off);
+	add(l, op, OP_WRITE, fd, 0);
+	disk_log_begin(fd, buf, len, off);
 }
 
 void loop_fsync(struct loop *l, struct loop_op *op, int fd, bool data_only)
 {
 	(void)data_only;
-	add(l, op, OP_FSYNC, fd, 0);
+	add(l, op, OP_FSYNC, fd, disk_sync_begin(fd));
 }
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t deadline_ns)
@@ -224,15 +249,13 @@ unsigned loop_busy(const struct loop *l)
 static void finish(struct loop *l, unsigned i)
 {
 	struct loop_op *op = l->todo[i].op;
-	int fd = l->todo[i].fd;
-	int res = 0;
+	uint64_t seq = l->todo[i].seq;
+	int fd = l->todo[i].fd, res;
 
-	if (l->todo[i].kind == OP_WRITE) {
-		sim_log_end(fd);
-		res = (int)l->todo[i].len;
-	} else {
-		fdatasync(fd);
-	}
+	if (l->todo[i].kind == OP_WRITE)
+		res = (int)disk_log_end(fd);
+	else
+		res = disk_sync_end(fd, seq);
 	l->todo[i] = l->todo[--l->count];
 	op->busy = false;
 	op->done(op, res);
@@ -255,18 +278,20 @@ int loop_once(struct loop *l, uint64_t wait_ns)
 
 	(void)wait_ns;
 	l->again = false;
-	l->now_ns += 1000000 + sim_below(20000000);
-	for (unsigned k = sim_below(pace) ? 0 : (unsigned)sim_below(6); k > 0; k--)
+	l->now_ns += 1000000 + below(20000000);
+	wall_ns += 1000000;
+	for (unsigned k = below(pace) ? 0 : (unsigned)below(6); k > 0; k--)
 		helper_step();
 	for (unsigned i = l->count; i > 0; i--)
-		if (i <= l->count && sim_below(4) < 3)
+		if (i <= l->count && below(4) < 3)
 			finish(l, i - 1);
 	if (l->woken && l->wake) {
 		l->woken = false;
 		l->wake->call(l->wake);
 	}
 	timers(l);
-	LIST_EACH_SAFE (it, tmp, &l->hooks) {
+	LIST_EACH_SAFE(it, tmp, &l->hooks)
+	{
 		struct loop_hook *h = LIST_OWNER(it, struct loop_hook, link);
 
 		h->call(h);

@@ -6,17 +6,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define EARLIER UINT32_MAX /* a write of an earlier life */
+
 uint8_t op_byte(const struct op *op, size_t i)
 {
 	return (uint8_t)((op->fill * 2654435761U >> 8) + i * 7 + (i >> 9) * 13) | 1U;
 }
 
-void model_init(struct model *m, int64_t root_ctime_ns)
+void model_target(const struct op *op, char out[16])
+{
+	snprintf(out, 16, "t%u", op->fill % 1000000);
+}
+
+void model_init(struct model *m, int64_t root_time_ns)
 {
 	memset(m, 0, sizeof(*m));
 	m->nodes = 1;
-	m->node[0] = (struct node){.ino = STORE_ROOT_INO, .parent = STORE_ROOT_INO, .type = STORE_DIR,
-				   .nlink = 2, .mode = 0755, .ctime_ns = root_ctime_ns};
+	m->node[0] = (struct node){.ino = STORE_ROOT_INO,
+				   .parent = STORE_ROOT_INO,
+				   .type = STORE_DIR,
+				   .nlink = 2,
+				   .mode = 0755,
+				   .atime_ns = root_time_ns,
+				   .mtime_ns = root_time_ns,
+				   .ctime_ns = root_time_ns};
 }
 
 static void node_free(struct node *n)
@@ -34,7 +47,7 @@ void model_fini(struct model *m)
 	m->nodes = 0;
 }
 
-static void bytes_make(struct node *n);
+static void bytes_make(struct node *n, uint64_t size);
 
 void model_copy(struct model *to, const struct model *from)
 {
@@ -45,8 +58,10 @@ void model_copy(struct model *to, const struct model *from)
 
 		if (!f->val)
 			continue;
-		n->val = NULL;
-		bytes_make(n);
+		n->room = 0;
+		n->val = n->was = n->state = NULL;
+		n->seq = NULL;
+		bytes_make(n, f->room);
 		memcpy(n->val, f->val, f->size);
 		memcpy(n->was, f->was, f->size);
 		memcpy(n->state, f->state, f->size);
@@ -131,14 +146,18 @@ int model_expect(const struct model *m, const struct op *op)
 	case OP_REMOVE:
 		return !e ? -ENOENT : n->type == STORE_DIR ? -EISDIR : 0;
 	case OP_RMDIR:
-		return !e ? -ENOENT : n->type != STORE_DIR ? -ENOTDIR :
-		       is_empty(m, n->ino) ? 0 : -ENOTEMPTY;
+		return !e                     ? -ENOENT
+		       : n->type != STORE_DIR ? -ENOTDIR
+		       : is_empty(m, n->ino)  ? 0
+					      : -ENOTEMPTY;
 	case OP_RENAME:
 		return expect_rename(m, op);
 	case OP_WRITE:
-	case OP_TRUNCATE:
-	case OP_CHMOD:
+	case OP_SETATTR:
 	case OP_COMMIT:
+	case OP_TOUCH:
+	case OP_FORGET:
+	case OP_FAILED:
 	case OP_TYPES:
 		return 0;
 	}
@@ -167,16 +186,54 @@ static void entry_del(struct model *m, uint64_t dir, const char *name)
 		}
 }
 
-static void node_unlink(struct model *m, uint64_t ino)
+static void dir_changed(struct model *m, uint64_t dir, const struct op *op)
+{
+	struct node *n = model_node(m, dir);
+
+	n->mtime_ns = n->ctime_ns = op->time_ns;
+	n->lsn = op->lsn;
+}
+
+static void node_changed(struct node *n, const struct op *op)
+{
+	n->ctime_ns = op->time_ns;
+	n->lsn = op->lsn;
+}
+
+static void node_unlink(struct model *m, uint64_t ino, const struct op *op)
 {
 	struct node *n = model_node(m, ino);
 
-	if (n->type != STORE_DIR && --n->nlink > 0)
+	if (n->type != STORE_DIR && n->nlink > 1) {
+		n->nlink--;
+		node_changed(n, op);
 		return;
+	}
 	if (n->type == STORE_DIR)
 		model_node(m, n->parent)->nlink--;
 	node_free(n);
 	*n = m->node[--m->nodes];
+}
+
+static void attr_apply(struct node *n, const struct op *op)
+{
+	const struct store_attr *a = &op->attr;
+
+	if (a->set_mode)
+		n->mode = a->mode;
+	if (a->set_uid)
+		n->uid = a->uid;
+	if (a->set_gid)
+		n->gid = a->gid;
+	if (a->set_size)
+		n->mtime_ns = op->time_ns;
+	if (a->set_atime != STORE_TIME_KEEP) {
+		n->atime_ns = a->set_atime == STORE_TIME_CLIENT ? a->atime_ns : op->time_ns;
+		n->touched = false;
+	}
+	if (a->set_mtime != STORE_TIME_KEEP)
+		n->mtime_ns = a->set_mtime == STORE_TIME_CLIENT ? a->mtime_ns : op->time_ns;
+	node_changed(n, op);
 }
 
 static void apply_create(struct model *m, const struct op *op)
@@ -185,12 +242,26 @@ static void apply_create(struct model *m, const struct op *op)
 
 	if (m->nodes == MODEL_NODES)
 		abort();
-	*n = (struct node){.ino = op->ino, .parent = op->dir, .type = op->kind,
-			   .nlink = op->kind == STORE_DIR ? 2 : 1, .mode = op->mode,
-			   .ctime_ns = op->ctime_ns, .size = op->kind == STORE_LNK ? 6 : 0};
+	*n = (struct node){.ino = op->ino,
+			   .parent = op->dir,
+			   .type = op->kind,
+			   .nlink = op->kind == STORE_DIR ? 2 : 1,
+			   .major = op->major,
+			   .minor = op->minor,
+			   .verifier = op->verifier,
+			   .atime_ns = op->time_ns,
+			   .mtime_ns = op->time_ns};
+	attr_apply(n, op);
+	if (op->kind == STORE_LNK) {
+		model_target(op, n->target);
+		n->size = strlen(n->target);
+	}
+	if (op->attr.set_size)
+		n->size = op->attr.size;
 	entry_add(m, op->dir, op->name, op->ino);
 	if (op->kind == STORE_DIR)
 		model_node(m, op->dir)->nlink++;
+	dir_changed(m, op->dir, op);
 }
 
 static void apply_rename(struct model *m, const struct op *op)
@@ -205,14 +276,14 @@ static void apply_rename(struct model *m, const struct op *op)
 		uint64_t gone = to->ino;
 
 		entry_del(m, op->dir2, op->name2);
-		node_unlink(m, gone);
-		if (model_node(m, gone))
-			model_node(m, gone)->ctime_ns = op->ctime2_ns;
+		node_unlink(m, gone, op);
 	}
 	entry_del(m, op->dir, op->name);
 	entry_add(m, op->dir2, op->name2, moved);
+	dir_changed(m, op->dir, op);
+	dir_changed(m, op->dir2, op);
 	n = model_node(m, moved);
-	n->ctime_ns = op->ctime_ns;
+	node_changed(n, op);
 	if (n->type != STORE_DIR)
 		return;
 	model_node(m, n->parent)->nlink--;
@@ -220,16 +291,31 @@ static void apply_rename(struct model *m, const struct op *op)
 	model_node(m, op->dir2)->nlink++;
 }
 
-static void bytes_make(struct node *n)
+static void *grown(void *old, size_t had, size_t want)
 {
-	if (n->val)
-		return;
-	n->val = calloc(1, MODEL_FILE_MAX);
-	n->was = calloc(1, MODEL_FILE_MAX);
-	n->state = calloc(1, MODEL_FILE_MAX);
-	n->seq = calloc(MODEL_FILE_MAX, sizeof(*n->seq));
-	if (!n->val || !n->was || !n->state || !n->seq)
+	uint8_t *p = realloc(old, want);
+
+	if (!p)
 		abort();
+	memset(p + had, 0, want - had);
+	return p;
+}
+
+static void bytes_make(struct node *n, uint64_t size)
+{
+	size_t room = n->room ? n->room : 4096;
+
+	if (size > MODEL_FILE_MAX)
+		abort();
+	while (room < size)
+		room *= 2;
+	if (room == n->room)
+		return;
+	n->val = grown(n->val, n->room, room);
+	n->was = grown(n->was, n->room, room);
+	n->state = grown(n->state, n->room, room);
+	n->seq = grown(n->seq, n->room * sizeof(*n->seq), room * sizeof(*n->seq));
+	n->room = room;
 }
 
 static void bytes_zero(struct node *n, uint64_t from, uint64_t to)
@@ -245,7 +331,7 @@ static void apply_write(struct model *m, const struct op *op)
 {
 	struct node *n = model_node(m, op->ino);
 
-	bytes_make(n);
+	bytes_make(n, op->off + op->len > n->size ? op->off + op->len : n->size);
 	bytes_zero(n, n->size, op->off + op->len > n->size ? op->off + op->len : n->size);
 	if (op->off + op->len > n->size)
 		n->size = op->off + op->len;
@@ -261,7 +347,8 @@ static void apply_write(struct model *m, const struct op *op)
 		}
 		n->val[at] = op_byte(op, i);
 	}
-	n->ctime_ns = op->ctime_ns;
+	n->mtime_ns = op->time_ns;
+	node_changed(n, op);
 }
 
 /* A byte that was free before and is covered has its last value for certain, too. */
@@ -272,23 +359,21 @@ static void apply_commit(struct model *m, const struct op *op)
 	if (!n || !n->val)
 		return;
 	for (uint64_t i = 0; i < n->size; i++)
-		if (n->state[i] != BYTE_CERTAIN && n->seq[i] < op->began)
-			n->state[i] = BYTE_CERTAIN;
+		if (n->state[i] != BYTE_ANY && n->seq[i] < op->began)
+			n->state[i] = BYTE_CERTAIN; /* written since the verifier is this one */
 }
 
-static void apply_attr(struct model *m, const struct op *op)
+static void apply_setattr(struct model *m, const struct op *op)
 {
 	struct node *n = model_node(m, op->ino);
 
-	n->ctime_ns = op->ctime_ns;
-	if (op->type == OP_CHMOD) {
-		n->mode = op->mode;
+	attr_apply(n, op);
+	if (!op->attr.set_size)
 		return;
-	}
-	bytes_make(n);
-	if (op->size > n->size)
-		bytes_zero(n, n->size, op->size);
-	n->size = op->size;
+	bytes_make(n, op->attr.size > n->size ? op->attr.size : n->size);
+	if (op->attr.size > n->size)
+		bytes_zero(n, n->size, op->attr.size);
+	n->size = op->attr.size;
 }
 
 void model_apply(struct model *m, const struct op *op)
@@ -301,16 +386,16 @@ void model_apply(struct model *m, const struct op *op)
 	case OP_LINK:
 		entry_add(m, op->dir, op->name, op->ino);
 		model_node(m, op->ino)->nlink++;
-		model_node(m, op->ino)->ctime_ns = op->ctime_ns;
+		node_changed(model_node(m, op->ino), op);
+		dir_changed(m, op->dir, op);
 		return;
 	case OP_REMOVE:
 	case OP_RMDIR: {
 		uint64_t ino = model_entry(m, op->dir, op->name)->ino;
 
 		entry_del(m, op->dir, op->name);
-		node_unlink(m, ino);
-		if (op->type == OP_REMOVE && model_node(m, ino))
-			model_node(m, ino)->ctime_ns = op->ctime_ns;
+		node_unlink(m, ino, op);
+		dir_changed(m, op->dir, op);
 		return;
 	}
 	case OP_RENAME:
@@ -319,13 +404,21 @@ void model_apply(struct model *m, const struct op *op)
 	case OP_WRITE:
 		apply_write(m, op);
 		return;
-	case OP_TRUNCATE:
-	case OP_CHMOD:
-		apply_attr(m, op);
+	case OP_SETATTR:
+		apply_setattr(m, op);
 		return;
 	case OP_COMMIT:
 		apply_commit(m, op);
 		return;
+	case OP_TOUCH:
+		if (model_node(m, op->ino))
+			model_node(m, op->ino)->touched = true;
+		return;
+	case OP_FAILED:
+		if (op->asked == OP_WRITE && !op->stable)
+			model_may_have(m, op);
+		return;
+	case OP_FORGET:
 	case OP_TYPES:
 		return;
 	}
@@ -336,31 +429,36 @@ void model_may_have(struct model *m, const struct op *op)
 	struct node *n = model_node(m, op->ino);
 
 	for (uint64_t i = op->off; n && n->val && i < op->off + op->len && i < n->size; i++) {
-		n->state[i] = BYTE_FREE;
+		n->state[i] = BYTE_ANY;
 		n->seq[i] = op->xid;
-	}
-}
-
-static void each_open(struct model *m, enum certainty from, enum certainty to)
-{
-	for (unsigned k = 0; k < m->nodes; k++) {
-		struct node *n = &m->node[k];
-
-		for (uint64_t i = 0; n->val && i < n->size; i++)
-			if (n->state[i] == from)
-				n->state[i] = (uint8_t)to;
 	}
 }
 
 void model_settle(struct model *m)
 {
-	each_open(m, BYTE_OPEN, BYTE_CERTAIN);
-	each_open(m, BYTE_FREE, BYTE_CERTAIN);
+	for (unsigned k = 0; k < m->nodes; k++) {
+		struct node *n = &m->node[k];
+
+		for (uint64_t i = 0; n->val && i < n->size; i++)
+			if (n->state[i] == BYTE_OPEN || n->state[i] == BYTE_FREE)
+				n->state[i] = n->seq[i] == EARLIER ? BYTE_ANY : BYTE_CERTAIN;
+	}
 }
 
+/* What was written under an earlier verifier is promised by nobody, not by a COMMIT either: the
+ * client has to send it again. */
 void model_after_crash(struct model *m)
 {
-	each_open(m, BYTE_OPEN, BYTE_FREE);
+	for (unsigned k = 0; k < m->nodes; k++) {
+		struct node *n = &m->node[k];
+
+		for (uint64_t i = 0; n->val && i < n->size; i++) {
+			if (n->state[i] == BYTE_CERTAIN)
+				continue;
+			n->state[i] = BYTE_FREE;
+			n->seq[i] = EARLIER;
+		}
+	}
 }
 
 /* ---- holding the store against it ----------------------------------------------------------- */
@@ -433,8 +531,11 @@ static bool bytes_same(struct node *n, struct store *s, void (*round)(void), cha
 			break;
 		if (buf[i] != want && state == BYTE_OPEN && buf[i] != n->was[i])
 			break;
-		if (n->val) /* what it is from now on, until the next crash */
-			n->val[i] = buf[i];
+		if (!n->val)
+			continue;
+		n->val[i] = buf[i]; /* what it is from now on, until the next crash */
+		if (state == BYTE_ANY)
+			n->state[i] = BYTE_FREE;
 	}
 	if (i < n->size)
 		snprintf(why, size, "inode %llu: byte %llu of %llu is 0x%02x, should be 0x%02x",
@@ -444,9 +545,10 @@ static bool bytes_same(struct node *n, struct store *s, void (*round)(void), cha
 	return i == n->size;
 }
 
-static bool node_same(struct node *n, struct store *s, char *why, size_t size)
+bool model_node_same(const struct node *n, struct store *s, bool lsn, char *why, size_t size)
 {
 	const struct store_inode *p = store_inode(s, n->ino);
+	bool dir = n->type == STORE_DIR;
 	const char *wrong = NULL;
 
 	if (!p)
@@ -455,14 +557,26 @@ static bool node_same(struct node *n, struct store *s, char *why, size_t size)
 		wrong = "has another type";
 	else if (p->nlink != n->nlink)
 		wrong = "has another link count";
-	else if (p->mode != n->mode)
-		wrong = "has another mode";
-	else if (n->type != STORE_DIR && p->size != n->size)
+	else if (p->mode != n->mode || p->uid != n->uid || p->gid != n->gid)
+		wrong = "has another mode or owner";
+	else if (p->major != n->major || p->minor != n->minor)
+		wrong = "has other device numbers";
+	else if (p->verifier != n->verifier)
+		wrong = "has another verifier";
+	else if (!dir && p->size != n->size)
 		wrong = "has another size";
-	else if (n->type != STORE_DIR && p->ctime_ns != n->ctime_ns)
+	else if (n->type == STORE_LNK && strcmp(p->target, n->target) != 0)
+		wrong = "has another target";
+	else if (p->ctime_ns != n->ctime_ns && n->ctime_ns) /* 0: the root's, not known */
 		wrong = "has another change time";
-	else if (n->type == STORE_DIR && p->parent != n->parent)
+	else if (p->mtime_ns != n->mtime_ns && n->mtime_ns)
+		wrong = "has another modification time";
+	else if (p->atime_ns != n->atime_ns && !n->touched)
+		wrong = "has another access time";
+	else if (dir && p->parent != n->parent)
 		wrong = "has another parent";
+	else if (lsn && p->lsn < n->lsn)
+		wrong = "would be shown before its last change is durable";
 	if (wrong)
 		snprintf(why, size, "inode %llu: %s", (unsigned long long)n->ino, wrong);
 	return !wrong;
@@ -484,7 +598,7 @@ bool model_same(struct model *m, struct store *s, void (*round)(void), char *why
 	for (unsigned i = 0; i < m->nodes; i++) {
 		struct node *n = &m->node[i];
 
-		if (!node_same(n, s, why, size))
+		if (!model_node_same(n, s, false, why, size))
 			return false;
 		if (n->type == STORE_DIR && !dir_same(m, s, n, why, size))
 			return false;

@@ -1,12 +1,13 @@
-# The crash rig: the store on a simulated disk, crashed at its write boundaries.
-#   make crash [SEEDS=first:points]     one process, about a minute
+# The crash rig: the store on a disk in memory, stopped at its boundaries (doc/store.md).
+#   make crash [SEEDS=first:count] [EVERY=seeds]     about a minute
 CRASHOBJ := $(patsubst %.c,$(OUT)/%.o,$(wildcard test/crash/*.c))
-CRASH    := $(OUT)/crash-rig
+CRASH    := $(OUT)/crash
 tools: $(CRASH)
 $(CRASH): $(CRASHOBJ) $(LIB)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $(CRASHOBJ) $(LIB) $(LDLIBS)
 
-SEEDS ?= 1:1000
+SEEDS ?= 1:20000
+EVERY ?= 10
 .PHONY: crash
 crash: $(CRASH)
-	@$(CRASH) -s $(firstword $(subst :, ,$(SEEDS))) -p $(lastword $(subst :, ,$(SEEDS)))
+	@$(CRASH) --seed $(firstword $(subst :, ,$(SEEDS))) --count $(lastword $(subst :, ,$(SEEDS))) --every $(EVERY)
