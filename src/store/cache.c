@@ -249,6 +249,7 @@ int name_get(struct store *s, uint64_t dir, const char *name, size_t len, uint64
 	     uint64_t *cookie)
 {
 	struct dent *d = *dent_slot(s, dent_hash(s, dir, name, len), dir, name, len);
+	const struct inode *parent;
 	uint8_t key[ROW_KEY_MAX];
 	struct index_row row;
 	uint64_t lsn;
@@ -262,6 +263,9 @@ int name_get(struct store *s, uint64_t dir, const char *name, size_t len, uint64
 		*cookie = d->cookie;
 		return d->ino ? 0 : -ENOENT;
 	}
+	parent = inode_cached(s, dir);
+	if (parent && parent->whole)
+		return -ENOENT;
 	err = row_get(s, key, key_name(key, dir, name, len), &row, &lsn);
 	if (err && err != -ENOENT)
 		return err;
@@ -372,6 +376,24 @@ static void inodes_trim(struct store *s)
 	}
 }
 
+void cache_whole(struct store *s, uint64_t dir)
+{
+	struct inode *ip = inode_get(s, dir);
+
+	if (ip)
+		ip->whole = true;
+}
+
+static void cache_partial(struct store *s, uint64_t dir)
+{
+	struct inode *ip = inode_cached(s, dir);
+
+	if (!ip || !ip->whole)
+		return;
+	HF_MARK("store.dir_partial");
+	ip->whole = false;
+}
+
 static void dents_trim(struct store *s)
 {
 	for (unsigned i = 0; i < TRIM_STEPS && s->dent_count > s->conf.cache_inodes * 2; i++) {
@@ -383,6 +405,10 @@ static void dents_trim(struct store *s)
 			list_add_head(&s->dent_lru, &d->lru);
 			continue;
 		}
+#ifndef HF_MUTANT_WHOLE_KEPT
+		if (d->ino)
+			cache_partial(s, d->dir);
+#endif
 		dent_drop(s, d);
 	}
 }

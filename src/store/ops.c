@@ -494,6 +494,8 @@ int store_create(struct store *s, uint64_t dir, const char *name, size_t name_le
 		d.pub.nlink++;
 	dir_changed(s, &d);
 	emit_inode(s, &d, false);
+	if (what->type == STORE_DIR)
+		cache_whole(s, *ino);
 	return 0;
 }
 

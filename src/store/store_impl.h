@@ -63,6 +63,7 @@ struct inode {
 	int fd;			 /* of the object, or -1 */
 	unsigned pins;		 /* effects and fsyncs under way: not to be evicted */
 	bool checked;		 /* the object is known not to be longer than the inode */
+	bool whole;		 /* a directory: each of its names is among the cached ones */
 	/* Unstable writes seen, and how many of them the last COMMIT's fsync covered; mark_lsn is
 	 * that COMMIT's record.  Equal: nothing is in the page cache only. */
 	uint64_t dirty_seq, clean_seq, mark_lsn;
@@ -355,6 +356,9 @@ void apply_row(struct store *s, const struct change *c, uint64_t lsn, bool fresh
 struct inode *inode_get(struct store *s, uint64_t ino);
 /* The cached one only. */
 struct inode *inode_cached(struct store *s, uint64_t ino);
+/* This directory was made just now: as long as no name of it is let go, a name that is not cached
+ * is not there, and nobody need look in the index. */
+void cache_whole(struct store *s, uint64_t dir);
 /* 0 or -ENOENT. */
 int name_get(struct store *s, uint64_t dir, const char *name, size_t len, uint64_t *ino,
 	     uint64_t *cookie);

@@ -118,6 +118,29 @@ static void t_restart(void)
 	fs_drop(&f);
 }
 
+/* A new directory answers for names that are not there by itself, but not once some of its names
+ * have been let go. */
+static void t_whole(void)
+{
+	char name[32];
+	uint64_t dir, ino;
+
+	fs_new(&f);
+	f.conf.cache_inodes = 64;
+	fs_crash(&f);
+	fs_make(&f, ROOT, "dir", STORE_DIR, &dir);
+	for (unsigned i = 0; i < 400; i++) {
+		snprintf(name, sizeof(name), "file%u", i);
+		CHECK_EQ(0, fs_make(&f, dir, name, STORE_REG, &ino));
+		CHECK(fs_look(&f, dir, "none") == 0 && fs_look(&f, dir, name) == ino);
+	}
+	for (unsigned i = 0; i < 400; i++) {
+		snprintf(name, sizeof(name), "file%u", i);
+		CHECK(fs_look(&f, dir, name) != 0);
+	}
+	fs_drop(&f);
+}
+
 /* Many more records than a half holds, checkpoints and crashes in between. */
 static void t_many(void)
 {
@@ -170,6 +193,7 @@ int main(void)
 	CASE(t_rename);
 	CASE(t_data);
 	CASE(t_restart);
+	CASE(t_whole);
 	CASE(t_many);
 	return check_end();
 }
