@@ -391,7 +391,9 @@ static void cache_partial(struct store *s, uint64_t dir)
 	if (!ip || !ip->whole)
 		return;
 	HF_MARK("store.dir_partial");
+#ifndef HF_MUTANT_WHOLE_KEPT
 	ip->whole = false;
+#endif
 }
 
 static void dents_trim(struct store *s)
@@ -405,10 +407,8 @@ static void dents_trim(struct store *s)
 			list_add_head(&s->dent_lru, &d->lru);
 			continue;
 		}
-#ifndef HF_MUTANT_WHOLE_KEPT
 		if (d->ino)
 			cache_partial(s, d->dir);
-#endif
 		dent_drop(s, d);
 	}
 }
