@@ -24,7 +24,7 @@
 #include "store/store_impl.h"
 
 #define BLOCK	      4096U
-#define WRITE_PIECE   (64U << 10)
+#define WRITE_PIECE   (32U << 10)
 #define RESERVE_AHEAD ((uint64_t)1 << 20)
 
 void object_parent(uint64_t ino, char *out, size_t size)
