@@ -65,6 +65,7 @@ const char *ev_name(enum ev_type t)
 	    [EV_FENCED] = "fenced",
 	    [EV_MOUNTED] = "mounted",
 	    [EV_UNMOUNTED] = "unmounted",
+	    [EV_REPAIRED] = "repaired",
 	    [EV_WORKER_READY] = "w-ready",
 	    [EV_WORKER_FAILED] = "w-failed",
 	    [EV_WORKER_DRAINED] = "w-drained",
@@ -95,6 +96,8 @@ const char *act_name(enum act_type t)
 	    [ACT_FENCE] = "fence",
 	    [ACT_MOUNT] = "mount",
 	    [ACT_UNMOUNT] = "unmount",
+	    [ACT_REPAIR] = "repair",
+	    [ACT_REPAIR_STOP] = "repair-stop",
 	    [ACT_WORKER_START] = "w-start",
 	    [ACT_WORKER_DRAIN] = "w-drain",
 	    [ACT_WORKER_KILL] = "w-kill",
@@ -276,6 +279,9 @@ void check_action(struct sim *s, struct host *h, const struct action *a)
 	} else if (a->type == ACT_WORKER_START) {
 		worker_start_order(s, h, a);
 		h->vs[a->vs].worker_op++;
+	} else if (a->type == ACT_REPAIR) {
+		order(s, h, a, h->unit[a->unit].won, "it is not reserved");
+		order(s, h, a, h->vs[a->vs].worker_op == 0, "its worker was not reported gone");
 	} else if (a->type == ACT_UNMOUNT) {
 		order(s, h, a, h->vs[a->vs].worker_op == 0, "its worker was not reported gone");
 	} else if (a->type == ACT_RELEASE) {

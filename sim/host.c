@@ -243,6 +243,12 @@ static void carry_out(struct sim *s, struct host *h, const struct action *a)
 	case ACT_UNMOUNT:
 		unit_unmount(s, h, a);
 		return;
+	case ACT_REPAIR:
+		unit_repair(s, h, a);
+		return;
+	case ACT_REPAIR_STOP:
+		mark("sim.repair_stop");
+		return;
 	case ACT_WORKER_START:
 		worker_start(s, h, a);
 		return;

@@ -275,6 +275,7 @@ void unit_release(struct sim *s, struct host *h, const struct action *a);
 void unit_look(struct sim *s, struct host *h, const struct action *a);
 void unit_fence(struct sim *s, struct host *h, const struct action *a);
 void unit_mount(struct sim *s, struct host *h, const struct action *a);
+void unit_repair(struct sim *s, struct host *h, const struct action *a);
 void unit_unmount(struct sim *s, struct host *h, const struct action *a);
 bool unit_path(const struct sim *s, unsigned unit, unsigned host);
 bool unit_write(struct sim *s, unsigned unit, unsigned host, uint64_t generation, uint64_t epoch);

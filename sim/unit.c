@@ -566,6 +566,29 @@ void unit_mount(struct sim *s, struct host *h, const struct action *a)
 	completion(s, h, a, EV_MOUNTED, shell_time(s, 4 * MS, 40 * MS, a->unit))->fn = mounted;
 }
 
+/* What the checkers do takes its time, and ends well if the unit can be reached and written. */
+static void repaired(struct sim *s, struct sim_item *it)
+{
+	const struct unit *u = &s->unit[it->ev.unit];
+	struct host *h = &s->host[it->host];
+
+	if (!unit_path(s, it->ev.unit, it->host))
+		it->ev.err = -EIO;
+	else if (!u->dir && u->key[it->host] == 0)
+		it->ev.err = -EBADE;
+	else if (chance(s, s->step_fail))
+		it->ev.err = -EUCLEAN;
+	else
+		h->unit[it->ev.unit].mounted = true;
+	mark(it->ev.err ? "sim.repair_fails" : "sim.repaired");
+	host_deliver(s, it);
+}
+
+void unit_repair(struct sim *s, struct host *h, const struct action *a)
+{
+	completion(s, h, a, EV_REPAIRED, shell_time(s, 50 * MS, 3 * SECOND, a->unit))->fn = repaired;
+}
+
 static void unmounted(struct sim *s, struct sim_item *it)
 {
 	struct host *h = &s->host[it->host];

@@ -91,8 +91,18 @@ void worker_dies(struct sim *s, struct worker *w)
 
 static void goes_wrong(struct sim *s, struct worker *w, bool storage)
 {
-	struct sim_item *it = tell(s, w, EV_WORKER_FAILED, 0);
+	struct sim_item *it;
 
+	if (!storage && w->epoch % 2) { /* a damaged store, or what is below it */
+		it = tell(s, w, EV_FS, 0);
+		mark("sim.damaged");
+		it->ev.fs.fs = 0;
+		it->ev.fs.state = STATUS_FS_DAMAGED;
+		it->ev.fs.below = w->epoch % 4 == 3;
+		worker_dies(s, w);
+		return;
+	}
+	it = tell(s, w, EV_WORKER_FAILED, 0);
 	mark(storage ? "sim.worker_storage_error" : "sim.worker_fails");
 	it->ev.worker.storage = storage;
 	it->ev.worker.text = storage ? "input/output error" : "gives up";

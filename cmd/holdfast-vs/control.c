@@ -69,12 +69,13 @@ void vs_fail(struct vs *v, enum vs_exit status, const char *fmt, ...)
 	_exit((int)status);
 }
 
-void control_damage(struct vs *v, const char *store, const char *reason)
+_Noreturn void control_damage(struct vs *v, const char *store, const char *reason, bool below)
 {
 	char text[WORKER_TEXT_MAX];
 
 	snprintf(text, sizeof(text), "%s: %s", store, reason);
-	send_text(v, WORKER_DAMAGE, text, WORKER_TEXT_MAX);
+	send_text(v, below ? WORKER_FAILING : WORKER_DAMAGE, text, WORKER_TEXT_MAX);
+	_exit(VS_EXIT_DAMAGED);
 }
 
 static void conn_each(void *arg, const struct store_conn *c)
@@ -259,6 +260,7 @@ static void on_message(struct vs *v, const struct worker_msg *m, const int *fds,
 	case WORKER_STATS_REPLY:
 	case WORKER_FAILED:
 	case WORKER_DAMAGE:
+	case WORKER_FAILING:
 		log_limited(LOG_L_WARN, "control: message %d is not for us", (int)m->type);
 		break;
 	}

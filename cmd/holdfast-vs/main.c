@@ -32,7 +32,8 @@ static const char usage_text[] =
     "                   --store NAME=DIR ...\n"
     "       holdfast-vs --standalone DIR --listen ADDRESS:PORT [--export PATH] [--udp]\n"
     "                   [--log-half BYTES] [--checkpoint-ms N] [--poll-us N] [--user NAME]\n"
-    "                   [--no-sandbox]\n";
+    "                   [--no-sandbox]\n"
+    "       holdfast-vs --repair DIR [--user NAME]\n";
 
 enum option_id {
 	OPT_VS = 256,
@@ -50,6 +51,7 @@ enum option_id {
 	OPT_CHECKPOINT_MS,
 	OPT_USER,
 	OPT_NO_SANDBOX,
+	OPT_REPAIR,
 	OPT_HELP,
 };
 
@@ -69,6 +71,7 @@ static const struct option options[] = {
     {"checkpoint-ms", required_argument, NULL, OPT_CHECKPOINT_MS},
     {"user", required_argument, NULL, OPT_USER},
     {"no-sandbox", no_argument, NULL, OPT_NO_SANDBOX},
+    {"repair", required_argument, NULL, OPT_REPAIR},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -186,6 +189,9 @@ static void option(struct vs *v, struct args *a, int id)
 	case OPT_NO_SANDBOX:
 		v->sandbox = false;
 		break;
+	case OPT_REPAIR:
+		a->alone.repair = optarg;
+		break;
 	case OPT_HELP:
 		fputs(usage_text, stdout);
 		exit(VS_EXIT_OK);
@@ -202,7 +208,7 @@ static void args_parse(struct vs *v, struct args *a, int argc, char **argv)
 		option(v, a, id);
 	if (optind < argc)
 		usage("unexpected argument");
-	if (a->alone.dir)
+	if (a->alone.dir || a->alone.repair)
 		return;
 	if (!v->name[0] || !v->node[0] || v->control_fd < 0 || a->config_fd < 0 ||
 	    a->lease_fd < 0 || !v->store_count)
@@ -315,6 +321,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	v.started_ns = loop_clock_ns();
 	args_parse(&v, &a, argc, argv);
+	if (a.alone.repair)
+		repair_run(a.alone.repair, a.alone.user ? a.alone.user : "");
 	if (a.alone.dir)
 		alone_run(&v, &a.alone);
 	/* The daemon says when we drain; a signal to the whole group is not for us. */

@@ -43,12 +43,22 @@ static bool on_write(void *arg)
 	return false;
 }
 
+/* The clients' connections end with us and their requests wait at the sockets that the daemon
+ * keeps open, until the store is repaired and the next worker takes them. */
 static void on_damage(void *arg, const char *reason)
 {
 	struct vs_store *st = arg;
 
 	log_err("store %s: damaged, closed to clients: %s", st->name, reason);
-	control_damage(st->vs, st->name, reason);
+	control_damage(st->vs, st->name, reason, false);
+}
+
+static void on_failing(void *arg, const char *reason)
+{
+	struct vs_store *st = arg;
+
+	log_err("store %s: the file system below fails, closed to clients: %s", st->name, reason);
+	control_damage(st->vs, st->name, reason, true);
 }
 
 static bool on_call(void *arg, struct rpc_peer *from, const uint8_t *msg, size_t len)
@@ -137,6 +147,7 @@ static enum vs_exit store_up(struct vs *v, struct vs_store *st, char *err, size_
 				    .on_durable = on_durable,
 				    .may_write = v->lease ? on_write : NULL,
 				    .on_damage = on_damage,
+				    .on_failing = on_failing,
 				    .arg = st};
 	uint64_t until;
 	int e;
@@ -159,6 +170,8 @@ static enum vs_exit store_up(struct vs *v, struct vs_store *st, char *err, size_
 	until = loop_clock_ns() + BUSY_WAIT_NS;
 	while ((e = store_open(&st->s, &a, err, err_size)) == -EBUSY && loop_clock_ns() < until)
 		nanosleep(&(struct timespec){.tv_nsec = MS}, NULL);
+	if (e == -EUCLEAN || e == -EIO || e == -EROFS || e == -ESHUTDOWN)
+		control_damage(v, st->name, err, e != -EUCLEAN);
 	return e ? open_status(e) : VS_EXIT_OK;
 }
 

@@ -5,6 +5,7 @@
  *	serve.c    stores, RPC programs and transports put together; drain
  *	control.c  the socket to holdfastd
  *	lease.c    may we serve at this moment?
+ *	repair.c   --repair: a store checked and repaired, in a process of its own
  *	stats.c    numbers as JSON */
 #ifndef HF_CMD_VS_H
 #define HF_CMD_VS_H
@@ -106,7 +107,9 @@ void control_start(struct vs *v);
 void control_wait(struct vs *v);
 void control_ready(struct vs *v);
 void control_first_reply(struct vs *v);
-void control_damage(struct vs *v, const char *store, const char *reason);
+/* Says so and ends at once: whatever this call found must not be answered (VS 1.15).  `below`: the
+ * file system under the store fails.  In any thread. */
+_Noreturn void control_damage(struct vs *v, const char *store, const char *reason, bool below);
 /* Says why and exits. */
 _Noreturn void vs_fail(struct vs *v, enum vs_exit status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -124,7 +127,10 @@ struct alone_args {
 	const char *user;
 	uint64_t log_half_bytes, checkpoint_ns, poll_ns;
 	bool udp;
+	const char *repair; /* --repair: no serving */
 };
+/* A store checked and repaired, with the exit statuses of fsck(8). */
+_Noreturn void repair_run(const char *dir, const char *user);
 _Noreturn void alone_run(struct vs *v, const struct alone_args *a);
 
 /* ---- main.c --------------------------------------------------------------------------------- */

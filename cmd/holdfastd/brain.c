@@ -50,6 +50,8 @@ static void perform_network(struct daemon *d, const struct action *a)
 	case ACT_FENCE:
 	case ACT_MOUNT:
 	case ACT_UNMOUNT:
+	case ACT_REPAIR:
+	case ACT_REPAIR_STOP:
 	case ACT_WORKER_START:
 	case ACT_WORKER_DRAIN:
 	case ACT_WORKER_KILL:
@@ -69,7 +71,11 @@ static void perform_service(struct daemon *d, const struct action *a)
 	case ACT_FENCE:
 	case ACT_MOUNT:
 	case ACT_UNMOUNT:
+	case ACT_REPAIR:
 		units_act(d, a);
+		break;
+	case ACT_REPAIR_STOP:
+		units_repair_stop(d, a->unit);
 		break;
 	case ACT_WORKER_START:
 		worker_start(d, a);

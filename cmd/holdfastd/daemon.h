@@ -121,6 +121,8 @@ struct worker {
 	uint64_t open_op; /* ACT_OPEN that waits for SERVING; 0 none */
 	uint64_t started_ns;
 	bool failed_said, dead;
+	char damage[WORKER_TEXT_MAX + 1]; /* the last that was found; empty: none yet */
+	uint64_t damage_ns, damages;
 	char *stats; /* last STATS_REPLY, JSON text */
 	size_t stats_len;
 	uint64_t starts, crashes;
@@ -245,6 +247,8 @@ void ports_open(struct daemon *d);
 /* units.c */
 int units_open(struct daemon *d, char *err, size_t err_size);
 void units_act(struct daemon *d, const struct action *a);
+/* Ends the repair that is under way there, if there is one. */
+void units_repair_stop(struct daemon *d, unsigned unit);
 
 /* launch.c */
 void launch_open(struct daemon *d);

@@ -66,6 +66,56 @@ static double vs_total(struct daemon *d, unsigned vs)
 	return (double)d->node->vs[vs].total_ns / 1e9;
 }
 
+static double vs_repairs(struct daemon *d, unsigned vs)
+{
+	return (double)d->node->vs[vs].repairs;
+}
+
+static double vs_repairs_failed(struct daemon *d, unsigned vs)
+{
+	return (double)d->node->vs[vs].repairs_failed;
+}
+
+static double vs_repair_seconds(struct daemon *d, unsigned vs)
+{
+	return (double)d->node->vs[vs].repair_took_ns / 1e9;
+}
+
+static double vs_repairing(struct daemon *d, unsigned vs)
+{
+	return d->node->vs[vs].state == VS_REPAIR;
+}
+
+static double vs_damages(struct daemon *d, unsigned vs)
+{
+	return (double)d->worker[vs].damages;
+}
+
+static void put_repairs(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, vs_repairs);
+}
+
+static void put_repairs_failed(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, vs_repairs_failed);
+}
+
+static void put_repair_seconds(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, vs_repair_seconds);
+}
+
+static void put_repairing(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, vs_repairing);
+}
+
+static void put_damages(FILE *to, const char *name, struct daemon *d)
+{
+	each_vs(to, name, d, vs_damages);
+}
+
 static void put_serving(FILE *to, const char *name, struct daemon *d)
 {
 	each_vs(to, name, d, is_serving);
@@ -190,6 +240,12 @@ static const struct metric METRICS[] = {
 	{"holdfast_worker_spare", "gauge", "1 when a worker is prepared for the next start", put_spares},
 	{"holdfast_worker_crashes_total", "counter", "workers that ended by themselves",
 	 put_crashes},
+	{"holdfast_damages_total", "counter", "times that a worker found its store or file system damaged",
+	 put_damages},
+	{"holdfast_repairs_total", "counter", "repairs after which service went on", put_repairs},
+	{"holdfast_repairs_failed_total", "counter", "repairs that did not help", put_repairs_failed},
+	{"holdfast_repair_seconds", "gauge", "how long the last repair took", put_repair_seconds},
+	{"holdfast_repairing", "gauge", "1 while a repair is under way and clients wait", put_repairing},
 	{"holdfast_packets_received_total", "counter", "heartbeat datagrams on each path",
 	 put_packets},
 	{"holdfast_packets_forged_total", "counter",

@@ -31,6 +31,11 @@ static json_t *worker_json(const struct daemon *d, unsigned vs)
 			      (json_int_t)w->epoch, "starts", (json_int_t)w->starts, "crashes",
 			      (json_int_t)w->crashes, "addresses_up", d->addresses[vs].up);
 
+	json_object_set_new(o, "damages", json_integer((json_int_t)w->damages));
+	json_object_set_new(o, "damage", json_string(w->damage));
+	json_object_set_new(o, "damage_ms",
+			    json_real(w->damage_ns ? (double)(loop_clock_ns() - w->damage_ns) / 1e6 :
+						     -1.0));
 	if (stats)
 		json_object_set_new(o, "stats", stats);
 	return o;

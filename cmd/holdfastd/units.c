@@ -29,6 +29,10 @@ struct unit_task {
 	const struct action *a;
 	struct unit_self self;
 	char command[CONF_PATH_MAX * 2];
+	/* repair */
+	unsigned store_count;
+	char store[CONF_STORES_MAX][CONF_PATH_MAX * 2];
+	const char *user;
 };
 
 static void start_next(struct unit_job *j);
@@ -68,6 +72,52 @@ static void set_error(struct unit_answer *out, int rc)
 	out->err = rc;
 }
 
+/* The worker's program as the worker's user; fsck(8)'s statuses. */
+static int repair_store(const struct unit_task *t, const char *dir, struct unit_answer *out)
+{
+	char program[PATH_TEXT_MAX * 2];
+	const char *const argv[] = {program, "--repair", dir, "--user", t->user, NULL};
+	int rc;
+
+	snprintf(program, sizeof(program), "%s/holdfast-vs", t->job->d->libexec);
+	rc = process_exec(argv);
+	if (rc == 0 || rc == 1)
+		return 0;
+	snprintf(out->text, sizeof(out->text), "%.150s: the repair ended with status %d", dir, rc);
+	return rc == 4 ? -EUCLEAN : -EIO;
+}
+
+static int repair_stores(const struct unit_task *t, struct unit_answer *out)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < t->store_count && rc == 0; i++)
+		rc = repair_store(t, t->store[i], out);
+	return rc;
+}
+
+/* Holds the worker's lock meanwhile (F5): who takes the unit waits until nothing writes to it. If the
+ * stores cannot be mended on the file system as it is, that one is looked at first. */
+static void do_repair(struct unit_task *t, struct unit_answer *out)
+{
+	const struct unit_spec *u = &t->job->spec;
+	int lock = unit_lock_repair(u), rc = lock < 0 ? lock : 0;
+	bool below = t->a->repair.below && u->backend == UNIT_LOOP;
+
+	if (rc)
+		snprintf(out->text, sizeof(out->text), "%.150s: %s", u->lock, strerror(-rc));
+	if (rc == 0 && !below) {
+		rc = repair_stores(t, out);
+		below = rc != 0 && u->backend == UNIT_LOOP;
+	}
+	if (lock >= 0 && below) {
+		rc = unit_fsck(u, t->command, out->text, sizeof(out->text));
+		if (rc == 0)
+			rc = repair_stores(t, out);
+	}
+	set_error(out, rc);
+}
+
 static void do_task(void *arg, void *answer)
 {
 	struct unit_task *t = arg;
@@ -91,6 +141,9 @@ static void do_task(void *arg, void *answer)
 	case ACT_UNMOUNT:
 		set_error(out, unit_unmount(u, t->job->lost, out->text, sizeof(out->text)));
 		break;
+	case ACT_REPAIR:
+		do_repair(t, out);
+		break;
 	case ACT_FENCE:
 		rc = process_command(t->command);
 		unit_say(out, rc ? UNIT_ERROR : UNIT_WON, rc ? (rc < 0 ? rc : -EREMOTEIO) : 0,
@@ -100,6 +153,7 @@ static void do_task(void *arg, void *answer)
 	case ACT_SLOT_WRITE:
 	case ACT_SLOT_READ:
 	case ACT_PERSIST:
+	case ACT_REPAIR_STOP:
 	case ACT_WORKER_START:
 	case ACT_WORKER_DRAIN:
 	case ACT_WORKER_KILL:
@@ -260,14 +314,17 @@ static void complete_plain(struct unit_job *j, const struct action *a, enum ev_t
 static const char *verb_name(enum act_type t)
 {
 	return t == ACT_RESERVE ? "reserve" : t == ACT_RELEASE ? "release" : t == ACT_MOUNT ?
-	       "mount" : t == ACT_UNMOUNT ? "unmount" : t == ACT_FENCE ? "fence" : "read";
+	       "mount" : t == ACT_UNMOUNT ? "unmount" : t == ACT_FENCE ? "fence" :
+	       t == ACT_REPAIR ? "repair" : "read";
 }
 
 static void complete(struct unit_job *j, const struct action *a, const struct unit_answer *out)
 {
 	const char *why = out->text[0] ? out->text : strerror(-out->err);
 
-	if (out->outcome == UNIT_LOST || (out->outcome != UNIT_WON && a->type == ACT_UNIT_READ))
+	/* What stands in the way is the damage, which was said; the repair's own lines are in the log. */
+	if (out->outcome == UNIT_LOST ||
+	    (out->outcome != UNIT_WON && (a->type == ACT_UNIT_READ || a->type == ACT_REPAIR)))
 		log_limited(LOG_L_WARN, "unit %s: %s: %s", j->spec.name, verb_name(a->type), why);
 	else if (out->outcome != UNIT_WON)
 		trouble_say(j->d, a->vs, "unit %s: %s: %s", j->spec.name, verb_name(a->type), why);
@@ -280,6 +337,7 @@ static void complete(struct unit_job *j, const struct action *a, const struct un
 			       a->type == ACT_RELEASE ? EV_RELEASED :
 			       a->type == ACT_MOUNT   ? EV_MOUNTED :
 			       a->type == ACT_UNMOUNT ? EV_UNMOUNTED :
+			       a->type == ACT_REPAIR  ? EV_REPAIRED :
 							EV_FENCED,
 			       out);
 }
@@ -329,6 +387,33 @@ static int fence_text(char *out, size_t size, const struct daemon *d, const stru
 	return n ? 0 : -ENOENT;
 }
 
+/* The virtual server's stores on this unit, and the file system's own repair command. */
+static int repair_text(struct unit_task *t, const struct daemon *d, const struct unit_job *j,
+		       unsigned vs)
+{
+	const struct conf_vserver *v = &d->conf->vserver[vs];
+
+	t->user = v->user;
+	snprintf(t->command, sizeof(t->command), "%s", d->conf->unit[j->index].repair_command);
+	for (unsigned i = 0; i < v->store_count; i++) {
+		if (v->store[i].unit != j->index)
+			continue;
+		if (conf_store_dir(t->store[t->store_count], sizeof(t->store[0]), d->conf,
+				   &v->store[i], d->conf->node[d->self].name))
+			return -ENAMETOOLONG;
+		t->store_count++;
+	}
+	return 0;
+}
+
+void units_repair_stop(struct daemon *d, unsigned unit)
+{
+	struct unit_job *j = &d->unit[unit];
+
+	if (j->now && j->now->a.type == ACT_REPAIR)
+		process_kill(&j->process);
+}
+
 static int run(struct unit_job *j, struct unit_queue *q)
 {
 	struct unit_task t = {.job = j, .a = &q->a, .self = self_of(j->d)};
@@ -342,12 +427,14 @@ static int run(struct unit_job *j, struct unit_queue *q)
 	}
 	if (q->a.type == ACT_FENCE)
 		rc = fence_text(t.command, sizeof(t.command), j->d, j, q->a.fence.node);
+	else if (q->a.type == ACT_REPAIR)
+		rc = repair_text(&t, j->d, j, q->a.vs);
 	if (rc)
 		return rc;
 	keep[0] = j->lock_fd;
 	j->process.done = on_done;
 	return process_run(j->d->loop, &j->process, do_task, &t, sizeof(struct unit_answer), keep,
-			   j->d->times.step_ns);
+			   q->a.type == ACT_REPAIR ? 0 : j->d->times.step_ns);
 }
 
 static void start_next(struct unit_job *j)

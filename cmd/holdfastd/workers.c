@@ -84,6 +84,11 @@ static void on_trouble(struct worker *w, const struct worker_msg *m)
 	} else {
 		trouble_say(w->d, w->vs, "damage: %s", text);
 		ev.fs.state = STATUS_FS_DAMAGED;
+		ev.fs.below = m->type == WORKER_FAILING;
+		memcpy(w->damage, text, sizeof(w->damage));
+		w->damage_ns = loop_clock_ns();
+		w->damages++;
+		w->dead = true; /* its end is no crash */
 		for (unsigned i = 0; i < v->store_count; i++)
 			if (strncmp(text, v->store[i].name, strlen(v->store[i].name)) == 0)
 				ev.fs.fs = i;
@@ -122,6 +127,7 @@ static void on_message(struct worker *w, const struct worker_msg *m)
 		break;
 	case WORKER_FAILED:
 	case WORKER_DAMAGE:
+	case WORKER_FAILING:
 		on_trouble(w, m);
 		break;
 	case WORKER_OPEN:

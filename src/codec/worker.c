@@ -71,6 +71,7 @@ size_t worker_encode(const struct worker_msg *m, uint8_t *out, size_t size)
 	case WORKER_STATS_REPLY:
 	case WORKER_FAILED:
 	case WORKER_DAMAGE:
+	case WORKER_FAILING:
 		wr_bytes(&w, m->text, m->text_len);
 		break;
 	case WORKER_DRAIN:
@@ -116,6 +117,7 @@ int worker_decode(struct worker_msg *m, const uint8_t *in, size_t len)
 	case WORKER_STATS_REPLY:
 	case WORKER_FAILED:
 	case WORKER_DAMAGE:
+	case WORKER_FAILING:
 		m->text_len = rd_left(&r);
 		m->text = (const char *)rd_bytes(&r, m->text_len);
 		break;

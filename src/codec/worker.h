@@ -41,8 +41,9 @@ enum worker_type {
 	WORKER_DRAINED,	    /* all is on disk, the store is closed; when the daemon hangs up, exit 0 */
 	WORKER_STATS_REPLY, /* JSON text */
 	WORKER_FAILED,	    /* it cannot go on: reason; exits */
-	WORKER_DAMAGE,	    /* a file system was closed to clients: reason */
+	WORKER_DAMAGE,	    /* a store is damaged and not served any more: reason; exits */
 	WORKER_SPARE,	    /* epoch 0: prepared, waits for TAKE */
+	WORKER_FAILING,	    /* the same as DAMAGE, but what is below the store fails: reason */
 };
 
 enum worker_role {
@@ -74,7 +75,7 @@ struct worker_msg {
 	struct worker_conn conn[WORKER_CONNS_MAX];
 	/* FIRST_REPLY */
 	uint64_t at_ns; /* CLOCK_BOOTTIME */
-	/* FAILED, DAMAGE: text; STATS_REPLY: JSON. Points into the packet after decode. */
+	/* FAILED, DAMAGE, FAILING: text; STATS_REPLY: JSON. Points into the packet after decode. */
 	const char *text;
 	size_t text_len;
 };

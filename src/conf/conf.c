@@ -199,6 +199,7 @@ static const struct key NODE_KEYS[] = {
 /* ---- unit ---------------------------------------------------------------------------------- */
 TEXT(un_path, struct conf_unit, path, lex_path, "path")
 TEXT(un_fence, struct conf_unit, fence_command, lex_path, "fence_command")
+TEXT(un_repair, struct conf_unit, repair_command, lex_path, "repair_command")
 TEXT(un_image, struct conf_unit, image, lex_path, "image")
 TEXT(un_record, struct conf_unit, record, lex_path, "record")
 TEXT(un_mount_point, struct conf_unit, mount_point, lex_path, "mount_point")
@@ -220,7 +221,7 @@ static void un_type(struct ctx *p, void *at)
 
 static const struct key UNIT_KEYS[] = {
 	{"backend", un_backend, false},	 {"path", un_path, false},
-	{"fence_command", un_fence, false}, {"image", un_image, false},
+	{"fence_command", un_fence, false}, {"repair_command", un_repair, false}, {"image", un_image, false},
 	{"record", un_record, false},	 {"mount_point", un_mount_point, false},
 	{"control", un_control, false},	 {"type", un_type, false},
 	{NULL, NULL, false},

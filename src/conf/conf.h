@@ -63,6 +63,7 @@ struct conf_unit {
 					    * thrown out; empty: never */
 	char image[CONF_PATH_MAX], record[CONF_PATH_MAX], mount_point[CONF_PATH_MAX];
 	char control[CONF_PATH_MAX]; /* loop: socket of the array, io/arrayctl.h */
+	char repair_command[CONF_PATH_MAX]; /* loop: mends the file system on device %d; empty: its own */
 	enum conf_fstype fstype;
 };
 

@@ -116,10 +116,11 @@ static int check_unit(const struct check *k, struct conf *c, unsigned at)
 	case CONF_DIR:
 		if (!u->path[0])
 			return bad(k, u->line, "unit %s with backend dir needs a path", u->name);
-		if (u->image[0] || u->mount_point[0] || u->control[0] || u->record[0])
+		if (u->image[0] || u->mount_point[0] || u->control[0] || u->record[0] ||
+		    u->repair_command[0])
 			return bad(k, u->line,
-				   "unit %s: image, record, mount_point and control belong to "
-				   "backend loop", u->name);
+				   "unit %s: image, record, mount_point, control and repair_command "
+				   "belong to backend loop", u->name);
 		return 0;
 	case CONF_LOOP:
 		if (!u->image[0] || !u->mount_point[0] || !u->control[0])

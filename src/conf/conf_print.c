@@ -79,6 +79,7 @@ static void put_unit(FILE *to, const struct conf_unit *u)
 	put_path(to, "\t", "record", u->record);
 	put_path(to, "\t", "mount_point", u->mount_point);
 	put_path(to, "\t", "control", u->control);
+	put_path(to, "\t", "repair_command", u->repair_command);
 	if (u->backend == CONF_LOOP)
 		fprintf(to, "\ttype %s\n", u->fstype == CONF_XFS ? "xfs" : "ext4");
 	fputs("}\n", to);

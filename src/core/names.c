@@ -35,7 +35,7 @@ const char *vs_state_name(unsigned s)
 {
 	static const char *const name[VS_STATE_COUNT] = {
 	    "?",       "DOWN",  "RESERVE", "FENCE",  "MOUNT",   "RECOVER", "ADDRESS", "OPEN",
-	    "SERVING", "DRAIN", "EXIT",    "RETAKE", "UNMOUNT", "RELEASE", "STUCK"};
+	    "SERVING", "DRAIN", "EXIT",    "RETAKE", "UNMOUNT", "RELEASE", "STUCK",   "REPAIR"};
 
 	return s < VS_STATE_COUNT ? name[s] : name[0];
 }
@@ -71,9 +71,10 @@ bool vs_transition_allowed(enum vs_state from, enum vs_state to)
 	static const unsigned allowed[VS_STATE_COUNT] = {
 	    [VS_DOWN] = TO(VS_RESERVE) | TO(VS_UNMOUNT),
 	    [VS_RESERVE] =
-		TO(VS_FENCE) | TO(VS_MOUNT) | TO(VS_RECOVER) | TO(VS_RETAKE) | TO(VS_EXIT),
+		TO(VS_FENCE) | TO(VS_MOUNT) | TO(VS_RECOVER) | TO(VS_RETAKE) | TO(VS_EXIT) |
+		TO(VS_REPAIR),
 	    [VS_FENCE] = TO(VS_RESERVE) | TO(VS_EXIT),
-	    [VS_MOUNT] = TO(VS_RECOVER) | TO(VS_RETAKE) | TO(VS_EXIT),
+	    [VS_MOUNT] = TO(VS_RECOVER) | TO(VS_RETAKE) | TO(VS_EXIT) | TO(VS_REPAIR),
 	    [VS_RECOVER] = TO(VS_ADDRESS) | TO(VS_RETAKE) | TO(VS_EXIT),
 	    [VS_ADDRESS] = TO(VS_OPEN) | TO(VS_RETAKE) | TO(VS_EXIT),
 	    [VS_OPEN] = TO(VS_SERVING) | TO(VS_RETAKE) | TO(VS_EXIT),
@@ -84,6 +85,7 @@ bool vs_transition_allowed(enum vs_state from, enum vs_state to)
 	    [VS_UNMOUNT] = TO(VS_RELEASE) | TO(VS_STUCK),
 	    [VS_RELEASE] = TO(VS_DOWN),
 	    [VS_STUCK] = 0,
+	    [VS_REPAIR] = TO(VS_RECOVER) | TO(VS_RETAKE) | TO(VS_EXIT),
 	};
 
 	return allowed[from] & TO(to);

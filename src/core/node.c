@@ -482,6 +482,7 @@ static void dispatch(struct node *n, const struct event *ev)
 	case EV_FENCED:
 	case EV_MOUNTED:
 	case EV_UNMOUNTED:
+	case EV_REPAIRED:
 	case EV_WORKER_READY:
 	case EV_WORKER_FAILED:
 	case EV_WORKER_DRAINED:

@@ -20,6 +20,7 @@
  *	-> ADDRESS_UP -> OPEN -> EV_OPENED (then TICKLE), network last.
  * Taking it down:      WORKER_DRAIN -> EV_WORKER_DRAINED -> ADDRESS_DOWN and EV_WORKER_EXITED
  *	-> UNMOUNT -> RELEASE.   In haste: LEASE 0 + WORKER_KILL + ADDRESS_DOWN -> UNMOUNT -> RELEASE.
+ * A damaged store:     RESERVE (keep) -> REPAIR -> WORKER_START -> ... -> OPEN; the addresses stay.
  * A crashed worker:    RESERVE (keep) with the next epoch -> WORKER_START -> ... -> OPEN; the
  *	mount and the addresses stay.
  *
@@ -47,6 +48,7 @@
 #define NODE_TEXT_MAX	  160
 #define NODE_CONTROLS_MAX 16
 #define NODE_SENT_RING	  256
+#define NODE_REPAIRS_MAX  8
 #define ACTIONS_MAX	  640
 
 enum reason {
@@ -78,8 +80,9 @@ enum vs_state {
 	VS_UNMOUNT,
 	VS_RELEASE,
 	VS_STUCK,	/* could not be unmounted: the unit is not touched again */
+	VS_REPAIR,	/* REPAIR in flight, unit by unit (VS 1.15); addresses stay, clients wait */
 };
-#define VS_STATE_COUNT 15
+#define VS_STATE_COUNT 16
 const char *vs_state_name(unsigned s);
 
 /* Phases of a bring-up, for status and metrics (issue 2: phase by phase). */
@@ -158,6 +161,7 @@ enum ev_type {
 	EV_FENCED,	   /* err: completion of ACT_FENCE; 0 = the victim is surely off */
 	EV_MOUNTED,	   /* err: completion of ACT_MOUNT */
 	EV_UNMOUNTED,	   /* err: completion of ACT_UNMOUNT; 0 = proven that nothing is mounted */
+	EV_REPAIRED,	   /* err: completion of ACT_REPAIR; 0 = mounted, and its stores are sound */
 	EV_WORKER_READY,   /* worker: recovered */
 	EV_WORKER_FAILED,  /* worker: it says it cannot go on (EV_WORKER_EXITED follows) */
 	EV_WORKER_DRAINED, /* worker: all on disk, store closed (EV_WORKER_EXITED follows) */
@@ -235,6 +239,7 @@ struct event {
 		struct {
 			unsigned fs;
 			enum status_fs state;
+			bool below; /* DAMAGED: what is below the store fails */
 		} fs;
 		struct {
 			unsigned path;
@@ -269,6 +274,8 @@ enum act_type {
 	ACT_FENCE,	   /* unit, node: run its fence_command against node */
 	ACT_MOUNT,	   /* unit */
 	ACT_UNMOUNT,	   /* unit; a unit that is not mounted is success */
+	ACT_REPAIR,	   /* unit, vs, repair: mend its file system and the vs's stores on it; no limit */
+	ACT_REPAIR_STOP,   /* unit: end the repair under way (EV_REPAIRED says so); no completion */
 	ACT_WORKER_START,  /* vs, epoch */
 	ACT_WORKER_DRAIN,  /* vs */
 	ACT_WORKER_KILL,   /* vs: SIGKILL, also helpers (F7) */
@@ -317,6 +324,9 @@ struct action {
 		struct {
 			uint16_t node;
 		} fence;
+		struct {
+			bool below; /* begin with the file system below the stores */
+		} repair;
 		struct {
 			uint64_t until_ns;
 		} lease;
@@ -395,6 +405,8 @@ struct node_unit {
 	unsigned poll_errors;
 };
 
+enum vs_repair { VS_REPAIR_NONE, VS_REPAIR_STORE, VS_REPAIR_BELOW };
+
 struct node_vs {
 	enum vs_state state;
 	enum reason reason;    /* of the last change */
@@ -429,6 +441,10 @@ struct node_vs {
 	unsigned release_tries;
 	uint64_t crash_ns[8];
 	unsigned crashes;      /* within the window */
+	enum vs_repair repair; /* wanted before it is served again */
+	uint64_t repair_at_ns[NODE_REPAIRS_MAX]; /* when damage was found, within the window */
+	unsigned damages;
+	uint64_t repairs, repairs_failed, repair_begun_ns, repair_took_ns;
 	uint64_t phase_begun_ns;
 	uint64_t phase_ns[PHASE_COUNT]; /* of the last bring-up here */
 	uint64_t total_ns;

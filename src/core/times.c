@@ -29,6 +29,8 @@ void times_fast(struct times *t, uint64_t T)
 	t->hold_down_ns = 100 * T;
 	t->crash_window_ns = 600 * T;
 	t->crash_limit = 4;
+	t->damage_window_ns = 36000 * T;
+	t->damage_limit = 4;
 }
 
 /* Seed 003: mailbox timeout 2.5 s, network 0.5 s, judged dead at a multiple of 2 (ST-51, ST-52);
@@ -68,6 +70,8 @@ const char *times_check(const struct times *t)
 		return "poll lease must be at least 3 polls";
 	if (t->tilt_ns < t->slot_write_ns)
 		return "tilt must be at least a slot write";
+	if (t->damage_limit < 1 || t->damage_limit > 8)
+		return "damage limit must be 1 to 8";
 	if (t->step_ns < t->dead_ns || t->crash_limit < 1 || t->crash_limit > 8)
 		return "step limit must be at least dead, crash limit 1 to 8";
 	return NULL;

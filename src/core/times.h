@@ -31,6 +31,8 @@ struct times {
 	uint64_t hold_down_ns;	   /* of a vs between two automatic moves */
 	uint64_t crash_window_ns;  /* this window and ... */
 	unsigned crash_limit;	   /* ... this many worker crashes in it: quarantine */
+	uint64_t damage_window_ns; /* this window and ... */
+	unsigned damage_limit;	   /* ... this many damages found in it: quarantine */
 };
 
 void times_fast(struct times *t, uint64_t heartbeat_ns);

@@ -4,6 +4,7 @@
  *	SERVING -> DRAIN -> EXIT -> UNMOUNT -> RELEASE -> DOWN			planned
  *	any -> EXIT ...								in haste
  *	RECOVER..SERVING -> RETAKE -> RESERVE (keep) -> RECOVER ...		crash, lapse
+ *	RECOVER..SERVING -> RETAKE -> RESERVE (keep) -> REPAIR -> RECOVER ...	damage (VS 1.15)
  *
  * At most one operation with an op is in flight; on_<event> moves on when its completion arrives.
  * When a vs must come down while one is in flight, want_down is set and the completion turns it. */
@@ -154,6 +155,7 @@ void vs_up(struct node *n, unsigned vs, uint16_t victim, enum reason why)
 	v->open_not_before_ns = 0;
 	v->revoked_ns = 0;
 	v->release_tries = 0;
+	v->repair = VS_REPAIR_NONE;
 	vs_set_state(n, vs, VS_RESERVE, why);
 	reserve_next(n, vs);
 }
@@ -196,7 +198,9 @@ static void failed(struct node *n, unsigned vs, enum reason why)
 	struct node_vs *v = &n->vs[vs];
 
 	v->failed = true;
-	v->failed_until_ns = why == REASON_CRASH_LOOP ? 0 : n->now_ns + n->conf.times.hold_down_ns;
+	v->failed_until_ns = n->now_ns + n->conf.times.hold_down_ns;
+	if (why == REASON_CRASH_LOOP || why == REASON_REPAIR_FAILED || why == REASON_DAMAGED_AGAIN)
+		v->failed_until_ns = 0; /* an operator's turn */
 	SAY(n, LOG_L_ERR, why, "vs %s: cannot serve it here: %s; %s", conf(n, vs)->name,
 	    reason_name(why), reason_todo(why));
 	HF_MARK("vs.bring_up_failed");
@@ -208,7 +212,7 @@ void vs_clear_failed(struct node *n, unsigned vs)
 	struct node_vs *v = &n->vs[vs];
 
 	v->failed = false;
-	v->crashes = 0;
+	v->crashes = v->damages = 0;
 	v->not_before_ns = 0;
 	n->dirty = true;
 }
@@ -259,6 +263,14 @@ void vs_hard_down(struct node *n, unsigned vs, enum reason why)
 	case VS_FENCE:
 	case VS_MOUNT:
 		v->want_down = true; /* the completion turns it */
+		v->reason = why;
+		return;
+	case VS_REPAIR:
+		if (!v->op)
+			break;
+		if (!v->want_down)
+			vs_act(n, vs, ACT_REPAIR_STOP)->unit = conf(n, vs)->unit[v->at];
+		v->want_down = true;
 		v->reason = why;
 		return;
 	case VS_RECOVER:
@@ -353,6 +365,7 @@ void vs_lapsed(struct node *n, unsigned vs, enum reason why)
 		vs_hard_down(n, vs, why);
 		return;
 	case VS_DOWN:
+	case VS_REPAIR: /* noticed when it is over */
 	case VS_RESERVE: /* noticed when it is won */
 	case VS_FENCE:
 	case VS_MOUNT:
@@ -382,10 +395,76 @@ static void crashed(struct node *n, unsigned vs)
 	struct node_vs *v = &n->vs[vs];
 
 	HF_MARK("vs.worker_crash");
-	if (crash_loop(n, v))
+	if (crash_loop(n, v)) {
 		failed(n, vs, REASON_CRASH_LOOP);
-	else
-		retake(n, vs, REASON_WORKER_CRASH);
+		return;
+	}
+	/* The last attempt before quarantine begins with a look at the stores. */
+	if (v->crashes + 1 == n->conf.times.crash_limit)
+		v->repair = VS_REPAIR_STORE;
+	retake(n, vs, REASON_WORKER_CRASH);
+}
+
+/* ---- damage and repair (VS 1.15) ------------------------------------------------------------ */
+
+/* Damage that comes back after repairs is not mended by one more. */
+static bool damage_loop(struct node *n, struct node_vs *v)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < v->damages; i++)
+		if (v->repair_at_ns[i] + n->conf.times.damage_window_ns > n->now_ns)
+			v->repair_at_ns[kept++] = v->repair_at_ns[i];
+	v->repair_at_ns[kept++] = n->now_ns;
+	v->damages = kept;
+#ifdef HF_MUTANT_DAMAGE_FOR_EVER
+	v->damages = 0;
+	return false;
+#endif
+	return kept >= n->conf.times.damage_limit;
+}
+
+/* The worker found a store damaged and is ending.  Nobody answers from here on; the addresses and
+ * the listening sockets stay, so clients wait. */
+static void damaged(struct node *n, unsigned vs, bool below)
+{
+	struct node_vs *v = &n->vs[vs];
+	enum vs_repair want = below ? VS_REPAIR_BELOW : VS_REPAIR_STORE;
+
+	if (!leased_state(v->state) || v->state == VS_DRAIN)
+		return; /* whoever opens it next finds it again */
+	HF_MARK("vs.damaged");
+	if (damage_loop(n, v)) {
+		failed(n, vs, REASON_DAMAGED_AGAIN);
+		return;
+	}
+	if (want > v->repair)
+		v->repair = want;
+	retake(n, vs, REASON_DAMAGED);
+}
+
+static void repair_next(struct node *n, unsigned vs)
+{
+	unit_act(n, vs, ACT_REPAIR)->repair.below = n->vs[vs].repair == VS_REPAIR_BELOW;
+}
+
+static void repair_begin(struct node *n, unsigned vs)
+{
+	struct node_vs *v = &n->vs[vs];
+
+	v->at = 0;
+	v->repair_begun_ns = n->now_ns;
+	vs_set_state(n, vs, VS_REPAIR, v->reason);
+	repair_next(n, vs);
+}
+
+static void storage_down(struct node *n, unsigned vs)
+{
+	struct node_vs *v = &n->vs[vs];
+
+	v->failed = true;
+	v->failed_until_ns = n->now_ns + n->conf.times.hold_down_ns;
+	vs_hard_down(n, vs, REASON_STORAGE_DOWN);
 }
 
 /* ---- completions ---------------------------------------------------------------------------- */
@@ -463,6 +542,8 @@ static void won(struct node *n, unsigned vs, const struct event *ev)
 		HF_MARK("vs.won_too_late");
 		vs_set_state(n, vs, VS_RETAKE, REASON_LEASE_LAPSED);
 		v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
+	} else if (v->repair) {
+		repair_begin(n, vs);
 	} else if (unit_of(n, vs, conf(n, vs)->unit_count - 1)->mounted) {
 		start_worker(n, vs, v->reason);
 	} else {
@@ -570,6 +651,13 @@ static void on_fenced(struct node *n, unsigned vs, const struct event *ev)
 	reserve_next(n, vs);
 }
 
+/* What mounting a file system says that its own checker can mend: EUCLEAN, EBADMSG (a bad checksum),
+ * EINVAL (no superblock to be seen). */
+static bool is_corrupt(int err)
+{
+	return err == -117 || err == -74 || err == -22;
+}
+
 static void on_mounted(struct node *n, unsigned vs, const struct event *ev)
 {
 	struct node_vs *v = &n->vs[vs];
@@ -580,6 +668,13 @@ static void on_mounted(struct node *n, unsigned vs, const struct event *ev)
 	unit_of(n, vs, v->at)->mounted = true; /* a failed mount is undone like a mount */
 	if (v->want_down) {
 		down_instead(n, vs);
+		return;
+	}
+	if (is_corrupt(ev->err) && !v->repair && !damage_loop(n, v)) {
+		HF_MARK("vs.mount_repair");
+		v->repair = VS_REPAIR_BELOW;
+		v->reason = REASON_DAMAGED;
+		repair_begin(n, vs);
 		return;
 	}
 	if (ev->err) {
@@ -596,6 +691,44 @@ static void on_mounted(struct node *n, unsigned vs, const struct event *ev)
 		return;
 	}
 	phase_end(n, v, PHASE_MOUNT);
+	if (!chain_good(n, v)) {
+		vs_set_state(n, vs, VS_RETAKE, REASON_LEASE_LAPSED);
+		v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
+		return;
+	}
+	start_worker(n, vs, v->reason);
+}
+
+static void on_repaired(struct node *n, unsigned vs, const struct event *ev)
+{
+	struct node_vs *v = &n->vs[vs];
+
+	if (!awaited(n, vs, ev, VS_REPAIR))
+		return;
+	v->op = 0;
+	unit_of(n, vs, v->at)->mounted = true; /* or half so: unmounting it is right in any case */
+	v->repair_took_ns = n->now_ns - v->repair_begun_ns;
+	if (v->want_down) {
+		down_instead(n, vs);
+		return;
+	}
+	if (ev->err) {
+		v->repairs_failed++;
+		if (unit_of(n, vs, v->at)->poll_errors)
+			storage_down(n, vs);
+		else
+			failed(n, vs, REASON_REPAIR_FAILED);
+		return;
+	}
+	if (++v->at < conf(n, vs)->unit_count) {
+		repair_next(n, vs);
+		return;
+	}
+	HF_MARK("vs.repaired");
+	v->repair = VS_REPAIR_NONE;
+	v->repairs++;
+	SAY(n, LOG_L_NOTICE, v->reason, "vs %s: repaired in %llu ms", conf(n, vs)->name,
+	    (unsigned long long)v->repair_took_ns / 1000000);
 	if (!chain_good(n, v)) {
 		vs_set_state(n, vs, VS_RETAKE, REASON_LEASE_LAPSED);
 		v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
@@ -788,6 +921,7 @@ static void on_worker_exited(struct node *n, unsigned vs, const struct event *ev
 	case VS_UNMOUNT:
 	case VS_RELEASE:
 	case VS_STUCK:
+	case VS_REPAIR:
 		HF_UNREACHABLE("no worker lives in these states");
 	}
 }
@@ -834,6 +968,8 @@ void vs_event(struct node *n, const struct event *ev)
 		on_mounted(n, ev->vs, ev);
 	else if (ev->type == EV_UNMOUNTED)
 		on_unmounted(n, ev->vs, ev);
+	else if (ev->type == EV_REPAIRED)
+		on_repaired(n, ev->vs, ev);
 	else if (ev->type == EV_WORKER_READY)
 		on_worker_ready(n, ev->vs, ev);
 	else if (ev->type == EV_WORKER_FAILED)
@@ -854,16 +990,9 @@ void vs_event(struct node *n, const struct event *ev)
 		   ev->fs.fs < n->conf.vs[ev->vs].fs_count) {
 		v->fs_state[ev->fs.fs] = (uint8_t)ev->fs.state;
 		n->dirty = true;
+		if (ev->fs.state == STATUS_FS_DAMAGED)
+			damaged(n, ev->vs, ev->fs.below);
 	}
-}
-
-static void storage_down(struct node *n, unsigned vs)
-{
-	struct node_vs *v = &n->vs[vs];
-
-	v->failed = true;
-	v->failed_until_ns = n->now_ns + n->conf.times.hold_down_ns;
-	vs_hard_down(n, vs, REASON_STORAGE_DOWN);
 }
 
 /* F2: the owner looks at its reservation each heartbeat and stops when it is not its own. */
@@ -960,6 +1089,7 @@ void vs_run(struct node *n, unsigned vs)
 	case VS_UNMOUNT:
 	case VS_RELEASE:
 	case VS_STUCK:
+	case VS_REPAIR:
 		return;
 	}
 }

@@ -43,14 +43,18 @@ static json_t *vserver(const struct node *n, unsigned i, uint64_t now_ns)
 							  ? fs_names[v->fs_state[k]]
 							  : ""));
 	return json_pack(
-	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:I, s:i, s:I, s:o}", "name",
+	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:I, s:i, s:I, s:o, s:I, s:I, s:I, s:o}",
+	    "name",
 	    c->name, "state", vs_state_name(v->state), "reason", reason_name(v->reason), "todo",
 	    reason_todo(v->reason), "node", node_name(n, node_vs_owner(n, i)), "home",
 	    node_name(n, c->home), "epoch", (json_int_t)v->epoch, "since_ms",
 	    age_ms(now_ns, v->since_ns), "serving_ms",
 	    age_ms(now_ns, v->state == VS_SERVING ? v->served_since_ns : 0), "phases_us", phases(v),
 	    "total_us", (json_int_t)(v->total_ns / 1000), "crashes", (int)v->crashes,
-	    "recovered_records", (json_int_t)v->recovered_records, "file_systems", fs);
+	    "recovered_records", (json_int_t)v->recovered_records, "file_systems", fs, "repairs",
+	    (json_int_t)v->repairs, "repairs_failed", (json_int_t)v->repairs_failed, "repair_ms_last",
+	    (json_int_t)(v->repair_took_ns / 1000000), "repairing_ms",
+	    age_ms(now_ns, v->state == VS_REPAIR ? v->repair_begun_ns : 0));
 }
 
 static json_t *peer(const struct node *n, const struct node_peer *p, uint64_t now_ns)

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -15,8 +14,6 @@
 #include "base/assert.h"
 #include "base/list.h"
 #include "base/log.h"
-
-extern char **environ;
 
 int pidfd_open_of(pid_t pid)
 {
@@ -140,19 +137,21 @@ void process_kill(struct process *p)
 
 int process_exec(const char *const argv[])
 {
-	posix_spawnattr_t attr;
+	pid_t parent = getpid(), pid = fork();
 	sigset_t none;
-	int status, rc;
-	pid_t pid;
+	int status;
 
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	rc = posix_spawnp(&pid, argv[0], NULL, &attr, (char *const *)(uintptr_t)argv, environ);
-	posix_spawnattr_destroy(&attr);
-	if (rc)
-		return -rc;
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a helper that is killed leaves nothing behind */
+		if (getppid() != parent)
+			_exit(127);
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		execvp(argv[0], (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;

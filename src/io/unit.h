@@ -109,6 +109,13 @@ int unit_unmount(const struct unit_spec *u, bool lost, char *text, size_t size);
 /* Nobody here has the image attached (F1); 0, -EBUSY. */
 int unit_prove_free(const struct unit_spec *u, char *text, size_t size);
 
+/* Unmounts, lets the file system's own checker mend it (`command` with %d for the device; empty: the
+ * usual one of its type), mounts again.  0 or -errno with a line in `text`. */
+int unit_fsck(const struct unit_spec *u, const char *command, char *text, size_t size);
+/* unit_lock_worker() for a repair: waits a moment for a dead worker's last writes, and is inherited by
+ * the programs that the repair runs. */
+int unit_lock_repair(const struct unit_spec *u);
+
 /* Makes the unit's first record, unowned; -EEXIST when there is one. */
 int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t err_size);
 
@@ -133,6 +140,8 @@ void unit_loop_release(const struct unit_spec *u, const struct seal *s,
 /* Key of the holder by R, 0 none; -errno. */
 int unit_loop_holder(const struct unit_spec *u, uint64_t *key);
 uint16_t unit_key_node(uint64_t key);
+/* Descriptor of an attached loop device, its path; detached when nobody has it open. */
+int unit_attach(const struct unit_spec *u, char path[32]);
 int unit_loop_blank(const struct unit_spec *u); /* 1: nothing in its first MiB */
 void unit_sleep_ms(unsigned ms);
 

@@ -114,8 +114,7 @@ static int configure(int loop_fd, int image_fd, const struct unit_spec *u)
 	return ioctl(loop_fd, LOOP_CONFIGURE, &c) < 0 ? -errno : 0;
 }
 
-/* Descriptor of an attached loop device, or -errno; it detaches when nobody has it open. */
-static int attach(const struct unit_spec *u, char path[32])
+int unit_attach(const struct unit_spec *u, char path[32])
 {
 	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	int image = open(u->image, O_RDWR | O_DIRECT | O_CLOEXEC);
@@ -169,7 +168,7 @@ int unit_mount(const struct unit_spec *u, char *text, size_t size)
 	if (u->backend == UNIT_DIR)
 		return 0;
 	make_parents(u->root);
-	fd = attach(u, dev);
+	fd = unit_attach(u, dev);
 	if (fd < 0)
 		return say(fd, text, size, "%s: no loop device: %s", u->image, strerror(-fd));
 	/* No page of an earlier life of this device number may be taken for the disk's. */

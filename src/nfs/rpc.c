@@ -296,8 +296,32 @@ static void put_by(struct call *c)
 		retry_soon(s);
 }
 
+/* A store that was found damaged answers nothing any more, not even what it found: the request
+ * waits, for the process that serves it next (VS 1.15). */
+static bool held_by_damage(struct call *c)
+{
+	struct rpc_server *s = c->srv;
+
+	for (unsigned i = 0; i < s->fs_count && !c->fs; i++)
+		if (store_is_damaged(s->fs[i].store))
+			c->fs = &s->fs[i];
+#ifdef HF_MUTANT_NFS_ANSWERS_DAMAGE
+	return false;
+#endif
+	return c->fs && store_is_damaged(c->fs->store);
+}
+
 static void finish(struct call *c, enum call_end end)
 {
+	if (held_by_damage(c)) {
+		HF_MARK("nfs.held_by_damage");
+		c->wait_lsn = LSN_LAST; /* which never comes */
+		if (c->bulk)
+			bulk_put(c->srv, c->bulk);
+		if (end != CALL_LATER)
+			put_by(c);
+		return;
+	}
 	switch (end) {
 	case CALL_REPLY:
 		hf_assert(wr_ok(&c->out));

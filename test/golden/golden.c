@@ -163,6 +163,8 @@ static bool command(struct world *w, char **word)
 		w->dead_device[number(word[1]) % SIM_DEV] = true;
 	else if (strcmp(c, "kill-worker") == 0)
 		sim_kill_worker(w, thing(word[1]));
+	else if (strcmp(c, "damage") == 0)
+		sim_damage(w, thing(word[1]), word[2] != NULL);
 	else if (strcmp(c, "fail-mount") == 0)
 		w->node[thing(word[1])].mount_fails = true;
 	else if (strcmp(c, "state") == 0)

@@ -402,6 +402,8 @@ static void trace_action(struct world *w, unsigned node, const struct action *a)
 					   [ACT_FENCE] = "fence",
 					   [ACT_MOUNT] = "mount",
 					   [ACT_UNMOUNT] = "unmount",
+					   [ACT_REPAIR] = "repair",
+					   [ACT_REPAIR_STOP] = "repair-stop",
 					   [ACT_WORKER_START] = "worker-start",
 					   [ACT_WORKER_DRAIN] = "worker-drain",
 					   [ACT_WORKER_KILL] = "worker-kill",
@@ -494,6 +496,11 @@ static void perform(struct world *w, unsigned node, const struct action *a)
 		return;
 	case ACT_FENCE:
 		later(w, node, a, 50 * MS);
+		return;
+	case ACT_REPAIR:
+		later(w, node, a, 400 * MS);
+		return;
+	case ACT_REPAIR_STOP:
 		return;
 	case ACT_WORKER_START:
 		start_worker(w, node, a);
@@ -706,6 +713,13 @@ static void effect_mount(struct world *w, struct sim_item *it)
 	bool good = !s->cut_storage && u->holder == it->node + 1 &&
 		    !(s->mount_fails && (w->fixed || sim_chance(w, 700)));
 
+	if (it->act.type == ACT_REPAIR) {
+		if (s->worker[it->act.vs].alive)
+			violation(w, "n%u repairs u%u under its worker", it->node + 1,
+				  it->act.unit + 1);
+		complete(w, it->node, &it->act, EV_REPAIRED, good ? 0 : -EIO, delay(w, MS));
+		return;
+	}
 	if (it->act.type == ACT_UNMOUNT) {
 		bool alive = s->worker[it->act.vs].alive;
 
@@ -761,7 +775,7 @@ static void effect(struct world *w, struct sim_item *it)
 		effect_release(w, it);
 	else if (t == ACT_UNIT_READ)
 		effect_unit_read(w, it);
-	else if (t == ACT_MOUNT || t == ACT_UNMOUNT)
+	else if (t == ACT_MOUNT || t == ACT_UNMOUNT || t == ACT_REPAIR)
 		effect_mount(w, it);
 	else if (t == ACT_OPEN)
 		effect_open(w, it);
@@ -982,6 +996,25 @@ void sim_kill_worker(struct world *w, unsigned vs)
 			world_trace(w, i, "worker of v%u killed", vs + 1);
 			worker_dies(w, i, vs, MS);
 		}
+}
+
+void sim_damage(struct world *w, unsigned vs, bool below)
+{
+	for (unsigned i = 0; i < w->node_count; i++) {
+		struct sim_item *it;
+
+		if (!w->node[i].on || !w->node[i].worker[vs].alive)
+			continue;
+		world_trace(w, i, "worker of v%u finds damage%s", vs + 1, below ? " below" : "");
+		it = item(w, SIM_DELIVER, i, MS / 2);
+		it->ev.type = EV_FS;
+		it->ev.vs = vs;
+		it->ev.epoch = w->node[i].worker[vs].epoch;
+		it->ev.fs.state = STATUS_FS_DAMAGED;
+		it->ev.fs.below = below;
+		push(w, it);
+		worker_dies(w, i, vs, MS);
+	}
 }
 
 static void post(struct world *w, unsigned node, const struct event *ev)

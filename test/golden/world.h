@@ -124,6 +124,8 @@ void sim_crash(struct world *w, unsigned node);
 void sim_pause(struct world *w, unsigned node, bool daemon_only);
 void sim_resume(struct world *w, unsigned node);
 void sim_kill_worker(struct world *w, unsigned vs);
+/* Its worker finds its store (`below`: what is below it) damaged. */
+void sim_damage(struct world *w, unsigned vs, bool below);
 void sim_control(struct world *w, unsigned node, enum control_verb verb, unsigned target,
 		 unsigned vs, bool force, bool on);
 void sim_port(struct world *w, unsigned node, unsigned path, unsigned quality);

@@ -106,6 +106,8 @@ static void answer(struct rig *g, const struct action *a)
 		done(g, a, EV_MOUNTED, 0);
 	else if (a->type == ACT_UNMOUNT)
 		done(g, a, EV_UNMOUNTED, 0);
+	else if (a->type == ACT_REPAIR)
+		done(g, a, EV_REPAIRED, 0);
 	else if (a->type == ACT_WORKER_START)
 		done(g, a, EV_WORKER_READY, 0);
 	else if (a->type == ACT_WORKER_KILL)
@@ -737,6 +739,125 @@ static void t_crash_loop(void)
 		 r.n.vs[0].state); /* the partner does not have it, it is not mine to try */
 }
 
+/* The last attempt before quarantine begins with a look at the stores. */
+static void t_crash_then_repair(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	for (unsigned i = 1; i < r.conf.times.crash_limit; i++) {
+		CHECK_EQ(0, r.seen[ACT_REPAIR]);
+		step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+	}
+	CHECK_EQ(1, r.seen[ACT_REPAIR]);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+}
+
+static void damage(bool below)
+{
+	struct event ev = {.type = EV_FS, .epoch = r.n.vs[0].epoch};
+
+	ev.fs.state = STATUS_FS_DAMAGED;
+	ev.fs.below = below;
+	step(&r, ev);
+}
+
+/* covers: VS-152 VS-153 VS-154 - closed, repaired, opened, with the addresses where they are. */
+static void t_damage_is_repaired(void)
+{
+	uint64_t epoch;
+
+	rig_conf(&r);
+	rig_start(&r);
+	epoch = r.n.vs[0].epoch;
+	r.hold[ACT_REPAIR] = true;
+	damage(false);
+	CHECK_EQ(VS_REPAIR, r.n.vs[0].state);
+	CHECK_EQ(REASON_DAMAGED, r.n.vs[0].reason);
+	CHECK_EQ(RESERVE_KEEP, r.last[ACT_RESERVE].reserve.mode);
+	CHECK(!r.last[ACT_REPAIR].repair.below);
+	CHECK_EQ(0, (long long)r.last[ACT_LEASE].lease.until_ns);
+	CHECK_EQ(STATUS_FS_DAMAGED, r.n.vs[0].fs_state[0]);
+	pass(&r, 600 * T); /* as long as it takes */
+	CHECK_EQ(VS_REPAIR, r.n.vs[0].state);
+	CHECK_EQ(0, r.seen[ACT_ADDRESS_DOWN]);
+	CHECK_EQ(1, r.seen[ACT_WORKER_START]);
+	done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, 0);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	CHECK_EQ(1, r.seen[ACT_ADDRESS_UP]);
+	CHECK_EQ(2, r.seen[ACT_WORKER_START]);
+	CHECK(r.n.vs[0].epoch > epoch);
+	CHECK_EQ(1, (long long)r.n.vs[0].repairs);
+	CHECK_EQ(STATUS_FS_UP, r.n.vs[0].fs_state[0]);
+	damage(true);
+	CHECK(r.last[ACT_REPAIR].repair.below);
+}
+
+/* covers: VS-151 - found by the worker that comes up, or by the mount: the same. */
+static void t_damage_found_at_open(void)
+{
+	rig_conf(&r);
+	r.hold[ACT_WORKER_START] = true;
+	rig_start(&r);
+	CHECK_EQ(VS_RECOVER, r.n.vs[0].state);
+	damage(false);
+	CHECK_EQ(1, r.seen[ACT_REPAIR]);
+	CHECK_EQ(VS_RECOVER, r.n.vs[0].state);
+	CHECK_EQ(2, r.seen[ACT_WORKER_START]);
+	rig_conf(&r);
+	r.hold[ACT_MOUNT] = true;
+	rig_start(&r);
+	done(&r, &r.last[ACT_MOUNT], EV_MOUNTED, -EUCLEAN);
+	CHECK_EQ(1, r.seen[ACT_REPAIR]);
+	CHECK(r.last[ACT_REPAIR].repair.below);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+}
+
+/* What comes back after repairs, and what cannot be repaired, is left to people. */
+static void t_damage_for_people(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	for (unsigned i = 1; i < r.conf.times.damage_limit; i++) {
+		damage(false);
+		CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+		CHECK_EQ(i, r.seen[ACT_REPAIR]);
+		pass(&r, 100 * T);
+	}
+	damage(false);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK_EQ(REASON_DAMAGED_AGAIN, r.n.vs[0].reason);
+	CHECK_EQ(0, (long long)r.n.vs[0].failed_until_ns);
+	rig_conf(&r);
+	r.hold[ACT_REPAIR] = true;
+	rig_start(&r);
+	damage(true);
+	done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -EUCLEAN);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK_EQ(REASON_REPAIR_FAILED, r.n.vs[0].reason);
+	CHECK_EQ(1, (long long)r.n.vs[0].repairs_failed);
+	CHECK_EQ(0, (long long)r.n.vs[0].failed_until_ns);
+}
+
+/* Ownership lost, or an operator who wants it elsewhere: the repair is ended, then it goes down. */
+static void t_repair_is_stopped(void)
+{
+	struct event ev = {.type = EV_UNIT_POLL};
+
+	rig_conf(&r);
+	r.hold[ACT_REPAIR] = true;
+	rig_start(&r);
+	damage(true);
+	ev.epoch = r.n.unit[0].owner_epoch;
+	ev.poll.result = POLL_LOST;
+	step(&r, ev);
+	CHECK_EQ(1, r.seen[ACT_REPAIR_STOP]);
+	CHECK_EQ(VS_REPAIR, r.n.vs[0].state);
+	CHECK_EQ(0, r.seen[ACT_UNMOUNT]);
+	done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -ETIMEDOUT);
+	CHECK_EQ(1, r.seen[ACT_UNMOUNT]);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+}
+
 /* covers: AM-29 */
 static void t_mount_failure_is_undone(void)
 {
@@ -892,6 +1013,11 @@ int main(void)
 	CASE(t_indicator_disable);
 	CASE(t_indicator_disable_heard);
 	CASE(t_crash_loop);
+	CASE(t_crash_then_repair);
+	CASE(t_damage_is_repaired);
+	CASE(t_damage_found_at_open);
+	CASE(t_damage_for_people);
+	CASE(t_repair_is_stopped);
 	CASE(t_mount_failure_is_undone);
 	CASE(t_same_id);
 	CASE(t_full_size);
