@@ -15,10 +15,6 @@
 #include "base/mem.h"
 #include "vs.h"
 
-#define DRAIN_AHEAD_NS 3000000000ULL /* no longer than this for checkpoints ahead */
-#define DRAIN_SHORT_NS 30000000ULL
-#define DRAIN_LOOK_NS  1000000ULL
-
 static bool packet_take(struct vs *v);
 
 static void control_send(struct vs *v, struct worker_msg *m)
@@ -141,7 +137,7 @@ static void on_take(struct vs *v, const struct worker_msg *m, const int *fds, un
 	loop_stop(v->loop);
 }
 
-static void on_drained(struct vs *v, int err)
+void control_drained(struct vs *v, int err)
 {
 	if (err)
 		vs_fail(v, VS_EXIT_FAILED, "drain: the store could not be closed: %s",
@@ -150,62 +146,6 @@ static void on_drained(struct vs *v, int err)
 	 * here; when the daemon has taken it down, it hangs up. */
 	v->drained_said = true;
 	send_type(v, WORKER_DRAINED);
-}
-
-static void checkpoint_ahead(struct vs *v)
-{
-	v->drain_round_ns = loop_clock_ns();
-	for (unsigned i = 0; i < v->store_count; i++) {
-		struct store_stats st;
-
-		store_stats(v->store[i].s, &st);
-		v->store[i].checkpoints_before = st.checkpoints;
-		store_checkpoint(v->store[i].s);
-	}
-	loop_timer_set(v->loop, &v->drain_timer, v->drain_round_ns + DRAIN_LOOK_NS);
-}
-
-static bool checkpointed(const struct store *s)
-{
-	struct store_info info;
-
-	store_info(s, &info);
-	return info.checkpoint_lsn == info.last_lsn;
-}
-
-/* A planned move waits for the last checkpoint, and that for every object written since the one
- * before.  So they are made while service goes on, each with less to do than the one before, until
- * one is short; what is left for the end is short too. */
-static void drain_wait(struct loop_timer *t)
-{
-	struct vs *v = LIST_OWNER(t, struct vs, drain_timer);
-	uint64_t now = loop_clock_ns();
-	bool done = true;
-
-	for (unsigned i = 0; i < v->store_count; i++) {
-		struct store_stats st;
-
-		store_stats(v->store[i].s, &st);
-		/* A store without a change makes no checkpoint. */
-		done &= st.checkpoints != v->store[i].checkpoints_before ||
-			checkpointed(v->store[i].s);
-	}
-	if (now > v->drain_asked_ns + DRAIN_AHEAD_NS ||
-	    (done && now < v->drain_round_ns + DRAIN_SHORT_NS))
-		serve_drain(v, on_drained);
-	else if (done)
-		checkpoint_ahead(v);
-	else
-		loop_timer_set(v->loop, t, now + DRAIN_LOOK_NS);
-}
-
-static void on_drain(struct vs *v)
-{
-	if (v->drain_asked_ns)
-		return;
-	v->drain_asked_ns = loop_clock_ns();
-	v->drain_timer.fire = drain_wait;
-	checkpoint_ahead(v);
 }
 
 static void on_open(struct vs *v, const struct worker_msg *m, const int *fds, unsigned fd_count)
@@ -240,7 +180,7 @@ static void on_message(struct vs *v, const struct worker_msg *m, const int *fds,
 		on_open(v, m, fds, fd_count);
 		return; /* the sockets are taken over */
 	case WORKER_DRAIN:
-		on_drain(v);
+		drain_start(v);
 		break;
 	case WORKER_STATS:
 		json = stats_json(v);

@@ -265,13 +265,15 @@ int serve_socket(struct vs *v, enum worker_role role, int fd)
 /* ---- going down ------------------------------------------------------------------------------- */
 
 /* Lets go of the units' locks now and not when the kernel gets round to ending the ring: the next
- * owner waits for them.  The closed stores have let go of theirs. */
+ * owner waits for them, and the unmount for the stores' files.  The closed stores have nothing in
+ * flight, and have let go of their own locks. */
 static void locks_drop(const struct vs *v)
 {
 	struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
 
 	for (unsigned i = 0; i < v->lock_count; i++)
 		(void)fcntl(v->lock_fd[i], F_OFD_SETLK, &fl);
+	loop_release_files(v->loop);
 }
 
 static void store_closed(void *arg, int err)
@@ -291,6 +293,7 @@ static void store_closed(void *arg, int err)
 
 static void stores_close(struct vs *v)
 {
+	v->drain_close_ns = loop_clock_ns();
 	loop_hook_del(&v->drain_hook);
 	v->closing = v->store_count;
 	for (unsigned i = 0; i < v->store_count; i++)
@@ -302,7 +305,9 @@ static void stores_close(struct vs *v)
 static void drain_look(struct loop_hook *h)
 {
 	struct vs *v = LIST_OWNER(h, struct vs, drain_hook);
-	uint64_t now = loop_now_ns(v->loop);
+	/* Not the loop's time: that of the round in which the drain began is older than its begin, and a
+	 * difference below zero would end it at once, with calls under way. */
+	uint64_t now = loop_clock_ns();
 	bool quiet = stream_quiet(v->stream) && dgram_quiet(v->dgram);
 
 	if (rpc_pending(v->rpc) == 0 && v->drain_dry_ns == 0)

@@ -3,6 +3,7 @@
  *	main.c     arguments, and the order in which a worker comes up, first as a spare
  *	alone.c    the same without a daemon, for tests and benchmarks
  *	serve.c    stores, RPC programs and transports put together; drain
+ *	drain.c    before the end: what can be done while serving
  *	control.c  the socket to holdfastd
  *	lease.c    may we serve at this moment?
  *	repair.c   --repair: a store checked and repaired, in a process of its own
@@ -10,6 +11,7 @@
 #ifndef HF_CMD_VS_H
 #define HF_CMD_VS_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -74,8 +76,13 @@ struct vs {
 	/* drain */
 	struct loop_timer drain_timer;
 	uint64_t drain_asked_ns, drain_round_ns;
+	enum { DRAIN_SYNC_NONE, DRAIN_SYNC_RUNS, DRAIN_SYNC_DONE } drain_sync; /* a thread's, too */
+	uint64_t drain_sync_ns; /* its begin, then how long it took */
+	bool drain_brief;	/* the round's checkpoint was short */
+	pthread_t drain_thread;
 	struct loop_hook drain_hook;
-	uint64_t drain_since_ns, drain_dry_ns;
+	uint64_t drain_since_ns, drain_dry_ns, drain_close_ns;
+	unsigned drain_rounds;
 	unsigned closing;
 	int close_err;
 	void (*drained)(struct vs *v, int err);
@@ -101,6 +108,10 @@ int serve_socket(struct vs *v, enum worker_role role, int fd);
 /* Finish what is under way, close the stores, then v->drained(). */
 void serve_drain(struct vs *v, void (*drained)(struct vs *v, int err));
 
+/* ---- drain.c -------------------------------------------------------------------------------- */
+/* Work ahead while clients are served, then serve_drain(). */
+void drain_start(struct vs *v);
+
 /* ---- control.c ------------------------------------------------------------------------------ */
 void control_start(struct vs *v);
 /* Says that we are prepared and waits for TAKE: the epoch and the locks are set on return. */
@@ -110,6 +121,8 @@ void control_first_reply(struct vs *v);
 /* Says so and ends at once: whatever this call found must not be answered (VS 1.15).  `below`: the
  * file system under the store fails.  In any thread. */
 _Noreturn void control_damage(struct vs *v, const char *store, const char *reason, bool below);
+/* All is on disk: DRAINED.  For serve_drain(). */
+void control_drained(struct vs *v, int err);
 /* Says why and exits. */
 _Noreturn void vs_fail(struct vs *v, enum vs_exit status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

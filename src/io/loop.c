@@ -158,6 +158,15 @@ int loop_hold_file(struct loop *l, int fd)
 	return 0;
 }
 
+void loop_release_files(struct loop *l)
+{
+	if (!l->has_table)
+		return;
+	(void)io_uring_unregister_files(&l->ring);
+	l->has_table = false;
+	l->held_files = 0;
+}
+
 /* ---- starting operations -------------------------------------------------------------------- */
 
 static struct io_uring_sqe *sqe_get(struct loop *l)

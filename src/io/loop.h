@@ -77,6 +77,10 @@ void loop_cancel(struct loop *l, struct loop_op *op);
 /* Keeps `fd` as a registered file of the ring: its OFD locks then outlive every write in flight
  * (SAFETY F5). 0 or -errno. */
 int loop_hold_file(struct loop *l, int fd);
+/* Lets go of them now.  Only when nothing is in flight any more: with the process they go too, but
+ * the kernel ends a ring at its leisure (50 ms later were seen), and a file system with a file that
+ * is held cannot be unmounted. */
+void loop_release_files(struct loop *l);
 
 /* Timers: one heap.  A timer set again moves; deadline_ns is CLOCK_BOOTTIME. */
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t deadline_ns);

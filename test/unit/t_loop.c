@@ -371,6 +371,28 @@ static void t_watching(void)
 	close(fd[1]);
 }
 
+/* An orderly end does not wait for the kernel to end the ring: the files are let go of at once. */
+static void t_released_files(void)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char path[] = "/tmp/t_loop.XXXXXX";
+	struct loop *l = NULL;
+	int fd = mkstemp(path), mine = open(path, O_RDWR);
+
+	CHECK_EQ(0, loop_new(&l, 8));
+	loop_release_files(l); /* there are none */
+	CHECK_EQ(0, fcntl(mine, F_OFD_SETLK, &fl));
+	CHECK_EQ(0, loop_hold_file(l, mine));
+	close(mine);
+	CHECK(!lock_is_free(path));
+	loop_release_files(l);
+	CHECK(lock_is_free(path));
+	CHECK_EQ(0, loop_hold_file(l, fd)); /* and the table can be used again */
+	loop_free(l);
+	close(fd);
+	unlink(path);
+}
+
 int main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -383,5 +405,6 @@ int main(void)
 	CASE(t_wake);
 	CASE(t_held_lock);
 	CASE(t_watching);
+	CASE(t_released_files);
 	return check_end();
 }
