@@ -117,6 +117,9 @@ static int inode_parse(struct inode *ip, uint64_t ino, const uint8_t *val, size_
 	ip->row.pub.target = ip->target;
 	ip->row.pub.note = &ip->note;
 	ip->row.pub.ino = ino;
+#ifdef HF_MUTANT_STALE_LSN
+	lsn = ip->row.pub.lsn;
+#endif
 	ip->row.pub.lsn = lsn;
 	return 0;
 }

@@ -376,6 +376,9 @@ static int replay(struct recovery *r, const struct record *rec)
 		    c.type == CHANGE_NEWOBJ || c.type == CHANGE_UNLINK)
 			replay_object(r, &c, rec->lsn);
 	}
+#ifdef HF_MUTANT_REPLIES_LOST
+	if (rec->lsn == 0)
+#endif
 	if (rec->has_caller)
 		dup_add(s, &rec->caller, rec->reply, rec->reply_len, rec->lsn, s->replay_service_ns);
 	if (rec->time_ns > s->time_ns)

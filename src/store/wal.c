@@ -67,19 +67,37 @@ static void batch_put(struct store *s, struct batch *b)
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
+/* Durability rests on O_DSYNC; a file system without O_DIRECT (older tmpfs) writes through its page
+ * cache, which is slower and no less true.  What the descriptor really has is asserted. */
+static int half_open(struct store *s, const char *name, int flags)
+{
+	int direct = O_DIRECT, fd;
+
+#ifdef HF_MUTANT_LOG_NOT_SYNC
+	flags &= ~O_DSYNC;
+#endif
+	fd = openat(s->dir_fd, name, flags | direct | O_CLOEXEC);
+	if (fd < 0 && errno == EINVAL) {
+		direct = 0;
+		fd = openat(s->dir_fd, name, flags | O_CLOEXEC);
+		log_notice("store %s: %s: no direct writes on this file system", s->path, name);
+	}
+	if (fd >= 0) {
+		int want = (flags & O_DSYNC) | direct;
+
+		hf_assert((fcntl(fd, F_GETFL) & want) == want);
+	}
+	return fd;
+}
+
 int wal_open(struct store *s, int flags, char *err, size_t err_size)
 {
 	static const char *const name[2] = {"log/0", "log/1"};
 
 	for (unsigned i = 0; i < 2; i++) {
-		int fd = openat(s->dir_fd, name[i], flags | O_DIRECT | O_CLOEXEC);
-
-		/* Some file systems have no O_DIRECT; O_DSYNC is what durability rests on. */
-		if (fd < 0 && errno == EINVAL)
-			fd = openat(s->dir_fd, name[i], flags | O_CLOEXEC);
-		if (fd < 0)
+		s->log.fd[i] = half_open(s, name[i], flags);
+		if (s->log.fd[i] < 0)
 			return say(err, err_size, -errno, "%s/%s: cannot open the log", s->path, name[i]);
-		s->log.fd[i] = fd;
 	}
 	return 0;
 }
@@ -272,6 +290,10 @@ void wal_submit(struct store *s)
 	struct wal *l = &s->log;
 	struct batch *b;
 
+#ifdef HF_MUTANT_HALVES_AT_ONCE
+	if (l->in_flight && list_empty(&l->queue) && l->half != l->in_flight->half)
+		l->in_flight = NULL; /* the other half is another file */
+#endif
 	if (l->in_flight || (list_empty(&l->queue) && l->fill->count == 0))
 		return;
 #ifndef HF_MUTANT_STORE_WRITES_ANYWAY
