@@ -76,6 +76,7 @@ check check-full soak:
 gates: $(LIB)
 	@OUT=$(OUT) tools/rooms-check
 	@tools/style-check
+	@tools/claims
 
 clean:
 	rm -rf $(BUILD)

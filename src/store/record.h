@@ -2,7 +2,7 @@
  *
  * Everything on disk is big-endian and bounded; decoders take bytes from a disk that may be
  * damaged or hostile and answer 0 or -EBADMSG (-ENOTSUP: a valid thing that this version does
- * not know).  Tables with offsets and a worked example: doc/ondisk.md. */
+ * not know).  Tables with offsets and a worked example: doc/store.md. */
 #ifndef HF_STORE_RECORD_H
 #define HF_STORE_RECORD_H
 

@@ -2,7 +2,7 @@
  *
  * Two tables.  A chunk's row has the replies: what a repeat is answered with.  A roll's row has of
  * each entry of up to 64 chunks what the table in memory needs: 18 bytes instead of some 150, side
- * by side instead of one page among others.  Byte tables in doc/ondisk.md.
+ * by side instead of one page among others.  Byte tables in doc/store.md.
  *
  * Rows are the store's own, but a disk may lie: everything read is checked, and what makes no
  * sense is damage. */

@@ -1,4 +1,4 @@
-/* t_store_ondisk.c - the bytes of the store: the examples of doc/ondisk.md, round trips, and that
+/* t_store_ondisk.c - the bytes of the store: the examples of doc/store.md, round trips, and that
  * damage of any kind is an answer, not an accident. */
 #include <errno.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 static size_t example(const char *name, uint8_t *out, size_t size)
 {
-	FILE *doc = fopen("doc/ondisk.md", "r");
+	FILE *doc = fopen("doc/store.md", "r");
 	char line[256], want[64];
 	bool inside = false;
 	size_t len = 0;
