@@ -45,16 +45,34 @@ static void on_progress(void *arg, const char *step, const struct adopt_counts *
 	j->shown = true;
 }
 
+/* A name may be any bytes; a line of text or a JSON string may not. */
+static void path_text(char *out, size_t size, const char *path)
+{
+	json_t *valid = json_string(path);
+	size_t at = 0;
+
+	for (const unsigned char *p = (const unsigned char *)path; *p && at + 5 < size; p++) {
+		if (*p >= 0x20 && *p != 0x7f && *p != '\\' && (*p < 0x80 || valid))
+			out[at++] = (char)*p;
+		else
+			at += (size_t)snprintf(out + at, size - at, "\\x%02x", *p);
+	}
+	out[at] = 0;
+	json_decref(valid);
+}
+
 static void on_finding(void *arg, enum adopt_finding f, const char *path, const char *what)
 {
 	const char *kind = f == ADOPT_CANNOT ? "cannot" : "note";
 	struct job *j = arg;
+	char text[4096];
 
+	path_text(text, sizeof(text), path);
 	if (!j->c->json)
-		printf("%s: %s: %s\n", kind, path, what);
+		printf("%s: %s: %s\n", kind, text, what);
 	else if (json_array_size(j->list) < LIST_MAX)
-		json_array_append_new(j->list, json_pack("{s:s, s:s%, s:s}", "kind", kind, "path",
-							 path, strlen(path), "what", what));
+		json_array_append_new(j->list, json_pack("{s:s, s:s, s:s}", "kind", kind, "path",
+							 text, "what", what));
 }
 
 static void show_json(const struct job *j, const char *dir, int res, const char *err,

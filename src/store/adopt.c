@@ -32,6 +32,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -607,6 +608,8 @@ int store_adopt(const struct adopt_args *a, struct adopt_counts *n, char *err, s
 	err[0] = 0;
 	k.began_ns = loop_clock_ns();
 	adopt_fds_raise();
+	/* Somebody may open a file in the moment that tree_in_use() holds a lease on it. */
+	signal(SIGIO, SIG_IGN);
 	code = run(&k);
 	if (!a->dry_run)
 		n->seconds = (double)(loop_clock_ns() - k.began_ns) / 1e9;

@@ -6,8 +6,6 @@
 #include "store/store_impl.h"
 #include "store/tree.h"
 
-#define ADOPT_WORK        ".holdfast-adopt"
-#define RELEASE_WORK      ".holdfast-release"
 #define ADOPT_BATCH_ROWS  20000U
 #define ADOPT_BATCH_BYTES ((size_t)16 << 20)
 

@@ -51,6 +51,18 @@ void store_conf_default(struct store_conf *c)
 
 /* ---- reading ---------------------------------------------------------------------------------- */
 
+static int no_label(int dir_fd, const char *dir, char *err, size_t err_size)
+{
+	if (faccessat(dir_fd, ADOPT_WORK, F_OK, 0) == 0)
+		return say(err, err_size, -ENOENT,
+			   "%s: an adopt of it is not finished; run holdfast adopt again", dir);
+	if (faccessat(dir_fd, RELEASE_WORK, F_OK, 0) == 0)
+		return say(err, err_size, -ENOENT,
+			   "%s: a release of it is not finished; run holdfast release again", dir);
+	return say(err, err_size, -ENOENT,
+		   "%s: not a store (no LABEL); make one or give its directory", dir);
+}
+
 int label_read(struct label *l, int dir_fd, const char *dir, int *fd, char *err, size_t err_size)
 {
 	uint8_t buf[LABEL_SIZE] = {0};
@@ -59,8 +71,7 @@ int label_read(struct label *l, int dir_fd, const char *dir, int *fd, char *err,
 
 	*fd = openat(dir_fd, "LABEL", O_RDWR | O_CLOEXEC);
 	if (*fd < 0 && errno == ENOENT)
-		return say(err, err_size, -ENOENT, "%s: not a store (no LABEL); make one or give its "
-			   "directory", dir);
+		return no_label(dir_fd, dir, err, err_size);
 	if (*fd < 0)
 		return say(err, err_size, -errno, "%s/LABEL: cannot open: %s; check owner and mode", dir,
 			   strerror(errno));

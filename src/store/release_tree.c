@@ -288,6 +288,8 @@ int release_look(struct adopt *k)
 		return damaged(k, ".", "the store has no root directory");
 	look_count(k, &self.row.pub);
 	look_owner(&w, &self);
+	if (adopt_exists(k->dir_fd, "repaired"))
+		adopt_find(k, ADOPT_NOTE, "repaired", "what repairs of the store kept stays here");
 	err = xattr_rows(&w, &self, look_xattr);
 	if (err == 0)
 		err = out_walk(&w, -1);

@@ -319,6 +319,10 @@ int store_open_repair(struct store **sp, const char *dir,
 		      void (*on_log)(void *arg, bool rot, const char *text), void *arg, char *err,
 		      size_t err_size);
 
+/* The work folders of adopt.c and release.c in a store's directory. */
+#define ADOPT_WORK   ".holdfast-adopt"
+#define RELEASE_WORK ".holdfast-release"
+
 /* label.c */
 int label_read(struct label *l, int dir_fd, const char *dir, int *fd, char *err, size_t err_size);
 int label_lock(int fd, const char *dir, char *err, size_t err_size);

@@ -1,4 +1,5 @@
 """nfs3 - as much of an NFSv3 client as the adopt test needs: plain sockets, nothing of ours."""
+import os
 import socket
 import struct
 
@@ -68,7 +69,7 @@ class Client:
 
     def call(self, prog, proc, args):
         self.xid += 1
-        cred = struct.pack(">I", 0) + opaque(b"test") + struct.pack(">III", 0, 0, 0)
+        cred = struct.pack(">I", 0) + opaque(b"test") + struct.pack(">III", os.geteuid(), os.getegid(), 0)
         msg = struct.pack(">IIIIII", self.xid, 0, 2, prog, 3, proc)
         msg += struct.pack(">I", 1) + opaque(cred) + struct.pack(">II", 0, 0) + args
         self.s.sendall(struct.pack(">I", len(msg) | 1 << 31) + msg)
