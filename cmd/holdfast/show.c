@@ -98,6 +98,13 @@ bool show_vserver(const json_t *status, const char *name)
 		say_reason(v, "reason");
 		if (*cli_string(v, "detail") != '-')
 			printf("\n  in the way here: %s", cli_string(v, "detail"));
+		if (cli_number(v, "repairing_ms") >= 0)
+			printf("\n  being repaired for %s; clients wait",
+			       cli_age(cli_number(v, "repairing_ms"), text));
+		if (cli_number(v, "repairs") + cli_number(v, "repairs_failed") > 0)
+			printf("\n  repairs here: %.0f, failed %.0f, the last took %s",
+			       cli_number(v, "repairs"), cli_number(v, "repairs_failed"),
+			       cli_age(cli_number(v, "repair_ms_last"), text));
 		printf("\n  last bring-up on this node:");
 		json_object_foreach(json_object_get(v, "phases_us"), phase, us)
 		    printf(" %s %.1f ms", phase, json_number_value(us) / 1000);

@@ -154,6 +154,7 @@ static void t_mistakes(void)
 		{"node", "network 1.2.3.4 port 0", "port 0 is out of range, allowed 1 to 65535"},
 		{"unit", "image \"/x\"", "belong to backend loop"},
 		{"unit", "fence_command \"fence\"", "must be an absolute path"},
+		{"unit", "repair_command \"/sbin/fsck %d\"", "belong to backend loop"},
 		{"vs", "home b", "there is no node b"},
 		{"vs", "portmap maybe", "allowed off or on"},
 		{"vs", "address 127.0.0.9", "address 127.0.0.9 is that of vserver v already"},

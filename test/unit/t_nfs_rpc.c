@@ -73,6 +73,37 @@ static void t_what_is_no_call(void)
 	down();
 }
 
+/* covers: VS-152 VS-155 - who finds a store damaged gets no answer, no error, and nor does anybody after. */
+static void t_damage_is_not_answered(void)
+{
+	struct READ3args args = {.count = 100};
+	struct nt_fh fh;
+	struct sattr3 mode = nt_mode(0644);
+	char command[128];
+	size_t before;
+
+	up();
+	CHECK_EQ(NFS3_OK, nt_create(t, &t->root, "f", UNCHECKED, &mode, 0, &fh));
+	CHECK_EQ(NFS3_OK, nt_write(t, &fh, 0, "data", 4, FILE_SYNC, NULL));
+	nt_restart(t, false);
+	snprintf(command, sizeof(command), "rm %s/objects/*/*/*", t->dir);
+	CHECK_EQ(0, system(command));
+	before = t->peer->count;
+	nt_begin(t, NFS_PROGRAM, NFS_V3, NFSPROC3_READ);
+	args.file = nt_wire(&fh);
+	xdr_put_READ3args(&t->w, &args);
+	CHECK(nt_send(t));
+	nt_settle(t);
+	CHECK(store_is_damaged(t->store));
+	nt_begin(t, NFS_PROGRAM, NFS_V3, NFSPROC3_GETATTR);
+	xdr_put_nfs_fh3(&t->w, &args.file);
+	CHECK(nt_send(t));
+	nt_settle(t);
+	CHECK_EQ(before, t->peer->count);
+	nt_restart(t, true); /* what waited goes with the process */
+	down();
+}
+
 static void t_credentials(void)
 {
 	uint32_t got;
@@ -480,6 +511,7 @@ int main(void)
 {
 	CASE(t_refusals);
 	CASE(t_what_is_no_call);
+	CASE(t_damage_is_not_answered);
 	CASE(t_credentials);
 	CASE(t_golden_getattr_reply);
 	CASE(t_mount);

@@ -848,8 +848,27 @@ static void t_refused(void)
 	fs_drop(&f);
 }
 
+/* doc/check.md names every kind, and what is done about it, as the program does. */
+static void t_documented(void)
+{
+	static const char *const want[] = {
+#define FINDING(sym, name, class, repair) "| `" name "` |", "| " repair " |",
+#include "store/tbl_finding.h"
+#undef FINDING
+	};
+	static char text[65536];
+	FILE *in = fopen("doc/check.md", "r");
+
+	CHECK(in != NULL);
+	text[fread(text, 1, sizeof(text) - 1, in)] = '\0';
+	fclose(in);
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++)
+		CHECK(strstr(text, want[i]) != NULL);
+}
+
 int main(void)
 {
+	CASE(t_documented);
 	CASE(t_clean);
 	CASE(t_counts);
 	CASE(t_rows_mirror);
