@@ -18,7 +18,8 @@
 #include "vs.h"
 
 #define MS	 1000000ULL
-#define AHEAD_NS (3000 * MS) /* no longer than this for rounds ahead */
+#define AHEAD_NS (3000 * MS) /* no further round after this */
+#define LIMIT_NS (6000 * MS) /* nor is one waited for longer */
 #define SHORT_NS (30 * MS)   /* a checkpoint like this is good enough for the end */
 #define SYNC_NS	 (40 * MS)   /* and a sync like this */
 #define LOOK_NS	 (1 * MS)
@@ -138,7 +139,11 @@ static void on_look(struct loop_timer *t)
 	uint64_t now = loop_clock_ns();
 	bool brief = false, over = round_over(v, now, &brief);
 
-	if ((over && brief) || now > v->drain_asked_ns + AHEAD_NS)
+	/* On a slow disk no round may be short; then the end begins between two: a checkpoint that is
+	 * half done would be part of the pause. */
+	if (now > v->drain_asked_ns + AHEAD_NS)
+		brief = true;
+	if ((over && brief) || now > v->drain_asked_ns + LIMIT_NS)
 		serve_drain(v, drained);
 	else if (over)
 		round_begin(v);
