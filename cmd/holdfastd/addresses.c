@@ -11,14 +11,21 @@
 #include "base/log.h"
 #include "daemon.h"
 #include "io/address.h"
+#include "io/leftover.h"
 
 #define MS		1000000ULL
 #define LIFETIME_S	4
 #define RENEW_NS	(1000 * MS)
 #define ANNOUNCE_NS	(200 * MS)
 #define ANNOUNCE_TIMES	6
+/* A client answers one stray packet in 500 ms for each connection.  When its answer to the first
+ * tickle is lost, only one that comes later than that gets another: hence the slow ones. */
 #define TICKLE_NS	(60 * MS)
-#define TICKLE_TIMES	4
+#define TICKLE_SLOW_NS	(200 * MS)
+#define TICKLE_TIMES	9
+#define TICKLE_SLOW	5 /* the last of them */
+/* The kernel makes an IPv6 address usable some time after it has acknowledged it. */
+#define USABLE_V6_NS	(10 * MS)
 
 static bool is_ours(const struct conf_address *a, struct sockaddr_storage *ss)
 {
@@ -29,6 +36,25 @@ static bool is_ours(const struct conf_address *a, struct sockaddr_storage *ss)
 static unsigned prefix_of(const struct conf_net *n)
 {
 	return conf_net_is_v4(n) ? n->prefix - 96U : n->prefix;
+}
+
+/* What an earlier ownership here left behind is in the way of the clients' newer connections. */
+static void drop_leftovers(struct daemon *d, unsigned vs)
+{
+	const struct conf_vserver *v = &d->conf->vserver[vs];
+	struct sockaddr_storage ss;
+	char text[64];
+
+	for (unsigned i = 0; i < v->address_count; i++) {
+		int n = is_ours(&v->address[i], &ss) ? leftover_drop(&ss) : 0;
+
+		if (n < 0)
+			log_limited(LOG_L_NOTICE, "vserver %s: old connections of %s stay: %s", v->name,
+				    conf_net_text(&v->address[i].net, false, text), strerror(-n));
+		else if (n > 0)
+			log_info("vserver %s: %d old connections of %s ended", v->name, n,
+				 conf_net_text(&v->address[i].net, false, text));
+	}
 }
 
 static int add_all(struct daemon *d, unsigned vs)
@@ -67,20 +93,36 @@ static void announce_all(struct daemon *d, unsigned vs)
 	}
 }
 
-static void tickle_all(struct daemon *d, unsigned vs)
+static bool is_v4(const uint8_t addr[16])
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	return memcmp(addr, mapped, sizeof(mapped)) == 0;
+}
+
+/* False: some wait until their address is usable. */
+static bool tickle(struct daemon *d, unsigned vs, bool v6)
 {
 	struct worker *w = &d->worker[vs];
+	bool all = true;
 	int rc = 0;
 
 	for (unsigned i = 0; i < w->conn_count && d->have_tickle; i++) {
 		const struct worker_conn *c = &w->conn[i];
-		int one = tickle_send(&d->tickle, c->local, c->local_port, c->remote,
+		int one;
+
+		if (!v6 && !is_v4(c->local)) {
+			all = false;
+			continue;
+		}
+		one = tickle_send(&d->tickle, c->local, c->local_port, c->remote,
 				      c->remote_port);
 
 		rc = one ? one : rc;
 	}
 	if (rc)
 		log_limited(LOG_L_WARN, "tickle: %s", strerror(-rc));
+	return all;
 }
 
 static void on_renew(struct loop_timer *t)
@@ -107,8 +149,8 @@ static void on_announce(struct loop_timer *t)
 	}
 	if (a->tickle_left) {
 		a->tickle_left--;
-		tickle_all(a->d, a->vs);
-		next = TICKLE_NS;
+		tickle(a->d, a->vs, true);
+		next = a->tickle_left < TICKLE_SLOW ? TICKLE_SLOW_NS : TICKLE_NS;
 	}
 	if (next != FOREVER_NS)
 		loop_timer_set(a->d->loop, t, loop_clock_ns() + next);
@@ -155,7 +197,10 @@ void addresses_up(struct daemon *d, const struct action *act)
 	 * accepted from their queue before the worker has them (ACT_OPEN).  When a port is taken no
 	 * address goes up either, and ACT_OPEN, which tries once more, tells the brain why. */
 	bool listening = sockets_open(d, act->vs) == 0;
-	int rc = listening ? add_all(d, act->vs) : 0;
+	int rc;
+
+	drop_leftovers(d, act->vs);
+	rc = listening ? add_all(d, act->vs) : 0;
 
 	if (!listening) {
 		log_debug("vserver %s: no address without its ports", d->conf->vserver[act->vs].name);
@@ -189,11 +234,12 @@ void addresses_down(struct daemon *d, const struct action *act)
 void addresses_tickle(struct daemon *d, unsigned vs)
 {
 	struct vs_addresses *a = &d->addresses[vs];
+	uint64_t wait;
 
 	a->tickle_left = TICKLE_TIMES - 1;
 	announce_all(d, vs);
-	tickle_all(d, vs);
-	loop_timer_set(d->loop, &a->announce_timer, loop_clock_ns() + TICKLE_NS);
+	wait = tickle(d, vs, false) ? TICKLE_NS : USABLE_V6_NS;
+	loop_timer_set(d->loop, &a->announce_timer, loop_clock_ns() + wait);
 }
 
 void addresses_end(struct daemon *d)

@@ -9,6 +9,11 @@ $(SURVIVE): $(OUT)/test/lab/survive.o $(OUT)/test/lab/nfsclient.o
 crash-fs: tools all
 	@OUT=$(OUT) test/lab/crash-fs
 
+# A virtual server on IPv6, in namespaces of its own.
+.PHONY: ipv6
+ipv6: all
+	@OUT=$(OUT) test/lab/ipv6
+
 # Clusters under faults, and a real Linux client.
 .PHONY: lab-smoke lab-full lab-soak guest guest-full
 lab-smoke: tools all

@@ -1,0 +1,126 @@
+/* leftover.c - sock_diag: list the connections, destroy those of one local address. */
+#include "io/leftover.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <libmnl/libmnl.h>
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
+
+#define AT_ONCE_MAX 64 /* found in one pass over the kernel's table */
+#define PASSES_MAX  64
+
+struct found {
+	const void *address;
+	size_t len;
+	unsigned count;
+	struct inet_diag_sockid id[AT_ONCE_MAX];
+};
+
+static int on_socket(const struct nlmsghdr *h, void *arg)
+{
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(h);
+	struct found *f = arg;
+
+	if (mnl_nlmsg_get_payload_len(h) >= sizeof(*m) && f->count < AT_ONCE_MAX &&
+	    memcmp(m->id.idiag_src, f->address, f->len) == 0)
+		f->id[f->count++] = m->id;
+	return MNL_CB_OK;
+}
+
+static struct inet_diag_req_v2 *request_put(char *buf, uint16_t type, uint16_t flags, int family)
+{
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct inet_diag_req_v2 *r;
+
+	h->nlmsg_type = type;
+	h->nlmsg_flags = flags;
+	h->nlmsg_seq = 1;
+	r = mnl_nlmsg_put_extra_header(h, sizeof(*r));
+	r->sdiag_family = (uint8_t)family;
+	r->sdiag_protocol = IPPROTO_TCP;
+	return r;
+}
+
+/* Sends what is in buf, reads answers to their end. */
+static int ask(struct mnl_socket *nl, char *buf, mnl_cb_t each, void *arg)
+{
+	const struct nlmsghdr *h = (const void *)buf;
+	char in[16384];
+	int rc = MNL_CB_OK;
+
+	if (mnl_socket_sendto(nl, h, h->nlmsg_len) < 0)
+		return -errno;
+	while (rc > MNL_CB_STOP) {
+		ssize_t n = mnl_socket_recvfrom(nl, in, sizeof(in));
+
+		if (n < 0)
+			return -errno;
+		rc = mnl_cb_run(in, (size_t)n, 1, mnl_socket_get_portid(nl), each, arg);
+	}
+	return rc < 0 ? -errno : 0;
+}
+
+static int list(struct mnl_socket *nl, int family, struct found *f)
+{
+	char buf[256] __attribute__((aligned(8)));
+	struct inet_diag_req_v2 *r =
+	    request_put(buf, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, family);
+
+	r->idiag_states = ~(1U << TCP_LISTEN | 1U << TCP_TIME_WAIT);
+	f->count = 0;
+	return ask(nl, buf, on_socket, f);
+}
+
+static int destroy(struct mnl_socket *nl, int family, const struct inet_diag_sockid *id)
+{
+	char buf[256] __attribute__((aligned(8)));
+	struct inet_diag_req_v2 *r =
+	    request_put(buf, SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, family);
+
+	r->id = *id;
+	return ask(nl, buf, NULL, NULL);
+}
+
+/* One pass; how many were ended, *full when there may be more. */
+static int pass(struct mnl_socket *nl, int family, struct found *f, bool *full)
+{
+	int ended = 0, err = list(nl, family, f);
+
+	*full = f->count == AT_ONCE_MAX;
+	for (unsigned i = 0; i < f->count && !err; i++) {
+		err = destroy(nl, family, &f->id[i]);
+		if (err == 0)
+			ended++;
+		else if (err == -ENOENT) /* it ended by itself */
+			err = 0;
+	}
+	return err ? err : ended;
+}
+
+int leftover_drop(const struct sockaddr_storage *local)
+{
+	bool v6 = local->ss_family == AF_INET6, full = true;
+	struct found f = {.len = v6 ? 16 : 4};
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
+	int rc = 0, all = 0;
+
+	if (!nl)
+		return -errno;
+	f.address = v6 ? (const void *)&((const struct sockaddr_in6 *)(const void *)local)->sin6_addr
+		       : (const void *)&((const struct sockaddr_in *)(const void *)local)->sin_addr;
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
+		rc = -errno;
+	for (unsigned i = 0; i < PASSES_MAX && full && rc >= 0; i++) {
+		rc = pass(nl, local->ss_family, &f, &full);
+		all += rc > 0 ? rc : 0;
+		if (rc == 0)
+			break;
+	}
+	mnl_socket_close(nl);
+	return rc < 0 ? rc : all;
+}
