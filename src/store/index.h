@@ -30,9 +30,9 @@ struct index_row {
 /* Makes an empty index in `dir` (must exist); *txn_put fills the first transaction. */
 int index_open(struct index **ip, const char *dir, uint64_t map_bytes, bool create, bool read_only);
 void index_close(struct index *x);
-/* Makes durable what is seen.  A commit that failed in writing its root page leaves the disk with
- * the new one and the page cache with the old one, or the other way round: before the log goes on
- * from what was read here, both must say the same. */
+/* Makes durable what is seen.  A commit that failed in writing its root page, or was killed in it,
+ * leaves the disk with the new one and the page cache with the old one, or the other way round:
+ * before the log goes on from what was read here, both must say the same. */
 int index_settle(struct index *x);
 /* A new snapshot for the reader. */
 int index_renew(struct index *x);

@@ -78,6 +78,7 @@ static int64_t last_time;
 static unsigned commits_open;
 static unsigned idle;            /* rounds, for one that never ends */
 static bool storm, cramped;      /* large writes; little room */
+static bool rooting;             /* killed in writing the root page, then a power loss */
 static bool stubborn, unlinking; /* crash after crash while opening; about unlinked objects */
 
 /* ---- saying -----------------------------------------------------------------------------------
@@ -1040,6 +1041,12 @@ static void plan_life(void)
 				     .at_place = life > 0,
 				     .place = below(16) ? AT_LOG_LANDED : AT_META_LANDED,
 				     .crash_in = life ? 1 : 60 + below(90)};
+	if (rooting && life < 2)
+		plan = (struct plan){.crash = true,
+				     .power = life == 1,
+				     .at_place = life == 0,
+				     .place = AT_META_WRITE,
+				     .crash_in = life ? 10 + below(50) : 1};
 	if (unlinking && life < 4)
 		plan = (struct plan){.crash = true,
 				     .power = below(2),
@@ -1246,6 +1253,7 @@ static void history_begin(void)
 	disk_fates = counts->fate;
 	stubborn = h.seed % 64 == 7;
 	unlinking = h.seed % 32 == 9;
+	rooting = h.seed % 32 == 11;
 	storm = h.seed % 3 == 0 || stubborn;
 	cramped = h.seed % 8 == 3 || h.seed % 8 == 5;
 	store_conf_default(&conf);
