@@ -425,6 +425,13 @@ static void conn_pump(struct conn *c)
 		ready_add(c);
 }
 
+/* Somebody waits for the next round. */
+static void ready_again(struct stream *s)
+{
+	if (!list_empty(&s->ready) && !s->silent)
+		loop_again(s->l);
+}
+
 static void hook_in(struct loop_hook *h)
 {
 	struct stream *s = LIST_OWNER(h, struct stream, in_hook);
@@ -449,22 +456,27 @@ static void hook_in(struct loop_hook *h)
 		else
 			conn_pump(c);
 	}
-	if (!list_empty(&s->ready) && !s->silent)
-		loop_again(s->l);
+	ready_again(s);
+}
+
+/* True: there is no connection any more, whatever was polled for. */
+static bool poll_over(struct conn *c, int res)
+{
+	if (c->closed)
+		conn_maybe_free(c);
+	else if (res < 0)
+		conn_close(c);
+	else
+		return false;
+	return true;
 }
 
 static void in_done(struct loop_op *op, int res)
 {
 	struct conn *c = LIST_OWNER(op, struct conn, in_op);
 
-	if (c->closed) {
-		conn_maybe_free(c);
+	if (poll_over(c, res))
 		return;
-	}
-	if (res < 0) {
-		conn_close(c);
-		return;
-	}
 	c->readable = true;
 	c->hangup |= (res & POLLRDHUP) != 0;
 	if (conn_may_read(c) || c->s->silent)
@@ -558,23 +570,15 @@ static void hook_out(struct loop_hook *h)
 		s->n.slow_readers++;
 		conn_close(LIST_OWNER(s->blocked.next, struct conn, blocked_link));
 	}
-	if (!list_empty(&s->ready) && !s->silent)
-		loop_again(s->l);
+	ready_again(s);
 }
 
 static void out_done(struct loop_op *op, int res)
 {
 	struct conn *c = LIST_OWNER(op, struct conn, out_op);
 
-	if (c->closed) {
-		conn_maybe_free(c);
-		return;
-	}
-	if (res < 0) {
-		conn_close(c);
-		return;
-	}
-	dirty_add(c);
+	if (!poll_over(c, res))
+		dirty_add(c);
 }
 
 static void peer_send(struct rpc_peer *p, const void *msg, size_t len)

@@ -226,27 +226,10 @@ static int find_victim(struct call *c, const struct obj *o, const struct xdr_byt
 	return in ? nfs3_status(access_remove(in, &victim, &c->cred)) : NFS3ERR_STALE;
 }
 
-int nfs3_remove(struct call *c)
-{
-	const struct xdr_bytes *name = &c->args.remove.object.name;
-	struct obj *o = &c->obj;
-	uint64_t ino;
-	int status = check_dir(o->in);
+typedef int take_away_fn(struct store *s, uint64_t dir, const char *name, size_t name_len);
 
-	if (status != NFS3_OK)
-		return status;
-	if (is_dot(name) || is_dotdot(name))
-		return NFS3ERR_ISDIR;
-	status = find_victim(c, o, name, &ino);
-	if (status == NFS3_OK)
-		status = nfs3_status(store_remove(o->fs->store, o->ino, chars(name), name->n));
-	if (status != NFS3_OK)
-		return status;
-	put_wcc(&c->out, o);
-	return NFS3_OK;
-}
-
-int nfs3_rmdir(struct call *c)
+/* What REMOVE and RMDIR have in common: `dot` and `dotdot` are the answers to those names. */
+static int remove_name(struct call *c, int dot, int dotdot, take_away_fn *take)
 {
 	const struct xdr_bytes *name = &c->args.remove.object.name;
 	struct obj *o = &c->obj;
@@ -256,18 +239,28 @@ int nfs3_rmdir(struct call *c)
 	if (status != NFS3_OK)
 		return status;
 	if (is_dot(name))
-		return NFS3ERR_INVAL;
+		return dot;
 	if (is_dotdot(name))
-		return NFS3ERR_EXIST;
+		return dotdot;
 	status = find_victim(c, o, name, &ino);
 	if (status == NFS3_OK && ino == o->x->root_ino)
-		status = NFS3ERR_ACCES;
+		status = NFS3ERR_ACCES; /* the export's own root stays */
 	if (status == NFS3_OK)
-		status = nfs3_status(store_rmdir(o->fs->store, o->ino, chars(name), name->n));
+		status = nfs3_status(take(o->fs->store, o->ino, chars(name), name->n));
 	if (status != NFS3_OK)
 		return status;
 	put_wcc(&c->out, o);
 	return NFS3_OK;
+}
+
+int nfs3_remove(struct call *c)
+{
+	return remove_name(c, NFS3ERR_ISDIR, NFS3ERR_ISDIR, store_remove);
+}
+
+int nfs3_rmdir(struct call *c)
+{
+	return remove_name(c, NFS3ERR_INVAL, NFS3ERR_EXIST, store_rmdir);
 }
 
 /* ---- RENAME --------------------------------------------------------------------------------- */
