@@ -38,8 +38,8 @@ static void on_progress(void *arg, const char *step, const struct adopt_counts *
 	char size[32];
 
 	size_text(size, n->bytes);
-	fprintf(stderr, "%s%s: %llu names in this step, %llu files, %s, %.0f s%s",
-		j->terminal ? "\r" : "", step, (unsigned long long)n->done,
+	fprintf(stderr, "%s%s: %llu names (%.0f a second), %llu files, %s, %.0f s%s",
+		j->terminal ? "\r" : "", step, (unsigned long long)n->done, n->rate,
 		(unsigned long long)n->files, size, n->seconds, j->terminal ? "   " : "\n");
 	fflush(stderr);
 	j->shown = true;

@@ -68,8 +68,10 @@ void adopt_progress(struct adopt *k, const char *step)
 {
 	uint64_t now;
 
-	if (k->step != step)
+	if (k->step != step) {
 		k->n->done = 0;
+		k->step_began_ns = loop_clock_ns();
+	}
 	k->step = step;
 	k->n->done++;
 	if (!k->a->progress || k->n->done % 64 != 0)
@@ -79,6 +81,7 @@ void adopt_progress(struct adopt *k, const char *step)
 		return;
 	k->told_ns = now;
 	k->n->seconds = (double)(now - k->began_ns) / 1e9;
+	k->n->rate = (double)k->n->done * 1e9 / (double)(now - k->step_began_ns + 1);
 	k->a->progress(k->a->arg, step, k->n);
 }
 

@@ -23,6 +23,7 @@ struct adopt_counts {
 	uint64_t files, directories, symlinks, specials; /* inodes, not names */
 	uint64_t names, bytes, xattrs, acls;
 	uint64_t done; /* names of the present step */
+	double rate;   /* of them a second */
 	uint64_t cannot, notes;
 	uint64_t outside;     /* files with names that are not in the tree */
 	uint64_t late;        /* changed after the store was committed, taken over */

@@ -27,6 +27,7 @@ struct adopt {
 	bool ending; /* only step 9 is left */
 	uint64_t began_ns, told_ns;
 	const char *step; /* under way, for progress */
+	uint64_t step_began_ns;
 	/* looking */
 	bool fowner, inherits;
 	uint32_t project;
