@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
@@ -49,8 +48,6 @@ static void piece_add(struct slab *s)
 {
 	struct slab_piece *p = mem_aligned(SLAB_PIECE_BYTES, SLAB_PIECE_BYTES);
 
-	/* Refused (no huge pages here): then with small ones. */
-	(void)madvise(p, SLAB_PIECE_BYTES, MADV_HUGEPAGE);
 	p->next = s->pieces;
 	s->pieces = p;
 	s->used = ALIGN;

@@ -1,5 +1,6 @@
-/* slab.h - many things of one size: side by side in large pieces, where the kernel gives huge pages
- * when it can, so that going through them in the order of their making stays cheap.
+/* slab.h - many things of one size: side by side in large pieces, so that going through them in the
+ * order of their making stays cheap.  No huge pages are asked for: making room for one can hold up
+ * the caller for most of a second.
  *
  * What is given back is used again first; the pieces go with slab_fini() only. */
 #ifndef HF_BASE_SLAB_H

@@ -6,14 +6,12 @@
 #include "store/blocks.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "base/mem.h"
 #include "base/trace.h"
 
 #define WAYS	   8U
 #define SEEN_SLOTS 65536U
-#define HUGE_PAGE  ((size_t)2 << 20)
 
 struct set {
 	uint64_t id[WAYS], block[WAYS]; /* id 0: empty */
@@ -41,8 +39,7 @@ struct blocks *blocks_new(size_t bytes)
 	b->set = mem_zalloc(sets, sizeof(*b->set));
 	b->used = mem_zalloc(sets, 1);
 	b->hand = mem_zalloc(sets, 1);
-	b->mem = mem_aligned(HUGE_PAGE, sets * WAYS * BLOCKS_SIZE);
-	(void)madvise(b->mem, sets * WAYS * BLOCKS_SIZE, MADV_HUGEPAGE);
+	b->mem = mem_aligned(BLOCKS_SIZE, sets * WAYS * BLOCKS_SIZE);
 	return b;
 }
 
