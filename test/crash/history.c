@@ -1157,7 +1157,7 @@ static void closed_compare(void)
 	disk_power_loss();
 	acked = op_count;
 	model_settle(&model);
-	if (below(16) == 0)
+	if (below(60) == 0)
 		check_offline();
 	loop_new(&loop, 0);
 	memset(&plan, 0, sizeof(plan));
@@ -1211,7 +1211,7 @@ static void aftermath(void)
 		rotted = disk_rot();
 		counts->rots += rotted;
 	}
-	if (!rotted && below(24) == 0)
+	if (!rotted && below(100) == 0)
 		check_offline();
 	life++;
 }

@@ -7,7 +7,9 @@ $(CRASH): $(CRASHOBJ) $(LIB)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $(CRASHOBJ) $(LIB) $(LDLIBS)
 
 SEEDS ?= 1:20000
-EVERY ?= 10
+EVERY ?= 6
 .PHONY: crash
 crash: $(CRASH)
+	@a=$$($(CRASH) --quick --count 60 | grep digest) && b=$$($(CRASH) --quick --count 60 | grep digest) && \
+	 { [ "$$a" = "$$b" ] || { echo "the same seeds gave another run: $$a, $$b"; exit 1; }; }
 	@$(CRASH) --seed $(firstword $(subst :, ,$(SEEDS))) --count $(lastword $(subst :, ,$(SEEDS))) --every $(EVERY)
