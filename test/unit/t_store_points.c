@@ -72,9 +72,9 @@ static void t_point_at_intervals(void)
 		fs_make(&f, ROOT, k ? "b" : "a", STORE_REG, NULL);
 		lsn = store_last_lsn(f.s);
 		CHECK(point_lsn() < lsn);
-		for (int i = 0; i < 50 && points() == before; i++)
+		for (int i = 0; i < 50 && point_lsn() < lsn; i++)
 			loop_once(f.loop, TENTH_NS);
-		CHECK_EQ(before + 1, points());
+		CHECK(points() > before); /* on a slow machine one may begin before the record is there */
 		CHECK(point_lsn() >= lsn);
 	}
 	fs_drop(&f);

@@ -134,6 +134,9 @@ int main(void)
 	able = geteuid() == 0 && access("/dev/loop-control", R_OK | W_OK) == 0;
 	if (!able)
 		printf("no loop devices for this user: mounting is not tried\n");
+	/* Nobody who takes a copy of the machine's mounts meanwhile shall get ours with it. */
+	else if (unshare(CLONE_NEWNS) || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return 1;
 	CASE(t_mount_and_unmount);
 	CASE(t_in_use);
 	CASE(t_other_namespace);
