@@ -429,7 +429,7 @@ static int create_check(struct store *s, const struct name *n, const struct stor
 	if (err != -ENOENT)
 		return err;
 	*dir = e.dir;
-	if (what->type == STORE_DIR && e.dir->row.pub.nlink >= STORE_LINK_MAX)
+	if (what->type == STORE_DIR && e.dir->row.pub.nlink >= STORE_SUBDIR_MAX)
 		return -EMLINK;
 	if (what->type == STORE_LNK && what->target_len > STORE_TARGET_MAX)
 		return -ENAMETOOLONG;
@@ -650,7 +650,7 @@ static int rename_check(struct store *s, struct move *m)
 			return -ENOTEMPTY;
 	}
 	if (is_dir && !m->dst.ip && m->src.dir != m->dst.dir &&
-	    m->dst.dir->row.pub.nlink >= STORE_LINK_MAX)
+	    m->dst.dir->row.pub.nlink >= STORE_SUBDIR_MAX)
 		return -EMLINK;
 	return index_has_room(s, false) ? 0 : -ENOSPC;
 }

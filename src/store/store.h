@@ -33,7 +33,8 @@ struct store;
 #define STORE_TARGET_MAX    4095
 #define STORE_REPLY_MAX	    8192
 #define STORE_WRITE_MAX	    (1U << 20)
-#define STORE_LINK_MAX	    65000
+#define STORE_LINK_MAX	    65000	/* names of a file: what ext4 can take back (release) */
+#define STORE_SUBDIR_MAX    0x7ffffffeU /* directories have no such limit, there or here */
 #define STORE_FILE_SIZE_MAX (INT64_MAX - 1)
 
 enum store_type { STORE_REG = 1, STORE_DIR, STORE_BLK, STORE_CHR, STORE_LNK, STORE_SOCK, STORE_FIFO };

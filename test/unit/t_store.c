@@ -141,6 +141,31 @@ static void t_whole(void)
 	fs_drop(&f);
 }
 
+/* A directory may have more subdirectories than a file may have names. */
+static void t_subdirs(void)
+{
+	struct store_new n = {.type = STORE_DIR, .attr = {.set_mode = true, .mode = 0755}};
+	uint64_t dir, wait, ino;
+	char name[32];
+
+	fs_new(&f);
+	f.conf.index_map_bytes = 256 << 20;
+	fs_restart(&f);
+	fs_make(&f, ROOT, "dir", STORE_DIR, &dir);
+	for (unsigned i = 0; i < STORE_LINK_MAX + 10; i++) {
+		while (store_op_begin(f.s, NULL, &wait))
+			fs_wait(&f, wait);
+		snprintf(name, sizeof(name), "d%u", i);
+		CHECK_EQ(0, store_create(f.s, dir, name, strlen(name), &n, &ino));
+		store_op_end(f.s, NULL, 0);
+		if (i % 64 == 0)
+			loop_once(f.loop, 0);
+	}
+	CHECK_EQ(STORE_LINK_MAX + 12, store_inode(f.s, dir)->nlink);
+	fs_settle(&f);
+	fs_drop(&f);
+}
+
 /* Many more records than a half holds, checkpoints and crashes in between. */
 static void t_many(void)
 {
@@ -194,6 +219,7 @@ int main(void)
 	CASE(t_data);
 	CASE(t_restart);
 	CASE(t_whole);
+	CASE(t_subdirs);
 	CASE(t_many);
 	return check_end();
 }
