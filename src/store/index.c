@@ -226,23 +226,28 @@ static int copy_out(struct slot *to, const MDB_val *key, const MDB_val *val, str
 	return 0;
 }
 
-static int do_get(struct index *x, MDB_val *k, struct index_row *out)
+static int do_get(struct index *x, MDB_txn *txn, MDB_val *k, struct index_row *out)
 {
 	MDB_val v;
-	int rc = mdb_get(x->reader, x->dbi, k, &v);
+	int rc = mdb_get(txn, x->dbi, k, &v);
 
 	return rc ? rc : copy_out(&x->point, k, &v, out);
 }
 
-int index_get(struct index *x, const uint8_t *key, size_t len, struct index_row *out)
+static int get(struct index *x, MDB_txn *txn, const uint8_t *key, size_t len, struct index_row *out)
 {
 	MDB_val k = {.mv_size = len, .mv_data = x->point.key};
 	int rc;
 
 	hf_assert(len <= KEY_ROOM);
 	memmove(x->point.key, key, len);
-	GUARDED(x, rc, do_get(x, &k, out));
+	GUARDED(x, rc, do_get(x, txn, &k, out));
 	return from_lmdb(x, rc);
+}
+
+int index_get(struct index *x, const uint8_t *key, size_t len, struct index_row *out)
+{
+	return get(x, x->reader, key, len, out);
 }
 
 static int do_cursor(struct index *x, MDB_val *k, MDB_cursor_op op, struct index_row *out)
@@ -294,23 +299,9 @@ int index_write_begin(struct index *x)
 	return from_lmdb(x, rc);
 }
 
-static int do_get_new(struct index *x, MDB_val *k, struct index_row *out)
-{
-	MDB_val v;
-	int rc = mdb_get(x->writer, x->dbi, k, &v);
-
-	return rc ? rc : copy_out(&x->point, k, &v, out);
-}
-
 int index_get_new(struct index *x, const uint8_t *key, size_t len, struct index_row *out)
 {
-	MDB_val k = {.mv_size = len, .mv_data = x->point.key};
-	int rc;
-
-	hf_assert(len <= KEY_ROOM);
-	memmove(x->point.key, key, len);
-	GUARDED(x, rc, do_get_new(x, &k, out));
-	return from_lmdb(x, rc);
+	return get(x, x->writer, key, len, out);
 }
 
 int index_put(struct index *x, const uint8_t *key, size_t key_len, const void *val, size_t val_len)
