@@ -87,6 +87,7 @@ struct unit_job {
 	int lock_fd; /* -1: not mine */
 	bool held, lost;
 	uint64_t epoch;
+	unsigned labels; /* enum unit_label bits that were told */
 	/* poll */
 	struct loop_timer poll_timer;
 	struct process poll;

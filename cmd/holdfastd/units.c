@@ -186,7 +186,7 @@ static void poll_work(void *arg, void *answer)
 {
 	struct unit_job *j = arg;
 
-	unit_read(&j->spec, &j->d->seal, answer);
+	unit_poll(&j->spec, &j->d->seal, answer);
 }
 
 static void on_poll(struct process *p, int err, const void *data, size_t len)
@@ -311,6 +311,14 @@ static void complete_plain(struct unit_job *j, const struct action *a, enum ev_t
 	brain_post(j->d, &ev);
 }
 
+/* What the target cannot do is said when it is found out, not at every poll. */
+static void note_labels(struct unit_job *j, unsigned labels)
+{
+	if (labels & ~j->labels)
+		log_limited(LOG_L_WARN, "unit %s: %s", j->spec.name, unit_label_text(labels & ~j->labels));
+	j->labels |= labels;
+}
+
 static const char *verb_name(enum act_type t)
 {
 	return t == ACT_RESERVE ? "reserve" : t == ACT_RELEASE ? "release" : t == ACT_MOUNT ?
@@ -322,6 +330,7 @@ static void complete(struct unit_job *j, const struct action *a, const struct un
 {
 	const char *why = out->text[0] ? out->text : strerror(-out->err);
 
+	note_labels(j, out->labels);
 	/* What stands in the way is the damage, which was said; the repair's own lines are in the log. */
 	if (out->outcome == UNIT_LOST ||
 	    (out->outcome != UNIT_WON && (a->type == ACT_UNIT_READ || a->type == ACT_REPAIR)))

@@ -20,9 +20,9 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "io/loop.h"
+#include "io/reserve.h"
 
 #define MS		 1000000ULL
-#define BLOCK		 4096
 #define WAIT_OWN_NS	 (5000 * MS)  /* my own last instance grows quiet */
 #define WAIT_LIVE_NS	 (100 * MS)   /* a dead daemon's lock has long gone, a live one's never goes */
 #define WAIT_DRAIN_NS	 (2000 * MS)  /* its daemon is dead; its worker's writes may still drain */
@@ -44,6 +44,18 @@ void unit_say(struct unit_answer *out, enum unit_outcome outcome, int err, const
 	va_start(ap, fmt);
 	vsnprintf(out->text, sizeof(out->text), fmt, ap);
 	va_end(ap);
+}
+
+const char *unit_label_text(unsigned labels)
+{
+	if (labels & UNIT_LABEL_FORGETS)
+		return "the target forgets reservations when it restarts (no APTPL): unfit for production";
+	if (labels & UNIT_LABEL_QUEUED)
+		return "the target can neither PREEMPT AND ABORT nor LUN RESET: a former owner's queued "
+		       "write may land late";
+	if (labels & UNIT_LABEL_NO_ABORT)
+		return "the target has no PREEMPT AND ABORT: PREEMPT and LUN RESET are used";
+	return "";
 }
 
 /* ---- locks ----------------------------------------------------------------------------------- */
@@ -104,42 +116,17 @@ static int enter(const struct unit_spec *u, uint64_t limit_ns)
 }
 
 /* ---- the record S ---------------------------------------------------------------------------- */
-static int record_open(const struct unit_spec *u, int flags)
+int unit_record_read(struct reserve *r, const struct seal *s, struct owner *o)
 {
-	int fd = open(u->record, flags | O_DIRECT | O_CLOEXEC);
-
-	if (fd < 0 && errno == EINVAL)
-		fd = open(u->record, flags | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-static int record_io(const struct unit_spec *u, uint8_t *block, bool write)
-{
-	int fd = record_open(u, write ? O_RDWR | O_DSYNC : O_RDONLY);
-	ssize_t n;
+	uint8_t *block = mem_aligned(RSV_BLOCK, RSV_BLOCK);
 	int rc;
 
-	if (fd < 0)
-		return fd;
-	n = write ? pwrite(fd, block, BLOCK, 0) : pread(fd, block, BLOCK, 0);
-	rc = n < 0 ? -errno : n == BLOCK ? 0 : -EIO;
-	if (rc == 0 && write && fsync(fd) < 0)
-		rc = -errno;
-	close(fd);
-	return rc;
-}
-
-int unit_record_read(const struct unit_spec *u, const struct seal *s, struct owner *o)
-{
-	uint8_t *block = mem_aligned(BLOCK, BLOCK);
-	int rc;
-
-	memset(block, 0, BLOCK);
-	rc = record_io(u, block, false);
+	memset(block, 0, RSV_BLOCK);
+	rc = r->ops->record(r, block, false);
 	if (rc == 0)
 		rc = owner_decode(o, block);
 #ifndef HF_MUTANT_UNIT_NO_MAC
-	if (rc == 0 && (memcmp(o->cluster, u->cluster, 16) != 0 || o->unit != u->id ||
+	if (rc == 0 && (memcmp(o->cluster, r->u->cluster, 16) != 0 || o->unit != r->u->id ||
 			!seal_mac_ok(s, o->key_id, block, OWNER_MAC_OFF, block + OWNER_MAC_OFF)))
 		rc = -EBADMSG;
 #else
@@ -149,22 +136,22 @@ int unit_record_read(const struct unit_spec *u, const struct seal *s, struct own
 	return rc;
 }
 
-static int record_put(const struct unit_spec *u, const struct seal *s, struct owner *o)
+static int record_put(struct reserve *r, const struct seal *s, struct owner *o)
 {
-	uint8_t *block = mem_aligned(BLOCK, BLOCK);
+	uint8_t *block = mem_aligned(RSV_BLOCK, RSV_BLOCK);
 	int rc;
 
 	o->key_id = seal_send_id(s);
-	memset(block, 0, BLOCK);
+	memset(block, 0, RSV_BLOCK);
 	owner_encode(o, block);
 	seal_mac(s, o->key_id, block, OWNER_MAC_OFF, block + OWNER_MAC_OFF);
 	owner_finish(block);
-	rc = record_io(u, block, true);
+	rc = r->ops->record(r, block, true);
 	free(block);
 	return rc;
 }
 
-int unit_record_write(const struct unit_spec *u, const struct seal *s, const struct owner *last,
+int unit_record_write(struct reserve *r, const struct seal *s, const struct owner *last,
 		      const struct unit_self *self, uint64_t epoch)
 {
 	struct owner o = *last;
@@ -183,14 +170,16 @@ int unit_record_write(const struct unit_spec *u, const struct seal *s, const str
 		memcpy(o.boot_id, self->boot_id, 16);
 		snprintf(o.node_name, sizeof(o.node_name), "%s", self->node_name);
 	}
-	return record_put(u, s, &o);
+	return record_put(r, s, &o);
 }
 
 int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t err_size)
 {
 	struct owner o = {.unit = u->id};
+	struct reserve r;
 	int fd, rc;
 
+	reserve_open(&r, u, RSV_ACT);
 	memcpy(o.cluster, u->cluster, 16);
 	if (u->backend == UNIT_DIR) {
 		fd = open(u->record, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -198,7 +187,7 @@ int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t
 		if (fd >= 0)
 			close(fd);
 	} else {
-		rc = unit_record_read(u, s, &o);
+		rc = unit_record_read(&r, s, &o);
 		rc = rc == 0 ? -EEXIST : rc == -ENODATA ? 0 : rc;
 		o = (struct owner){.unit = u->id};
 		memcpy(o.cluster, u->cluster, 16);
@@ -211,7 +200,8 @@ int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t
 		close(fd);
 	}
 	if (rc == 0)
-		rc = record_put(u, s, &o);
+		rc = record_put(&r, s, &o);
+	reserve_close(&r);
 	if (rc)
 		snprintf(err, err_size, "%s: the ownership record of unit %s %s%s", u->record,
 			 u->name, rc == -EEXIST ? "is there already, nothing was changed" :
@@ -252,10 +242,11 @@ bool unit_allowed(const struct owner *o, const struct unit_self *self, const str
 	return yes;
 }
 
-static int read_or_say(const struct unit_spec *u, const struct seal *s, struct owner *o,
+static int read_or_say(struct reserve *r, const struct seal *s, struct owner *o,
 		       struct unit_answer *out)
 {
-	int rc = unit_record_read(u, s, o);
+	const struct unit_spec *u = r->u;
+	int rc = unit_record_read(r, s, o);
 
 	if (rc)
 		unit_say(out, UNIT_ERROR, rc, "%s: the ownership record %s%s", u->record,
@@ -320,10 +311,11 @@ static bool is_elsewhere(const struct owner *o, const struct unit_self *self)
 }
 
 /* The mutex with the record read under it and everybody quiet: a descriptor, or -1 and said. */
-static int settle(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+static int settle(struct reserve *r, const struct seal *s, const struct unit_self *self,
 		  const struct unit_ask *ask, int lock_fd, struct owner *o,
 		  struct unit_answer *out)
 {
+	const struct unit_spec *u = r->u;
 	uint64_t begun = loop_clock_ns();
 
 	for (;;) {
@@ -334,7 +326,7 @@ static int settle(const struct unit_spec *u, const struct seal *s, const struct 
 				 strerror(-mutex));
 			return -1;
 		}
-		rc = read_or_say(u, s, o, out) || !unit_allowed(o, self, ask, out);
+		rc = read_or_say(r, s, o, out) || !unit_allowed(o, self, ask, out);
 		if (rc == 0 && must_fence(u, o, self, ask) && is_elsewhere(o, self)) {
 			unit_say(out, UNIT_HELD, 0, "S was written on another machine or boot");
 			rc = -1;
@@ -358,19 +350,19 @@ static int settle(const struct unit_spec *u, const struct seal *s, const struct 
 	return -1;
 }
 
-static void finish_dir(const struct unit_spec *u, const struct seal *s,
-		       const struct unit_self *self, const struct unit_ask *ask,
-		       const struct owner *o, int lock_fd, struct unit_answer *out)
+static void finish_dir(struct reserve *r, const struct seal *s, const struct unit_self *self,
+		       const struct unit_ask *ask, const struct owner *o, int lock_fd,
+		       struct unit_answer *out)
 {
 	uint64_t epoch = (o->epoch > ask->epoch_min ? o->epoch : ask->epoch_min) + 1;
 	int rc = set_lock(lock_fd, F_WRLCK, UNIT_LOCK_OWNER(epoch), 1);
 
 	/* R before S: whoever reads my name in S finds my lock. */
 	if (rc == 0)
-		rc = unit_record_write(u, s, o, self, epoch);
+		rc = unit_record_write(r, s, o, self, epoch);
 	if (rc) {
 		set_lock(lock_fd, F_UNLCK, UNIT_LOCK_OWNER(epoch), 1);
-		unit_say(out, UNIT_ERROR, rc, "%s: S cannot be written: %s", u->record,
+		unit_say(out, UNIT_ERROR, rc, "%s: S cannot be written: %s", r->u->record,
 			 strerror(-rc));
 		return;
 	}
@@ -385,34 +377,33 @@ static void finish_dir(const struct unit_spec *u, const struct seal *s,
 void unit_acquire(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
 		  const struct unit_ask *ask, int lock_fd, struct unit_answer *out)
 {
+	struct reserve r;
 	struct owner o;
-	int mutex = settle(u, s, self, ask, lock_fd, &o, out);
+	int mutex;
 
-	if (mutex < 0)
-		return;
-	switch (u->backend) {
-	case UNIT_DIR:
-		finish_dir(u, s, self, ask, &o, lock_fd, out);
-		break;
-	case UNIT_LOOP:
-		unit_loop_acquire(u, s, self, ask, out);
-		break;
-	}
-	close(mutex);
+	reserve_open(&r, u, RSV_ACT);
+	mutex = settle(&r, s, self, ask, lock_fd, &o, out);
+	if (mutex >= 0 && u->backend == UNIT_DIR)
+		finish_dir(&r, s, self, ask, &o, lock_fd, out);
+	else if (mutex >= 0)
+		reserve_acquire(&r, s, self, ask, out);
+	reserve_close(&r);
+	if (mutex >= 0)
+		close(mutex);
 }
 
-static void release_dir(const struct unit_spec *u, const struct seal *s,
-			const struct unit_self *self, struct unit_answer *out)
+static void release_dir(struct reserve *r, const struct seal *s, const struct unit_self *self,
+			struct unit_answer *out)
 {
 	struct owner o;
 	int rc = 0;
 
-	if (read_or_say(u, s, &o, out))
+	if (read_or_say(r, s, &o, out))
 		return;
 	if (o.node == self->node && o.generation == self->generation)
-		rc = unit_record_write(u, s, &o, NULL, o.epoch + 1);
+		rc = unit_record_write(r, s, &o, NULL, o.epoch + 1);
 	if (rc)
-		unit_say(out, UNIT_ERROR, rc, "%s: S cannot be written: %s", u->record,
+		unit_say(out, UNIT_ERROR, rc, "%s: S cannot be written: %s", r->u->record,
 			 strerror(-rc));
 	else
 		unit_say(out, UNIT_WON, 0, "released");
@@ -423,16 +414,19 @@ void unit_release(const struct unit_spec *u, const struct seal *s, const struct 
 {
 	uint64_t until = loop_clock_ns() + WAIT_OWN_NS;
 	int mutex = enter(u, WAIT_OWN_NS);
+	struct reserve r;
 
+	reserve_open(&r, u, RSV_ACT);
 	while (mutex >= 0 && is_locked(mutex, UNIT_LOCK_WORKER) && loop_clock_ns() < until)
 		unit_sleep_ms(2);
 	if (mutex < 0 || is_locked(mutex, UNIT_LOCK_WORKER)) {
 		unit_say(out, UNIT_ERROR, -EBUSY, "%s: a worker's writes may be in flight", u->lock);
-	} else if (u->backend == UNIT_LOOP) {
-		unit_loop_release(u, s, self, out);
+	} else if (u->backend == UNIT_DIR) {
+		release_dir(&r, s, self, out);
 	} else {
-		release_dir(u, s, self, out);
+		reserve_release(&r, s, self, out);
 	}
+	reserve_close(&r);
 	if (mutex >= 0)
 		close(mutex);
 }
@@ -444,33 +438,44 @@ uint16_t unit_key_node(uint64_t key)
 	return owner_key(node, key & 0xffffffffffULL) == key ? node : 0;
 }
 
+static void look(const struct unit_spec *u, const struct seal *s, enum rsv_role role,
+		 struct unit_answer *out)
+{
+	struct reserve r;
+	struct owner o;
+	int rc;
+
+	reserve_open(&r, u, role);
+	rc = read_or_say(&r, s, &o, out);
+	if (rc == 0) {
+		out->owner = o.node;
+		out->owner_epoch = o.epoch;
+		out->owner_generation = o.generation;
+		rc = reserve_look(&r, out);
+		if (rc)
+			unit_say(out, UNIT_ERROR, rc, "%s: the reservation cannot be read: %s",
+				 reserve_where(u), r.text[0] ? r.text : strerror(-rc));
+		else
+			unit_say(out, UNIT_WON, 0, "read");
+	}
+	reserve_close(&r);
+}
+
 void unit_read(const struct unit_spec *u, const struct seal *s, struct unit_answer *out)
 {
-	struct owner o;
-	uint64_t key = 0;
+	look(u, s, RSV_LOOK, out);
+}
 
-	if (read_or_say(u, s, &o, out))
-		return;
-	out->owner = o.node;
-	out->owner_epoch = o.epoch;
-	out->owner_generation = o.generation;
-	if (u->backend == UNIT_LOOP) {
-		int rc = unit_loop_holder(u, &key);
-
-		if (rc) {
-			unit_say(out, UNIT_ERROR, rc, "%s: the reservation cannot be read: %s",
-				 u->control, strerror(-rc));
-			return;
-		}
-		out->holder = unit_key_node(key);
-	}
-	unit_say(out, UNIT_WON, 0, "read");
+void unit_poll(const struct unit_spec *u, const struct seal *s, struct unit_answer *out)
+{
+	look(u, s, RSV_POLL, out);
 }
 
 int unit_dir_poll(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
 		  uint64_t epoch, int lock_fd)
 {
 	struct stat by_path, by_fd;
+	struct reserve r;
 	struct owner o;
 	int rc;
 
@@ -479,7 +484,9 @@ int unit_dir_poll(const struct unit_spec *u, const struct seal *s, const struct 
 		return -errno;
 	if (by_path.st_ino != by_fd.st_ino || by_path.st_dev != by_fd.st_dev)
 		return -ESTALE;
-	rc = unit_record_read(u, s, &o);
+	reserve_open(&r, u, RSV_POLL);
+	rc = unit_record_read(&r, s, &o);
+	reserve_close(&r);
 	if (rc)
 		return rc;
 	return o.node == self->node && o.generation == self->generation && o.epoch == epoch ?

@@ -73,10 +73,21 @@ enum unit_outcome {
 	UNIT_ERROR,   /* err; nothing of mine is registered as far as it could be undone */
 };
 
+/* What makes a target less than F2 asks; shown, never a reason to refuse. */
+enum unit_label {
+	UNIT_LABEL_FORGETS = 1,	 /* reservations end with the target (no APTPL): not for production */
+	UNIT_LABEL_NO_ABORT = 2, /* no PREEMPT AND ABORT: PREEMPT, then LUN RESET */
+	UNIT_LABEL_QUEUED = 4,	 /* no LUN RESET either: a victim's queued write may land late */
+};
+
+/* One line for people; the text of the gravest when several bits are set, "" for none. */
+const char *unit_label_text(unsigned labels);
+
 struct unit_answer {
 	enum unit_outcome outcome;
 	int err;
 	uint64_t epoch; /* WON: the new one */
+	unsigned labels; /* enum unit_label bits */
 	/* what S and R say */
 	uint16_t owner, holder;
 	uint64_t owner_epoch, owner_generation;
@@ -92,6 +103,8 @@ int unit_lock_worker(const struct unit_spec *u);
 
 /* Reads S, and R where that tells something; 0 in `err` when S was readable. */
 void unit_read(const struct unit_spec *u, const struct seal *s, struct unit_answer *out);
+/* The same for the owner's poll, which may fall together with other visits. */
+void unit_poll(const struct unit_spec *u, const struct seal *s, struct unit_answer *out);
 void unit_acquire(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
 		  const struct unit_ask *ask, int lock_fd, struct unit_answer *out);
 /* Fail-closed: proves that nothing holds the unit, makes S unowned if it is mine, gives up R. */
@@ -120,9 +133,10 @@ int unit_lock_repair(const struct unit_spec *u);
 int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t err_size);
 
 /* ---- between the files of this module ---- */
-int unit_record_read(const struct unit_spec *u, const struct seal *s, struct owner *o);
+struct reserve; /* io/reserve.h */
+int unit_record_read(struct reserve *r, const struct seal *s, struct owner *o);
 /* The next S: mine at `epoch`, or unowned when `self` is NULL.  Durable on return. */
-int unit_record_write(const struct unit_spec *u, const struct seal *s, const struct owner *last,
+int unit_record_write(struct reserve *r, const struct seal *s, const struct owner *last,
 		      const struct unit_self *self, uint64_t epoch);
 /* May it be taken, by what S says? Fills the answer's owner fields, and LOST when not. */
 bool unit_allowed(const struct owner *o, const struct unit_self *self, const struct unit_ask *ask,
@@ -130,15 +144,6 @@ bool unit_allowed(const struct owner *o, const struct unit_self *self, const str
 void unit_say(struct unit_answer *out, enum unit_outcome outcome, int err, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-struct unit_array; /* a connection to the array's command socket */
-/* The loop backend's part of acquire and release, under the mutex, no worker's write in flight. */
-void unit_loop_acquire(const struct unit_spec *u, const struct seal *s,
-		       const struct unit_self *self, const struct unit_ask *ask,
-		       struct unit_answer *out);
-void unit_loop_release(const struct unit_spec *u, const struct seal *s,
-		       const struct unit_self *self, struct unit_answer *out);
-/* Key of the holder by R, 0 none; -errno. */
-int unit_loop_holder(const struct unit_spec *u, uint64_t *key);
 uint16_t unit_key_node(uint64_t key);
 /* Descriptor of an attached loop device, its path; detached when nobody has it open. */
 int unit_attach(const struct unit_spec *u, char path[32]);
