@@ -153,6 +153,12 @@ static int do_giveback(struct cli *c, char **w)
 	return act(c, json_pack("{s:s, s:s}", "verb", "giveback", "node", w[0]));
 }
 
+static int do_inhibit_vs(struct cli *c, char **w)
+{
+	return act(c, json_pack("{s:s, s:s, s:s, s:b}", "verb", "inhibit", "scope", "vs", "vs",
+				w[0], "on", strcmp(w[1], "on") == 0));
+}
+
 static int do_inhibit(struct cli *c, char **w)
 {
 	return act(c, json_pack("{s:s, s:s, s:b}", "verb", "inhibit", "scope", w[0], "on",
@@ -212,6 +218,8 @@ static const struct command {
      "takeover NODE               take everything of NODE [--in 30s] [--force] [--dry-run]"},
     {"giveback", NULL, 1, false, do_giveback,
      "giveback NODE               give back to NODE what is at home there [--dry-run]"},
+    {"inhibit", "vs", 2, false, do_inhibit_vs,
+     "inhibit vs VS on|off        forbid takeover of one virtual server"},
     {"inhibit", NULL, 2, false, do_inhibit,
      "inhibit self|mine|cluster on|off   forbid takeover by me, of me, by anybody"},
     {"reboot", NULL, 0, false, do_reboot, "reboot                      leave STOPPED (231)"},

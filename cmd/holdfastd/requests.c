@@ -123,17 +123,19 @@ static bool name_ids(struct daemon *d, uint32_t id, const struct verb *v, const 
 static bool take_scope(struct daemon *d, uint32_t id, const json_t *request, struct event *ev)
 {
 	static const char *const scopes[] = {[INHIBIT_SELF] = "self", [INHIBIT_MINE] = "mine",
-					     [INHIBIT_CLUSTER] = "cluster"};
+					     [INHIBIT_CLUSTER] = "cluster",
+					     [INHIBIT_VS] = "vs"};
 	const char *scope = text_of(request, "scope");
 
 	if (ev->control.verb != CONTROL_INHIBIT)
 		return true;
-	for (unsigned i = INHIBIT_SELF; i <= INHIBIT_CLUSTER; i++)
+	for (unsigned i = INHIBIT_SELF; i <= INHIBIT_VS; i++)
 		if (strcmp(scope, scopes[i]) == 0) {
 			ev->control.scope = (enum inhibit_scope)i;
+			ev->control.vs_id = node_name_id(text_of(request, "vs"));
 			return true;
 		}
-	ctl_refuse(d->ctl, id, "usage", "unknown scope", "self, mine or cluster");
+	ctl_refuse(d->ctl, id, "usage", "unknown scope", "self, mine, cluster or vs");
 	return false;
 }
 
@@ -181,6 +183,21 @@ static void end_soon(struct daemon *d)
 	loop_timer_set(d->loop, &d->end_timer, loop_clock_ns() + END_NS);
 }
 
+/* Every veto with what to do about it; an empty list when nothing is in the way. */
+static json_t *vetoes_json(const struct daemon *d, const struct vetoes *all)
+{
+	json_t *list = json_array();
+	char about[NODE_TEXT_MAX];
+
+	for (unsigned i = 0; all && i < all->count; i++)
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:s, s:b}", "reason",
+					reason_name(all->v[i].reason), "about",
+					node_veto_text(d->node, &all->v[i], about), "todo",
+					reason_todo(all->v[i].reason), "force", all->v[i].yields));
+	return list;
+}
+
 void requests_reply(struct daemon *d, const struct action *a)
 {
 	if (a->reply.id == OWN_SHUTDOWN) {
@@ -192,13 +209,15 @@ void requests_reply(struct daemon *d, const struct action *a)
 	if (a->reply.ok && a->reply.id == d->shutdown_id)
 		end_soon(d);
 	if (!a->reply.ok)
-		ctl_refuse(d->ctl, a->reply.id, reason_name(a->reply.reason),
-			   a->reply.text ? a->reply.text : "", reason_todo(a->reply.reason));
+		ctl_refuse_all(d->ctl, a->reply.id, reason_name(a->reply.reason),
+			       a->reply.text ? a->reply.text : "", reason_todo(a->reply.reason),
+			       vetoes_json(d, a->reply.vetoes));
 	else
 		ctl_reply(d->ctl, a->reply.id,
-			  json_pack("{s:s, s:s}", "text",
+			  json_pack("{s:s, s:s, s:o}", "text",
 				    a->reply.text && *a->reply.text ? a->reply.text : "done",
-				    "reason", reason_name(a->reply.reason)));
+				    "reason", reason_name(a->reply.reason), "vetoes",
+				    vetoes_json(d, a->reply.vetoes)));
 }
 
 void requests_shutdown(struct daemon *d)

@@ -62,6 +62,7 @@ enum status_vs_flag {
 	STATUS_VS_GAVE_UP = 1 << 0, /* had it at `epoch`; lease revoked, nothing answers, R not released */
 	STATUS_VS_FAILED = 1 << 1,  /* could not serve it here (reason); not a candidate */
 	STATUS_VS_RELEASED = 1 << 2,/* released at `epoch` for `target` */
+	STATUS_VS_INHIBIT = 1 << 3, /* an operator said: no takeover of it (OV-15) */
 };
 
 struct status_vs {
@@ -86,6 +87,8 @@ enum status_request_type {
 	STATUS_REQ_GIVEBACK,	    /* give back what is at home on `target` */
 	STATUS_REQ_START_VS,	    /* clear FAILED and quarantine of `vs` */
 };
+
+#define STATUS_REQ_F_FORCE 1 /* of status_request.flags: over the vetoes that yield */
 
 struct status_request {
 	uint8_t type, to, target, flags;

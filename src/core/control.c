@@ -15,6 +15,28 @@ static void reply(struct node *n, uint32_t id, enum reason reason, const char *t
 	a->reply.text = text;
 }
 
+/* True when the command may go on; else it was answered: refused with every veto, or a dry run
+ * that says what `would` happen, and which vetoes --force would go over. */
+static bool may(struct node *n, const struct event *ev, const char *would)
+{
+	enum reason why;
+	char *text;
+
+	node_vetoes(n, ev, &n->vetoes);
+	why = veto_first(&n->vetoes, ev->control.force);
+	if (why == REASON_NONE && !ev->control.dry_run)
+		return true;
+	text = act_text(n);
+	if (why == REASON_NONE)
+		reply(n, ev->control.id, why, would);
+	else if (n->vetoes.count && text)
+		reply(n, ev->control.id, why, node_veto_text(n, &n->vetoes.v[0], text));
+	else
+		reply(n, ev->control.id, why, "");
+	n->out->a[n->out->count - 1].reply.vetoes = &n->vetoes;
+	return false;
+}
+
 int node_vs_find(const struct node *n, uint32_t id)
 {
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
@@ -24,14 +46,14 @@ int node_vs_find(const struct node *n, uint32_t id)
 }
 
 bool request_send(struct node *n, enum status_request_type type, uint16_t to, uint16_t target,
-		  uint32_t vs_id)
+		  uint32_t vs_id, bool force)
 {
 	if (n->request.type != STATUS_REQ_NONE)
 		return false;
 	n->request.type = (uint8_t)type;
 	n->request.to = (uint8_t)to;
 	n->request.target = (uint8_t)target;
-	n->request.flags = 0;
+	n->request.flags = force ? STATUS_REQ_F_FORCE : 0;
 	n->request.vs = vs_id;
 	n->request.id = ++n->request_next;
 	n->request_since_ns = n->now_ns;
@@ -68,30 +90,15 @@ static void vs_move_command(struct node *n, const struct event *ev)
 {
 	int vs = node_vs_find(n, ev->control.vs_id);
 	uint16_t to = ev->control.node, owner = vs < 0 ? 0 : node_vs_owner(n, (unsigned)vs);
-	enum reason why;
 
-	if (vs < 0) {
-		reply(n, ev->control.id, REASON_UNKNOWN_VS, "");
+	if (!may(n, ev, "would move"))
 		return;
-	}
-	if (owner == to) {
-		reply(n, ev->control.id, REASON_ALREADY_THERE, "");
-		return;
-	}
-	why = owner ? place_refuses(n, (unsigned)vs, to) : REASON_NO_CANDIDATE;
-	if (why == REASON_NONE && owner == n->conf.self && n->vs[vs].state != VS_SERVING)
-		why = REASON_BUSY;
-	if (why == REASON_NONE && owner != n->conf.self && n->request.type != STATUS_REQ_NONE)
-		why = REASON_BUSY;
-	if (why != REASON_NONE || ev->control.dry_run) {
-		reply(n, ev->control.id, why, why == REASON_NONE ? "would move" : "");
-		return;
-	}
 	HF_MARK("control.move");
 	if (owner == n->conf.self)
 		vs_move(n, (unsigned)vs, to, REASON_OPERATOR);
 	else
-		request_send(n, STATUS_REQ_RELEASE_VS, owner, to, ev->control.vs_id);
+		request_send(n, STATUS_REQ_RELEASE_VS, owner, to, ev->control.vs_id,
+			     ev->control.force);
 	remember(n, ev, owner == n->conf.self ? 0 : n->request.id);
 }
 
@@ -106,44 +113,43 @@ static void start_command(struct node *n, const struct event *ev)
 	if (!ev->control.dry_run) {
 		HF_MARK("control.start");
 		vs_clear_failed(n, (unsigned)vs);
-		request_send(n, STATUS_REQ_START_VS, 0, 0, ev->control.vs_id);
+		request_send(n, STATUS_REQ_START_VS, 0, 0, ev->control.vs_id, false);
 	}
 	reply(n, ev->control.id, REASON_NONE, "");
 }
 
-static bool has_any(const struct node *n, uint16_t node)
+/* "would take v1 v2" and how, for a dry run. */
+static const char *takeover_plan(struct node *n, const struct event *ev, bool ask)
 {
-	for (unsigned i = 0; i < n->conf.vs_count; i++)
-		if (node_vs_owner(n, i) == node || n->unit[n->conf.vs[i].unit[0]].owner == node)
-			return true;
-	return false;
+	char *text = act_text(n);
+	size_t at = 0;
+
+	if (!text)
+		return "";
+	at += (size_t)snprintf(text, NODE_TEXT_MAX, ask ? "would ask for" : "would take by force");
+	for (unsigned k = 0; k < n->conf.vs_count && at < NODE_TEXT_MAX - NODE_NAME_MAX - 8; k++) {
+		unsigned i = n->order[k];
+
+		if (node_vs_owner(n, i) == ev->control.node ||
+		    n->unit[n->conf.vs[i].unit[0]].owner == ev->control.node)
+			at += (size_t)snprintf(text + at, NODE_TEXT_MAX - at, " %s",
+					       n->conf.vs[i].name);
+	}
+	return text;
 }
 
 static void takeover_command(struct node *n, const struct event *ev)
 {
 	struct node_peer *p = peer_find(n, ev->control.node);
 	bool ask = p && peer_live(p) && !ev->control.force;
-	enum reason why = REASON_NONE;
 
-	if (!p)
-		why = REASON_UNKNOWN_NODE;
-	else if (!has_any(n, p->id))
-		why = REASON_ALREADY_THERE;
-	else if (!ask)
-		why = takeover_blocked(n, p);
-	else if (n->request.type != STATUS_REQ_NONE || !node_active(n))
-		why = REASON_BUSY;
-	if (why == REASON_DISABLED && ev->control.force)
-		why = REASON_NONE;
-	if (why != REASON_NONE || ev->control.dry_run) {
-		reply(n, ev->control.id, why, why == REASON_NONE ? "would take over" : "");
+	if (!may(n, ev, ev->control.dry_run ? takeover_plan(n, ev, ask) : ""))
 		return;
-	}
 	HF_MARK("step.705");
 	p->countdown_ns = n->now_ns; /* at once, unless it is asked first */
 	if (ask) {
 		HF_MARK("step.710");
-		request_send(n, STATUS_REQ_PLEASE_SHUTDOWN, p->id, n->conf.self, 0);
+		request_send(n, STATUS_REQ_PLEASE_SHUTDOWN, p->id, n->conf.self, 0, false);
 		p->countdown_ns +=
 		    ev->control.in_ns ? ev->control.in_ns : n->conf.times.countdown_ns;
 	} else {
@@ -166,23 +172,15 @@ static uint16_t holder_for(const struct node *n, uint16_t home)
 static void giveback_command(struct node *n, const struct event *ev)
 {
 	uint16_t holder = holder_for(n, ev->control.node);
-	enum reason why = REASON_NONE;
 
-	if (ev->control.node && ev->control.node != n->conf.self && !peer_find(n, ev->control.node))
-		why = REASON_UNKNOWN_NODE;
-	else if (holder == 0)
-		why = REASON_ALREADY_THERE;
-	else if (holder == n->conf.self)
-		why = giveback_start(n, ev->control.node, ev->control.dry_run);
-	else if (n->request.type != STATUS_REQ_NONE)
-		why = REASON_BUSY;
-	if (why != REASON_NONE || ev->control.dry_run) {
-		reply(n, ev->control.id, why, why == REASON_NONE ? "would give back" : "");
+	if (!may(n, ev, "would give back"))
 		return;
-	}
 	HF_MARK("step.500");
 	if (holder != n->conf.self)
-		request_send(n, STATUS_REQ_GIVEBACK, holder, ev->control.node, 0);
+		request_send(n, STATUS_REQ_GIVEBACK, holder, ev->control.node, 0,
+			     ev->control.force);
+	else
+		giveback_start(n, ev->control.node, ev->control.force);
 	remember(n, ev, holder == n->conf.self ? 0 : n->request.id);
 }
 
@@ -196,15 +194,34 @@ static void move_everything(struct node *n, uint16_t to, enum reason why)
 	}
 }
 
+static void inhibit_set(struct node *n, const struct event *ev, int vs)
+{
+	switch (ev->control.scope) {
+	case INHIBIT_SELF:
+		n->inhibit_self = ev->control.on;
+		return;
+	case INHIBIT_MINE:
+		n->inhibit_mine = ev->control.on;
+		return;
+	case INHIBIT_CLUSTER:
+		n->inhibit_cluster = ev->control.on;
+		return;
+	case INHIBIT_VS:
+		n->vs[vs].inhibit = ev->control.on;
+		return;
+	}
+}
+
 static void inhibit_command(struct node *n, const struct event *ev)
 {
+	int vs = node_vs_find(n, ev->control.vs_id);
+
+	if (ev->control.scope == INHIBIT_VS && vs < 0) {
+		reply(n, ev->control.id, REASON_UNKNOWN_VS, "");
+		return;
+	}
 	if (!ev->control.dry_run) {
-		if (ev->control.scope == INHIBIT_SELF)
-			n->inhibit_self = ev->control.on;
-		else if (ev->control.scope == INHIBIT_MINE)
-			n->inhibit_mine = ev->control.on;
-		else
-			n->inhibit_cluster = ev->control.on;
+		inhibit_set(n, ev, vs);
 		HF_MARK("control.inhibit");
 		n->dirty = true;
 		/* While it starts its generation is not settled; what it writes then has the flags.
@@ -363,6 +380,7 @@ static enum reason release_asked(struct node *n, const struct node_peer *p,
 				 const struct status_request *q)
 {
 	int vs = node_vs_find(n, q->vs);
+	struct vetoes v;
 	enum reason why;
 
 	if (vs < 0)
@@ -373,7 +391,9 @@ static enum reason release_asked(struct node *n, const struct node_peer *p,
 	if (p->verdict == STATUS_V_UNREACHABLE &&
 	    client_quality(n, n->port_quality) >= client_quality(n, p->msg.port_quality))
 		return REASON_UNREACHABLE;
-	why = place_refuses(n, (unsigned)vs, q->target);
+	v.count = v.left_off = 0;
+	place_vetoes(n, (unsigned)vs, q->target, &v);
+	why = veto_first(&v, q->flags & STATUS_REQ_F_FORCE);
 	if (why == REASON_NONE && n->vs[vs].state != VS_SERVING)
 		why = REASON_BUSY;
 	if (why == REASON_NONE)
@@ -395,7 +415,7 @@ static enum reason carry_out(struct node *n, const struct node_peer *p,
 		move_everything(n, q->target, REASON_OPERATOR);
 		return REASON_NONE;
 	case STATUS_REQ_GIVEBACK:
-		return giveback_start(n, q->target, false);
+		return giveback_start(n, q->target, q->flags & STATUS_REQ_F_FORCE);
 	case STATUS_REQ_START_VS:
 		vs = node_vs_find(n, q->vs);
 		if (vs >= 0)

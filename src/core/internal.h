@@ -7,6 +7,7 @@
  *	takeover.c  steps 213a-d and 222a-c, STOPPED
  *	reboot.c    steps 251 to 258
  *	place.c     master and placement
+ *	veto.c      everything that forbids something (OV-15)
  *	control.c   operator commands and requests between nodes
  */
 #ifndef HF_CORE_INTERNAL_H
@@ -82,11 +83,10 @@ void vs_check(const struct node *n, unsigned vs);
 
 /* takeover.c */
 void takeover_run(struct node *n);
-enum reason takeover_blocked(const struct node *n, const struct node_peer *p);
 void takeover_won(struct node *n, unsigned vs);
 void takeover_of_me(struct node *n, const struct node_peer *p);
 void node_stop(struct node *n, enum reason why);
-enum reason giveback_start(struct node *n, uint16_t to, bool dry_run);
+enum reason giveback_start(struct node *n, uint16_t to, bool force);
 uint64_t takeover_deadline_ns(const struct node *n);
 
 /* reboot.c */
@@ -98,14 +98,21 @@ void units_read(struct node *n);
 
 /* place.c */
 void place_run(struct node *n);
+bool peer_works(const struct node_peer *p);
 enum reason place_refuses(const struct node *n, unsigned vs, uint16_t node);
 uint16_t place_best(const struct node *n, unsigned vs, bool not_self);
+
+/* veto.c */
+bool vs_inhibited(const struct node *n, unsigned vs);
+void place_vetoes(const struct node *n, unsigned vs, uint16_t id, struct vetoes *out);
+enum reason veto_first(const struct vetoes *v, bool force);
+enum reason takeover_blocked(const struct node *n, const struct node_peer *p);
 
 /* control.c */
 void control_event(struct node *n, const struct event *ev);
 void control_run(struct node *n);
 void request_received(struct node *n, struct node_peer *p);
 bool request_send(struct node *n, enum status_request_type type, uint16_t to, uint16_t target,
-		  uint32_t vs_id);
+		  uint32_t vs_id, bool force);
 
 #endif

@@ -217,7 +217,8 @@ static void fill_vs(const struct node *n, unsigned vs, struct status_vs *out)
 	out->state = (uint8_t)v->state;
 	out->flags = (uint8_t)((surely_silent(n, v) ? STATUS_VS_GAVE_UP : 0U) |
 			       (v->failed ? STATUS_VS_FAILED : 0U) |
-			       (v->released ? STATUS_VS_RELEASED : 0U));
+			       (v->released ? STATUS_VS_RELEASED : 0U) |
+			       (v->inhibit ? STATUS_VS_INHIBIT : 0U));
 	out->target = (uint8_t)(v->released ? v->move_to : v->target);
 	out->reason = (uint8_t)v->reason;
 	out->epoch = unit_epoch(n, vs);

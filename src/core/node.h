@@ -195,8 +195,13 @@ enum control_verb {
 	CONTROL_REBOOT,	     /* 231 by hand */
 };
 
-enum inhibit_scope { INHIBIT_SELF = 1, /* I take nothing */ INHIBIT_MINE, /* NO-TAKEOVER */
-	INHIBIT_CLUSTER /* DISABLE */ };
+/* OV-15: takeover inhibit flags; every one must be clear. */
+enum inhibit_scope {
+	INHIBIT_SELF = 1, /* node: I take nothing */
+	INHIBIT_MINE,	  /* node: NO-TAKEOVER, nobody takes mine */
+	INHIBIT_CLUSTER,  /* DISABLE: nobody takes anything */
+	INHIBIT_VS,	  /* vs: it stays with the node that S names */
+};
 
 struct event {
 	enum ev_type type;
@@ -259,6 +264,24 @@ struct event {
 			uint64_t in_ns; /* countdown; 0: the default */
 		} control;
 	};
+};
+
+/* ---- vetoes --------------------------------------------------------------------------------- */
+
+#define VETOES_MAX 160
+
+/* One thing that stands in the way of a command.  All are listed, each with its own remedy
+ * (reason_todo()); `yields`: --force goes over it. */
+struct veto {
+	enum reason reason;
+	uint16_t node; /* that says it or is in the way, 0 none */
+	int16_t vs;    /* index of the vs it is about, -1 none */
+	bool yields;
+};
+
+struct vetoes {
+	unsigned count, left_off; /* left_off: more than there is room for */
+	struct veto v[VETOES_MAX];
 };
 
 /* ---- actions -------------------------------------------------------------------------------- */
@@ -335,6 +358,9 @@ struct action {
 			bool ok;
 			enum reason reason;
 			const char *text;
+			/* Why not, all of it; NULL: the command has no vetoes.  With a dry run that
+			 * is ok: empty, or what --force would go over. */
+			const struct vetoes *vetoes;
 		} reply;
 		struct {
 			unsigned level; /* enum log_level of base/log.h */
@@ -424,6 +450,7 @@ struct node_vs {
 	bool worker, drained, addresses, first_reply;
 	bool keep;	       /* restart in place: mount and addresses stay */
 	bool lost;	       /* S or R name another */
+	bool inhibit;	       /* INHIBIT_VS was said here */
 	bool cleaning;	       /* reserved only to be released: leftover of an older instance */
 	bool want_down;	       /* bring it down when the operation in flight is over */
 	bool gave_up, gave_up_told, failed, released;
@@ -503,6 +530,7 @@ struct node {
 	struct node_vs vs[NODE_VS_MAX];
 	uint8_t order[NODE_VS_MAX]; /* indexes by falling priority */
 	struct node_control control[NODE_CONTROLS_MAX];
+	struct vetoes vetoes; /* of the command under way, for its ACT_REPLY */
 	uint64_t stale_completions, clock_backwards;
 	/* buffers of the actions */
 	uint8_t msg_buf[STATUS_MAX], send_buf[STATUS_MAX];
@@ -519,6 +547,11 @@ uint64_t node_deadline_ns(const struct node *n);
 void node_check(const struct node *n);
 
 /* ---- questions for status ------------------------------------------------------------------- */
+
+/* Every veto against CONTROL_VS_MOVE, _TAKEOVER or _GIVEBACK as in `command`; changes nothing. */
+void node_vetoes(const struct node *n, const struct event *command, struct vetoes *out);
+/* "v1 on n2", "n2", "": what a veto is about, into NODE_TEXT_MAX bytes. */
+const char *node_veto_text(const struct node *n, const struct veto *v, char *text);
 
 /* Fresh reads and writes on a majority of the coordination devices (V1). */
 bool node_has_majority(const struct node *n);

@@ -36,6 +36,9 @@ bool peer_live(const struct node_peer *p)
 
 const struct status_vs *peer_vs(const struct node *n, const struct node_peer *p, unsigned vs)
 {
+	/* The same configuration, the same order; else look for it. */
+	if (vs < p->msg.vs_count && p->msg.vs[vs].id == n->conf.vs[vs].id)
+		return &p->msg.vs[vs];
 	for (unsigned i = 0; i < p->msg.vs_count; i++)
 		if (p->msg.vs[i].id == n->conf.vs[vs].id)
 			return &p->msg.vs[i];

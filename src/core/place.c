@@ -10,7 +10,7 @@
  * it is not asked again until the failure expires or is cleared (AM-29). */
 #include "core/internal.h"
 
-static bool peer_works(const struct node_peer *p)
+bool peer_works(const struct node_peer *p)
 {
 	return peer_live(p) && p->heard_ever &&
 	       (p->msg.state == NODE_NORMAL || p->msg.state == NODE_TAKEOVER);
@@ -92,25 +92,11 @@ static unsigned load_of(const struct node *n, uint16_t id)
 /* Why `id` cannot be asked to serve `vs`, or NONE. */
 enum reason place_refuses(const struct node *n, unsigned vs, uint16_t id)
 {
-	const struct node_peer *p;
-	const struct status_vs *s;
+	struct vetoes v;
 
-	if (n->conf.vs[vs].no_migrate && id != n->conf.vs[vs].home)
-		return REASON_NO_MIGRATE;
-	if (id == n->conf.self) {
-		if (!node_active(n) || n->leaving)
-			return REASON_NOT_NORMAL;
-		return n->vs[vs].failed ? REASON_NO_CANDIDATE : REASON_NONE;
-	}
-	p = peer_get(n, id);
-	if (!p)
-		return REASON_UNKNOWN_NODE;
-	if (!peer_works(p) || p->msg.flags & (STATUS_F_LEAVING | STATUS_F_FAILING))
-		return REASON_NOT_NORMAL;
-	if (p->msg.config_hash != n->conf.config_hash)
-		return REASON_CONFIG_MISMATCH;
-	s = peer_vs(n, p, vs);
-	return s && s->flags & STATUS_VS_FAILED ? REASON_NO_CANDIDATE : REASON_NONE;
+	v.count = v.left_off = 0;
+	place_vetoes(n, vs, id, &v);
+	return veto_first(&v, false);
 }
 
 static unsigned rank(const struct node *n, unsigned vs, uint16_t id)
@@ -144,6 +130,7 @@ static uint16_t released_for(const struct node *n, unsigned vs)
 	const struct node_vs *v = &n->vs[vs];
 	uint64_t epoch = v->released && v->move_to ? v->epoch : 0;
 	uint16_t to = epoch ? v->move_to : 0;
+	struct vetoes vetoes;
 
 	for (unsigned i = 0; i < n->peer_count; i++) {
 		const struct status_vs *s = peer_vs(n, &n->peer[i], vs);
@@ -154,7 +141,10 @@ static uint16_t released_for(const struct node *n, unsigned vs)
 			to = s->target;
 		}
 	}
-	return to && place_refuses(n, vs, to) == REASON_NONE ? to : 0;
+	/* Somebody's word: flags that yield to --force do not stop it. */
+	vetoes.count = vetoes.left_off = 0;
+	place_vetoes(n, vs, to, &vetoes);
+	return to && veto_first(&vetoes, true) == REASON_NONE ? to : 0;
 }
 
 /* First start: the home node may be a moment later than the others (OV-19). */
@@ -350,7 +340,8 @@ static void ask_unreachable(struct node *n, unsigned vs)
 	    place_refuses(n, vs, n->conf.self) != REASON_NONE)
 		return;
 	HF_MARK("place.ask_through_mailbox");
-	request_send(n, STATUS_REQ_RELEASE_VS, p->id, n->conf.self, n->conf.vs[vs].id);
+	request_send(n, STATUS_REQ_RELEASE_VS, p->id, n->conf.self, n->conf.vs[vs].id,
+		     false);
 }
 
 /* The node it was released for does not take it: try anybody. */

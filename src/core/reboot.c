@@ -31,6 +31,12 @@ static void load_persistent(struct node *n)
 	n->inhibit_mine = m.indicator == STATUS_NO_TAKEOVER;
 	n->inhibit_cluster = m.indicator == STATUS_DISABLE;
 	n->inhibit_self = m.flags & STATUS_F_INHIBIT && m.inhibit == REASON_INHIBITED;
+	for (unsigned i = 0; i < m.vs_count; i++) {
+		int vs = node_vs_find(n, m.vs[i].id);
+
+		if (vs >= 0)
+			n->vs[vs].inhibit = m.vs[i].flags & STATUS_VS_INHIBIT;
+	}
 }
 
 void reboot_begin(struct node *n)

@@ -30,35 +30,6 @@ static bool something_due(const struct node *n, const struct node_peer *p)
 	return false;
 }
 
-static bool disabled(const struct node *n, const struct node_peer *victim)
-{
-	if (victim->msg.indicator == STATUS_NO_TAKEOVER)
-		return true;
-	for (unsigned i = 0; i < n->peer_count; i++)
-		if ((peer_live(&n->peer[i]) || &n->peer[i] == victim) &&
-		    n->peer[i].msg.indicator == STATUS_DISABLE)
-			return true;
-	return n->inhibit_cluster;
-}
-
-/* OV-15: everything that forbids step 213 against `p`, or NONE. */
-enum reason takeover_blocked(const struct node *n, const struct node_peer *p)
-{
-	if (n->conf.takeover_off || n->inhibit_self)
-		return REASON_INHIBITED;
-	if (!node_active(n))
-		return REASON_NOT_NORMAL;
-	if (n->tilt)
-		return REASON_TILT;
-	if (disabled(n, p) && !p->forced) /* ST-56 */
-		return REASON_DISABLED;
-	if (p->msg.generation && p->msg.config_hash != n->conf.config_hash)
-		return REASON_CONFIG_MISMATCH;
-	if (!node_has_majority(n) || !lease_valid(n)) /* V1, ST-103 */
-		return REASON_NO_MAJORITY;
-	return REASON_NONE;
-}
-
 static bool verdict_stands(const struct node_peer *p)
 {
 	return p->verdict == STATUS_V_DEAD || p->forced;
@@ -277,9 +248,10 @@ static bool held_for(const struct node *n, uint16_t home)
 	return false;
 }
 
-enum reason giveback_start(struct node *n, uint16_t to, bool dry_run)
+enum reason giveback_start(struct node *n, uint16_t to, bool force)
 {
 	enum reason why = REASON_NOT_OWNER;
+	struct vetoes v;
 
 	for (unsigned k = 0; k < n->conf.vs_count; k++) {
 		unsigned i = n->order[k];
@@ -287,13 +259,15 @@ enum reason giveback_start(struct node *n, uint16_t to, bool dry_run)
 
 		if (n->vs[i].state == VS_DOWN || home == n->conf.self || (to && home != to))
 			continue;
-		why = place_refuses(n, i, home);
+		v.count = v.left_off = 0;
+		place_vetoes(n, i, home, &v);
+		why = veto_first(&v, force);
 		if (why != REASON_NONE)
 			return why;
 		if (n->vs[i].state != VS_SERVING)
 			return REASON_BUSY;
 	}
-	if (why != REASON_NONE || dry_run)
+	if (why != REASON_NONE)
 		return why;
 	HF_MARK("step.222a");
 	for (unsigned k = 0; k < n->conf.vs_count; k++) {

@@ -143,12 +143,25 @@ static json_t *refusal(const char *reason, const char *text, const char *todo)
 			 todo ? todo : "");
 }
 
-void ctl_refuse(struct ctl *c, uint32_t id, const char *reason, const char *text, const char *todo)
+void ctl_refuse_all(struct ctl *c, uint32_t id, const char *reason, const char *text,
+		    const char *todo, json_t *vetoes)
 {
 	struct client *k = client_of(c, id);
+	json_t *o;
 
-	if (k)
-		client_send(k, refusal(reason, text, todo));
+	if (!k) {
+		json_decref(vetoes);
+		return;
+	}
+	o = refusal(reason, text, todo);
+	if (vetoes)
+		json_object_set_new(o, "vetoes", vetoes);
+	client_send(k, o);
+}
+
+void ctl_refuse(struct ctl *c, uint32_t id, const char *reason, const char *text, const char *todo)
+{
+	ctl_refuse_all(c, id, reason, text, todo, NULL);
 }
 
 /* One line; false when the client is to be ended. */

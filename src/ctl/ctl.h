@@ -39,6 +39,9 @@ void ctl_close(struct ctl *c);
 /* Answers a request; `result` is taken over. Unknown ids (the client left) are ignored. */
 void ctl_reply(struct ctl *c, uint32_t id, json_t *result);
 void ctl_refuse(struct ctl *c, uint32_t id, const char *reason, const char *text, const char *todo);
+/* The same with every veto, `"vetoes":[{"reason","about","todo","force"}, ...]` (taken over). */
+void ctl_refuse_all(struct ctl *c, uint32_t id, const char *reason, const char *text,
+		    const char *todo, json_t *vetoes);
 
 /* ---- the client side, blocking, for the command line ---- */
 /* Sends one request (taken over) and waits for the answer: a new reference, or NULL with a line

@@ -6,233 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "check.h"
-#include "core/internal.h"
-
-#define T 100000000ULL
-
-struct rig {
-	struct node_conf conf;
-	struct node n;
-	struct actions out;
-	uint64_t now;
-	uint8_t sector[NODE_NODES_MAX][SLOT_SIZE];
-	uint64_t peer_generation, peer_sequence;
-	bool peer_net, peer_slot, disk_write, disk_read;
-	uint64_t epoch;
-	unsigned seen[ACT_SELF_FENCE + 1];
-	struct action last[ACT_SELF_FENCE + 1];
-	bool hold[ACT_SELF_FENCE + 1]; /* this action is not completed by the rig */
-	bool acks, peer_serves;
-	struct status_msg told; /* what it sent last */
-};
+#include "lib_core.h"
 
 static struct rig r;
-
-static void answer(struct rig *g, const struct action *a);
-
-static void step(struct rig *g, struct event ev)
-{
-	struct actions *out = mem_zalloc(1, sizeof(*out));
-
-	ev.now_ns = g->now;
-	node_step(&g->n, &ev, out);
-	node_check(&g->n);
-	for (unsigned i = 0; i < out->count; i++) {
-		g->seen[out->a[i].type]++;
-		g->last[out->a[i].type] = out->a[i];
-		if (out->a[i].type == ACT_SEND)
-			CHECK_EQ(0, status_decode(&g->told, out->a[i].send.data, out->a[i].send.len));
-	}
-	for (unsigned i = 0; i < out->count; i++)
-		answer(g, &out->a[i]);
-	free(out);
-}
-
-static void done(struct rig *g, const struct action *a, enum ev_type type, int err)
-{
-	struct event ev = {.type = type, .op = a->op, .epoch = a->epoch, .vs = a->vs};
-
-	ev.unit = a->unit;
-	ev.err = err;
-	step(g, ev);
-}
-
-static void reserved(struct rig *g, const struct action *a, enum reserve_result result)
-{
-	struct event ev = {.type = EV_RESERVED, .op = a->op, .vs = a->vs, .unit = a->unit};
-
-	g->epoch += result == RESERVE_WON;
-	ev.epoch = ev.unit_state.owner_epoch = g->epoch;
-	ev.unit_state.result = result;
-	ev.unit_state.owner = result == RESERVE_WON ? 1 : 2;
-	step(g, ev);
-}
-
-static void slots_read(struct rig *g, const struct action *a)
-{
-	struct event ev = {.type = EV_SLOT_READ, .op = a->op, .err = g->disk_read ? 0 : -EIO};
-	uint8_t copy[NODE_NODES_MAX][SLOT_SIZE];
-
-	memcpy(copy, g->sector, sizeof(copy));
-	ev.slots.device = a->slot.device;
-	ev.slots.sector = (const uint8_t(*)[SLOT_SIZE])copy;
-	for (unsigned i = 0; i < NODE_NODES_MAX; i++)
-		ev.slots.err[i] = slot_blank(copy[i])    ? -ENODATA
-				  : slot_intact(copy[i]) ? 0
-							 : -EBADMSG;
-	step(g, ev);
-}
-
-/* The shell: everything succeeds at once, unless held back. */
-static void answer(struct rig *g, const struct action *a)
-{
-	if (g->hold[a->type])
-		return;
-	if (a->type == ACT_SLOT_WRITE)
-		done(g, a, EV_SLOT_WRITTEN, g->disk_write ? 0 : -EIO);
-	else if (a->type == ACT_SLOT_READ)
-		slots_read(g, a);
-	else if (a->type == ACT_PERSIST)
-		done(g, a, EV_PERSISTED, 0);
-	else if (a->type == ACT_UNIT_READ)
-		done(g, a, EV_UNIT_READ, 0);
-	else if (a->type == ACT_RESERVE)
-		reserved(g, a, RESERVE_WON);
-	else if (a->type == ACT_RELEASE)
-		done(g, a, EV_RELEASED, 0);
-	else if (a->type == ACT_MOUNT)
-		done(g, a, EV_MOUNTED, 0);
-	else if (a->type == ACT_UNMOUNT)
-		done(g, a, EV_UNMOUNTED, 0);
-	else if (a->type == ACT_REPAIR)
-		done(g, a, EV_REPAIRED, 0);
-	else if (a->type == ACT_WORKER_START)
-		done(g, a, EV_WORKER_READY, 0);
-	else if (a->type == ACT_WORKER_KILL)
-		done(g, a, EV_WORKER_EXITED, 0);
-	else if (a->type == ACT_ADDRESS_UP)
-		done(g, a, EV_ADDRESSES_UP, 0);
-	else if (a->type == ACT_ADDRESS_DOWN)
-		done(g, a, EV_ADDRESSES_DOWN, 0);
-	else if (a->type == ACT_OPEN)
-		done(g, a, EV_OPENED, 0);
-}
-
-static struct status_msg peer_says(struct rig *g)
-{
-	struct status_msg m = {.version = 1, .version_max = 1, .sender = 2};
-
-	m.indicator = STATUS_NORMAL;
-	m.state = NODE_NORMAL;
-	m.role = STATUS_ROLE_SLAVE;
-	m.generation = g->peer_generation;
-	m.sequence = ++g->peer_sequence;
-	m.flags = STATUS_F_MAJORITY;
-	m.config_hash = g->conf.config_hash;
-	if (g->peer_serves) {
-		m.vs_count = 1;
-		m.vs[0].id = g->conf.vs[0].id;
-		m.vs[0].state = VS_SERVING;
-		m.vs[0].target = m.vs[0].owner = 2;
-		m.vs[0].epoch = 1;
-		m.vs[0].fs_count = 1;
-		m.vs[0].fs_state[0] = STATUS_FS_UP;
-	}
-	if (g->acks) {
-		m.peer_count = 1;
-		m.peer[0].node = 1;
-		m.peer[0].verdict = STATUS_V_ALIVE;
-		m.peer[0].generation = g->n.generation;
-		m.peer[0].acked = g->n.sequence - 1;
-	}
-	return m;
-}
-
-static void deliver(struct rig *g, const struct status_msg *m, unsigned path)
-{
-	struct event ev = {.type = EV_MSG};
-	uint8_t bytes[STATUS_MAX];
-
-	ev.msg.from = 2;
-	ev.msg.path = path;
-	ev.msg.data = bytes;
-	ev.msg.len = status_encode(m, bytes, sizeof(bytes));
-	step(g, ev);
-}
-
-static void put_slot(struct rig *g, unsigned node, const struct status_msg *m)
-{
-	uint8_t bytes[STATUS_MAX];
-	struct slot s = {.node = (uint16_t)node, .generation = m->generation};
-
-	s.sequence = m->sequence;
-	s.payload = bytes;
-	s.payload_len = status_encode(m, bytes, sizeof(bytes));
-	slot_encode(&s, g->sector[node - 1]);
-	slot_finish(g->sector[node - 1]);
-}
-
-static void poll_unit(struct rig *g, enum poll_result result)
-{
-	struct event ev = {.type = EV_UNIT_POLL, .epoch = g->n.unit[0].owner_epoch};
-
-	if (!g->n.unit[0].held)
-		return;
-	ev.poll.result = result;
-	ev.poll.started_ns = g->now;
-	step(g, ev);
-}
-
-/* Lets `ns` pass in small steps. */
-static void pass(struct rig *g, uint64_t ns)
-{
-	for (uint64_t until = g->now + ns; g->now < until;) {
-		uint64_t next = node_deadline_ns(&g->n);
-		struct event tick = {.type = EV_TICK};
-		struct status_msg m = peer_says(g);
-
-		g->now = next > g->now && next < g->now + T / 4 ? next : g->now + T / 4;
-		if (g->peer_slot)
-			put_slot(g, 2, &m);
-		if (g->peer_net)
-			deliver(g, &m, 0);
-		poll_unit(g, POLL_MINE);
-		step(g, tick);
-	}
-}
-
-static void rig_conf(struct rig *g)
-{
-	struct node_conf *c = &g->conf;
-
-	memset(g, 0, sizeof(*g));
-	c->self = 1;
-	c->config_hash = 77;
-	c->node_count = 2;
-	c->node[0] = (struct node_conf_peer){.id = 1, .name = "n1"};
-	c->node[1] = (struct node_conf_peer){.id = 2, .name = "n2"};
-	c->path_count = 1;
-	c->path_clients[0] = true;
-	c->device_count = 1;
-	c->vs_count = c->unit_count = 1;
-	snprintf(c->vs[0].name, sizeof(c->vs[0].name), "v1");
-	c->vs[0].id = node_name_id("v1");
-	c->vs[0].home = 1;
-	c->vs[0].unit_count = c->vs[0].fs_count = 1;
-	times_fast(&c->times, T);
-	g->now = 1000 * T;
-	g->peer_generation = 5;
-	g->disk_write = g->disk_read = g->peer_net = g->peer_slot = true;
-}
-
-static void rig_start(struct rig *g)
-{
-	node_init(&g->n, &g->conf, g->now);
-	step(g, (struct event){.type = EV_TICK});
-	pass(g, 3 * T);
-}
 
 /* covers: ST-07 OV-14 OV-19 OV-27 */
 static void t_home_serves(void)
@@ -274,21 +51,21 @@ static void t_order_down(void)
 	ev.control.verb = CONTROL_VS_MOVE;
 	ev.control.node = 2;
 	ev.control.vs_id = node_name_id("v1");
-	step(&r, ev);
+	rig_step(&r, ev);
 	CHECK_EQ(VS_DRAIN, r.n.vs[0].state);
 	CHECK_EQ(0, r.seen[ACT_ADDRESS_DOWN]);
 	r.hold[ACT_ADDRESS_DOWN] = true;
-	step(&r, (struct event){.type = EV_WORKER_DRAINED, .epoch = r.n.vs[0].epoch});
+	rig_step(&r, (struct event){.type = EV_WORKER_DRAINED, .epoch = r.n.vs[0].epoch});
 	CHECK_EQ(VS_EXIT, r.n.vs[0].state);
 	CHECK_EQ(1, r.seen[ACT_ADDRESS_DOWN]);
 	CHECK_EQ(0, r.seen[ACT_UNMOUNT]);
-	done(&r, &r.last[ACT_ADDRESS_DOWN], EV_ADDRESSES_DOWN, 0);
+	rig_done(&r, &r.last[ACT_ADDRESS_DOWN], EV_ADDRESSES_DOWN, 0);
 	CHECK_EQ(0, r.seen[ACT_UNMOUNT]); /* the worker still lives */
 	r.hold[ACT_RELEASE] = true;
-	step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+	rig_step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
 	CHECK_EQ(1, r.seen[ACT_UNMOUNT]);
 	CHECK_EQ(VS_RELEASE, r.n.vs[0].state);
-	done(&r, &r.last[ACT_RELEASE], EV_RELEASED, 0);
+	rig_done(&r, &r.last[ACT_RELEASE], EV_RELEASED, 0);
 	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
 	CHECK(r.n.vs[0].released);
 }
@@ -313,10 +90,10 @@ static void t_generation_grows(void)
 		slot_finish(memory);
 	}
 	rig_conf(&r); /* memory lost: the slot knows */
-	m = peer_says(&r);
+	m = rig_peer(&r);
 	m.sender = 1;
 	m.generation = 41;
-	put_slot(&r, 1, &m);
+	rig_put_slot(&r, 1, &m);
 	rig_start(&r);
 	CHECK_EQ(42, r.n.generation);
 }
@@ -328,12 +105,12 @@ static void t_no_generation_no_start(void)
 	rig_conf(&r);
 	r.disk_read = false;
 	rig_start(&r);
-	pass(&r, 20 * T);
+	rig_pass(&r, 20 * T);
 	CHECK_EQ(NODE_REBOOTING, r.n.state);
 	CHECK_EQ(0, r.seen[ACT_SLOT_WRITE]);
 	CHECK_EQ(0, r.seen[ACT_SEND]);
 	r.disk_read = true;
-	pass(&r, 5 * T);
+	rig_pass(&r, 5 * T);
 	CHECK_EQ(NODE_NORMAL, r.n.state);
 }
 
@@ -347,10 +124,10 @@ static void t_lease_from_start_of_write(void)
 	r.peer_net = r.peer_slot = false;
 	r.hold[ACT_SLOT_WRITE] = true;
 	while (!r.n.device[0].write_op)
-		pass(&r, T / 10);
+		rig_pass(&r, T / 10);
 	begun = r.n.device[0].write_begun_ns;
-	pass(&r, T);
-	done(&r, &r.last[ACT_SLOT_WRITE], EV_SLOT_WRITTEN, 0);
+	rig_pass(&r, T);
+	rig_done(&r, &r.last[ACT_SLOT_WRITE], EV_SLOT_WRITTEN, 0);
 	CHECK_EQ((long long)(begun + 3 * T), (long long)r.n.lease_until_ns);
 }
 
@@ -363,22 +140,22 @@ static void t_lapse_is_final(void)
 	rig_conf(&r);
 	rig_start(&r);
 	r.peer_net = false;
-	pass(&r, T);
+	rig_pass(&r, T);
 	chain = r.n.chain;
 	epoch = r.n.vs[0].epoch;
 	r.hold[ACT_SLOT_WRITE] = true;
 	while (!r.n.device[0].write_op)
-		pass(&r, T / 10);
-	pass(&r, 4 * T);
+		rig_pass(&r, T / 10);
+	rig_pass(&r, 4 * T);
 	CHECK(r.n.lease_lapsed);
 	CHECK_EQ((long long)chain + 1, (long long)r.n.chain);
 	CHECK_EQ(VS_RETAKE, r.n.vs[0].state);
 	CHECK_EQ(0, (long long)r.last[ACT_LEASE].lease.until_ns);
 	CHECK_EQ(1, r.seen[ACT_WORKER_KILL]);
-	done(&r, &r.last[ACT_SLOT_WRITE], EV_SLOT_WRITTEN, 0);
+	rig_done(&r, &r.last[ACT_SLOT_WRITE], EV_SLOT_WRITTEN, 0);
 	CHECK(r.n.lease_lapsed);
 	r.hold[ACT_SLOT_WRITE] = false;
-	pass(&r, T);
+	rig_pass(&r, T);
 	CHECK(!r.n.lease_lapsed);
 	CHECK_EQ(RESERVE_KEEP, r.last[ACT_RESERVE].reserve.mode);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
@@ -394,12 +171,12 @@ static void t_lease_by_acknowledgement(void)
 	r.acks = true;
 	rig_start(&r);
 	r.disk_write = r.disk_read = r.peer_slot = false;
-	pass(&r, 20 * T);
+	rig_pass(&r, 20 * T);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
 	CHECK_EQ(1, r.seen[ACT_RESERVE]);
 	CHECK(!node_has_majority(&r.n));
 	r.peer_net = false; /* and now nobody vouches for me */
-	pass(&r, 4 * T);
+	rig_pass(&r, 4 * T);
 	CHECK(r.n.vs[0].state != VS_SERVING);
 }
 
@@ -413,14 +190,14 @@ static void t_stale_completion(void)
 	CHECK_EQ(VS_RESERVE, r.n.vs[0].state);
 	ev.op = r.n.vs[0].op - 1;
 	ev.unit_state.result = RESERVE_WON;
-	step(&r, ev);
+	rig_step(&r, ev);
 	CHECK_EQ(VS_RESERVE, r.n.vs[0].state);
 	CHECK(!r.n.unit[0].held);
-	reserved(&r, &r.last[ACT_RESERVE], RESERVE_WON);
+	rig_reserved(&r, &r.last[ACT_RESERVE], RESERVE_WON);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
 	ev.op = 0;
 	ev.type = EV_MOUNTED;
-	step(&r, ev);
+	rig_step(&r, ev);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
 }
 
@@ -431,7 +208,7 @@ static void t_lost_reservation_is_lost(void)
 	r.hold[ACT_RESERVE] = true;
 	rig_start(&r);
 	r.hold[ACT_UNIT_READ] = true;
-	reserved(&r, &r.last[ACT_RESERVE], RESERVE_LOST);
+	rig_reserved(&r, &r.last[ACT_RESERVE], RESERVE_LOST);
 	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
 	CHECK_EQ(0, r.seen[ACT_MOUNT]);
 	CHECK_EQ(2, r.n.unit[0].owner);
@@ -447,14 +224,14 @@ static void t_poll_lost(void)
 	rig_start(&r);
 	generation = r.n.generation;
 	r.hold[ACT_WORKER_KILL] = r.hold[ACT_RESERVE] = true;
-	poll_unit(&r, POLL_LOST);
+	rig_poll(&r, POLL_LOST);
 	CHECK_EQ(NODE_STOPPED, r.n.state);
 	CHECK_EQ(0, (long long)r.last[ACT_LEASE].lease.until_ns);
 	CHECK_EQ(1, r.seen[ACT_WORKER_KILL]);
 	CHECK_EQ(0, r.seen[ACT_UNMOUNT]);
-	step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+	rig_step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
 	CHECK_EQ(1, r.seen[ACT_UNMOUNT]);
-	pass(&r, 2 * T);
+	rig_pass(&r, 2 * T);
 	CHECK_EQ(NODE_NORMAL, r.n.state);
 	CHECK_EQ((long long)generation + 1, (long long)r.n.generation);
 }
@@ -465,10 +242,10 @@ static void t_stuck(void)
 	rig_conf(&r);
 	rig_start(&r);
 	r.hold[ACT_UNMOUNT] = true;
-	poll_unit(&r, POLL_LOST);
+	rig_poll(&r, POLL_LOST);
 	for (unsigned i = 0; i < 3; i++) {
 		CHECK_EQ(0, r.seen[ACT_SELF_FENCE]);
-		done(&r, &r.last[ACT_UNMOUNT], EV_UNMOUNTED, -EBUSY);
+		rig_done(&r, &r.last[ACT_UNMOUNT], EV_UNMOUNTED, -EBUSY);
 	}
 	CHECK_EQ(1, r.seen[ACT_SELF_FENCE]);
 	CHECK_EQ(VS_STUCK, r.n.vs[0].state);
@@ -482,20 +259,20 @@ static void t_verdict(void)
 	rig_start(&r);
 	CHECK_EQ(STATUS_V_ALIVE, r.n.peer[0].verdict);
 	r.peer_net = false;
-	pass(&r, 30 * T);
+	rig_pass(&r, 30 * T);
 	CHECK_EQ(STATUS_V_UNREACHABLE, r.n.peer[0].verdict);
 	r.peer_slot = false;
-	pass(&r, 10 * T);
+	rig_pass(&r, 10 * T);
 	CHECK_EQ(STATUS_V_DEAD, r.n.peer[0].verdict);
 	rig_conf(&r);
 	rig_start(&r);
 	r.peer_net = r.peer_slot = r.disk_read = r.disk_write = false;
-	pass(&r, 30 * T);
+	rig_pass(&r, 30 * T);
 	CHECK_EQ(STATUS_V_SILENT, r.n.peer[0].verdict);
 	rig_conf(&r);
 	rig_start(&r);
 	r.peer_net = r.peer_slot = r.disk_write = false; /* reading alone proves nothing */
-	pass(&r, 30 * T);
+	rig_pass(&r, 30 * T);
 	CHECK_EQ(STATUS_V_SILENT, r.n.peer[0].verdict);
 }
 
@@ -506,11 +283,11 @@ static void t_tilt(void)
 	rig_start(&r);
 	r.peer_net = r.peer_slot = false;
 	r.now += 50 * T;
-	step(&r, (struct event){.type = EV_TICK});
+	rig_step(&r, (struct event){.type = EV_TICK});
 	CHECK(r.n.tilt);
-	pass(&r, 2 * T);
+	rig_pass(&r, 2 * T);
 	CHECK(r.n.peer[0].verdict != STATUS_V_DEAD);
-	pass(&r, 4 * T);
+	rig_pass(&r, 4 * T);
 	CHECK(!r.n.tilt);
 	CHECK_EQ(STATUS_V_DEAD, r.n.peer[0].verdict);
 }
@@ -522,22 +299,22 @@ static void t_replayed_messages(void)
 
 	rig_conf(&r);
 	rig_start(&r);
-	old = peer_says(&r);
-	deliver(&r, &old, 0);
+	old = rig_peer(&r);
+	rig_deliver(&r, &old, 0);
 	r.peer_net = r.peer_slot = false;
 	for (unsigned i = 0; i < 100; i++) {
-		pass(&r, T / 2);
-		deliver(&r, &old, 0);
+		rig_pass(&r, T / 2);
+		rig_deliver(&r, &old, 0);
 	}
 	CHECK(r.n.peer[0].verdict == STATUS_V_DEAD);
 	CHECK(r.n.peer[0].replays >= 100);
-	m = peer_says(&r); /* an older instance, with a greater sequence number */
+	m = rig_peer(&r); /* an older instance, with a greater sequence number */
 	m.generation--;
-	deliver(&r, &m, 0);
+	rig_deliver(&r, &m, 0);
 	CHECK(r.n.peer[0].verdict == STATUS_V_DEAD);
 	m.generation += 2;
 	m.sequence = 1;
-	deliver(&r, &m, 0);
+	rig_deliver(&r, &m, 0);
 	CHECK_EQ(STATUS_V_ALIVE, r.n.peer[0].verdict);
 }
 
@@ -551,7 +328,7 @@ static void t_what_is_sent(void)
 	rig_start(&r);
 	for (unsigned i = 0; i < 20; i++) {
 		last = r.told.sequence;
-		pass(&r, T);
+		rig_pass(&r, T);
 		CHECK_EQ(1, r.told.sender);
 		CHECK_EQ(STATUS_VERSION, r.told.version);
 		CHECK_EQ((long long)r.n.generation, (long long)r.told.generation);
@@ -564,14 +341,14 @@ static void t_what_is_sent(void)
 	last = r.told.peer[0].acked;
 	CHECK(last + 8 > r.peer_sequence); /* the newest, give or take what came since */
 	r.peer_net = r.peer_slot = false;
-	pass(&r, 2 * T);
+	rig_pass(&r, 2 * T);
 	last = r.told.peer[0].acked;
-	pass(&r, 2 * T);
+	rig_pass(&r, 2 * T);
 	CHECK_EQ((long long)last, (long long)r.told.peer[0].acked);
 	r.peer_generation = 6; /* a new instance begins anew */
 	r.peer_sequence = 0;
 	r.peer_net = true;
-	pass(&r, 2 * T);
+	rig_pass(&r, 2 * T);
 	CHECK_EQ(6, (long long)r.told.peer[0].generation);
 	CHECK(r.told.peer[0].acked <= r.peer_sequence);
 }
@@ -588,7 +365,7 @@ static void t_garbage_is_counted(void)
 	for (unsigned i = 0; i < 300; i++) {
 		memset(bytes, (int)i, sizeof(bytes));
 		ev.msg.len = i;
-		step(&r, ev);
+		rig_step(&r, ev);
 	}
 	CHECK_EQ(300, (long long)r.n.peer[0].bad_messages);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
@@ -601,17 +378,17 @@ static void t_taken_over(void)
 
 	rig_conf(&r);
 	rig_start(&r);
-	m = peer_says(&r);
+	m = rig_peer(&r);
 	m.indicator = STATUS_TAKEOVER;
 	m.peer_count = 1;
 	m.peer[0] = (struct status_peer){.node = 1, .verdict = STATUS_V_DEAD, .takeover = 'a'};
 	m.peer[0].generation = r.n.generation - 1; /* about another instance */
-	deliver(&r, &m, 0);
+	rig_deliver(&r, &m, 0);
 	CHECK_EQ(NODE_NORMAL, r.n.state);
 	r.hold[ACT_WORKER_KILL] = true;
 	m.peer[0].generation = r.n.generation;
 	m.sequence = ++r.peer_sequence;
-	deliver(&r, &m, 0);
+	rig_deliver(&r, &m, 0);
 	CHECK_EQ(NODE_STOPPED, r.n.state);
 	CHECK_EQ(1, r.seen[ACT_WORKER_KILL]);
 }
@@ -623,18 +400,18 @@ static void t_disable_bars_takeover(void)
 
 	rig_conf(&r);
 	rig_start(&r);
-	m = peer_says(&r);
+	m = rig_peer(&r);
 	r.peer_net = r.peer_slot = false;
 	m.indicator = STATUS_NO_TAKEOVER;
-	deliver(&r, &m, 0);
-	CHECK_EQ(REASON_DISABLED, takeover_blocked(&r.n, &r.n.peer[0]));
+	rig_deliver(&r, &m, 0);
+	CHECK_EQ(REASON_NO_TAKEOVER, takeover_blocked(&r.n, &r.n.peer[0]));
 	m.indicator = STATUS_NORMAL;
 	m.sequence = ++r.peer_sequence;
-	deliver(&r, &m, 0);
+	rig_deliver(&r, &m, 0);
 	CHECK_EQ(REASON_NONE, takeover_blocked(&r.n, &r.n.peer[0]));
 	m.config_hash++;
 	m.sequence = ++r.peer_sequence;
-	deliver(&r, &m, 0);
+	rig_deliver(&r, &m, 0);
 	CHECK_EQ(REASON_CONFIG_MISMATCH, takeover_blocked(&r.n, &r.n.peer[0]));
 }
 
@@ -646,8 +423,8 @@ static void order(enum control_verb verb, enum inhibit_scope scope, bool on)
 	ev.control.verb = verb;
 	ev.control.scope = scope;
 	ev.control.on = on;
-	step(&r, ev);
-	pass(&r, 2 * T);
+	rig_step(&r, ev);
+	rig_pass(&r, 2 * T);
 }
 
 /* The vs is at home on n2, which serves it. */
@@ -664,7 +441,7 @@ static void other_serves(void)
 static void other_dies(void)
 {
 	r.peer_net = r.peer_slot = false;
-	pass(&r, 20 * T);
+	rig_pass(&r, 20 * T);
 	CHECK_EQ(STATUS_V_DEAD, r.n.peer[0].verdict);
 }
 
@@ -682,7 +459,7 @@ static void t_indicator_takeover(void)
 	CHECK_EQ(NODE_TAKEOVER, r.n.state);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
 	CHECK_EQ(STATUS_TAKEOVER, r.told.indicator);
-	pass(&r, 20 * T);
+	rig_pass(&r, 20 * T);
 	CHECK_EQ(STATUS_TAKEOVER, r.told.indicator);
 }
 
@@ -699,7 +476,7 @@ static void t_indicator_disable(void)
 	CHECK_EQ(0, r.seen[ACT_RESERVE]);
 	CHECK_EQ(NODE_NORMAL, r.n.state);
 	order(CONTROL_INHIBIT, INHIBIT_CLUSTER, false);
-	pass(&r, 10 * T);
+	rig_pass(&r, 10 * T);
 	CHECK_EQ(NODE_TAKEOVER, r.n.state);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
 }
@@ -710,9 +487,9 @@ static void t_indicator_disable_heard(void)
 	struct status_msg m;
 
 	other_serves();
-	m = peer_says(&r);
+	m = rig_peer(&r);
 	m.indicator = STATUS_DISABLE;
-	deliver(&r, &m, 0);
+	rig_deliver(&r, &m, 0);
 	other_dies();
 	CHECK_EQ(REASON_DISABLED, takeover_blocked(&r.n, &r.n.peer[0]));
 	CHECK_EQ(0, r.seen[ACT_RESERVE]);
@@ -725,16 +502,16 @@ static void t_crash_loop(void)
 	rig_conf(&r);
 	rig_start(&r);
 	for (unsigned i = 1; i < r.conf.times.crash_limit; i++) {
-		step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+		rig_step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
 		CHECK_EQ(VS_SERVING, r.n.vs[0].state);
 		CHECK_EQ(RESERVE_KEEP, r.last[ACT_RESERVE].reserve.mode);
 		CHECK_EQ(1, r.seen[ACT_MOUNT]);
 	}
-	step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+	rig_step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
 	CHECK(r.n.vs[0].failed);
 	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
 	CHECK_EQ(REASON_CRASH_LOOP, r.n.vs[0].reason);
-	pass(&r, 200 * T);
+	rig_pass(&r, 200 * T);
 	CHECK_EQ(VS_DOWN,
 		 r.n.vs[0].state); /* the partner does not have it, it is not mine to try */
 }
@@ -746,7 +523,7 @@ static void t_crash_then_repair(void)
 	rig_start(&r);
 	for (unsigned i = 1; i < r.conf.times.crash_limit; i++) {
 		CHECK_EQ(0, r.seen[ACT_REPAIR]);
-		step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+		rig_step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
 	}
 	CHECK_EQ(1, r.seen[ACT_REPAIR]);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
@@ -758,7 +535,7 @@ static void damage(bool below)
 
 	ev.fs.state = STATUS_FS_DAMAGED;
 	ev.fs.below = below;
-	step(&r, ev);
+	rig_step(&r, ev);
 }
 
 /* covers: VS-152 VS-153 VS-154 - closed, repaired, opened, with the addresses where they are. */
@@ -777,11 +554,11 @@ static void t_damage_is_repaired(void)
 	CHECK(!r.last[ACT_REPAIR].repair.below);
 	CHECK_EQ(0, (long long)r.last[ACT_LEASE].lease.until_ns);
 	CHECK_EQ(STATUS_FS_DAMAGED, r.n.vs[0].fs_state[0]);
-	pass(&r, 600 * T); /* as long as it takes */
+	rig_pass(&r, 600 * T); /* as long as it takes */
 	CHECK_EQ(VS_REPAIR, r.n.vs[0].state);
 	CHECK_EQ(0, r.seen[ACT_ADDRESS_DOWN]);
 	CHECK_EQ(1, r.seen[ACT_WORKER_START]);
-	done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, 0);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, 0);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
 	CHECK_EQ(1, r.seen[ACT_ADDRESS_UP]);
 	CHECK_EQ(2, r.seen[ACT_WORKER_START]);
@@ -806,7 +583,7 @@ static void t_damage_found_at_open(void)
 	rig_conf(&r);
 	r.hold[ACT_MOUNT] = true;
 	rig_start(&r);
-	done(&r, &r.last[ACT_MOUNT], EV_MOUNTED, -EUCLEAN);
+	rig_done(&r, &r.last[ACT_MOUNT], EV_MOUNTED, -EUCLEAN);
 	CHECK_EQ(1, r.seen[ACT_REPAIR]);
 	CHECK(r.last[ACT_REPAIR].repair.below);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
@@ -821,7 +598,7 @@ static void t_damage_for_people(void)
 		damage(false);
 		CHECK_EQ(VS_SERVING, r.n.vs[0].state);
 		CHECK_EQ(i, r.seen[ACT_REPAIR]);
-		pass(&r, 100 * T);
+		rig_pass(&r, 100 * T);
 	}
 	damage(false);
 	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
@@ -831,7 +608,7 @@ static void t_damage_for_people(void)
 	r.hold[ACT_REPAIR] = true;
 	rig_start(&r);
 	damage(true);
-	done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -EUCLEAN);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -EUCLEAN);
 	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
 	CHECK_EQ(REASON_REPAIR_FAILED, r.n.vs[0].reason);
 	CHECK_EQ(1, (long long)r.n.vs[0].repairs_failed);
@@ -849,11 +626,11 @@ static void t_repair_is_stopped(void)
 	damage(true);
 	ev.epoch = r.n.unit[0].owner_epoch;
 	ev.poll.result = POLL_LOST;
-	step(&r, ev);
+	rig_step(&r, ev);
 	CHECK_EQ(1, r.seen[ACT_REPAIR_STOP]);
 	CHECK_EQ(VS_REPAIR, r.n.vs[0].state);
 	CHECK_EQ(0, r.seen[ACT_UNMOUNT]);
-	done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -ETIMEDOUT);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -ETIMEDOUT);
 	CHECK_EQ(1, r.seen[ACT_UNMOUNT]);
 	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
 }
@@ -864,7 +641,7 @@ static void t_mount_failure_is_undone(void)
 	rig_conf(&r);
 	r.hold[ACT_MOUNT] = true;
 	rig_start(&r);
-	done(&r, &r.last[ACT_MOUNT], EV_MOUNTED, -EIO);
+	rig_done(&r, &r.last[ACT_MOUNT], EV_MOUNTED, -EIO);
 	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
 	CHECK_EQ(1, r.seen[ACT_UNMOUNT]);
 	CHECK_EQ(1, r.seen[ACT_RELEASE]);
@@ -879,11 +656,11 @@ static void t_same_id(void)
 
 	rig_conf(&r);
 	rig_start(&r);
-	m = peer_says(&r);
+	m = rig_peer(&r);
 	m.sender = 1;
 	m.generation = r.n.generation + 1;
-	put_slot(&r, 1, &m);
-	pass(&r, T);
+	rig_put_slot(&r, 1, &m);
+	rig_pass(&r, T);
 	CHECK_EQ(1, r.seen[ACT_SELF_FENCE]);
 	CHECK_EQ(1, r.seen[ACT_WORKER_KILL]);
 }
@@ -906,9 +683,9 @@ static void t_full_size(void)
 	rig_start(&r);
 	for (unsigned i = 0; i < NODE_VS_MAX; i++)
 		CHECK_EQ(VS_SERVING, r.n.vs[i].state);
-	poll_unit(&r, POLL_LOST);
+	rig_poll(&r, POLL_LOST);
 	CHECK_EQ(NODE_VS_MAX, r.seen[ACT_WORKER_KILL]);
-	pass(&r, 2 * T);
+	rig_pass(&r, 2 * T);
 	CHECK_EQ(NODE_NORMAL, r.n.state);
 }
 
