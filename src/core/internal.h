@@ -4,6 +4,8 @@
  *	peer.c      what I know about the others: silence, verdict (OV-10, V1, V2)
  *	lease.c     coordination devices, chain of good writes, leases (F4)
  *	vserver.c   one virtual server up and down (OV-27, OV-28)
+ *	vs_again.c  ... again where it is: crash, lapse, damage and repair
+ *	vs_done.c   ... completions
  *	takeover.c  steps 213a-d and 222a-c, STOPPED
  *	reboot.c    steps 251 to 258
  *	place.c     master and placement
@@ -80,6 +82,31 @@ void vs_give_lease(struct node *n, unsigned vs);
 void vs_clear_failed(struct node *n, unsigned vs);
 uint64_t vs_deadline_ns(const struct node *n, unsigned vs);
 void vs_check(const struct node *n, unsigned vs);
+
+/* vserver.c, vs_again.c, vs_done.c among themselves */
+void vs_retake_now(struct node *n, unsigned vs);
+void vs_storage_down(struct node *n, unsigned vs);
+const struct node_conf_vs *vs_conf(const struct node *n, unsigned vs);
+struct node_unit *vs_unit(struct node *n, unsigned vs, unsigned at);
+struct action *vs_unit_act(struct node *n, unsigned vs, enum act_type type);
+bool vs_chain_good(const struct node *n, const struct node_vs *v);
+bool vs_leased_state(enum vs_state s);
+void vs_revoke(struct node *n, unsigned vs);
+void vs_reserve_next(struct node *n, unsigned vs);
+void vs_start_worker(struct node *n, unsigned vs, enum reason why);
+void vs_failed(struct node *n, unsigned vs, enum reason why);
+void vs_down_instead(struct node *n, unsigned vs);
+bool vs_awaited(struct node *n, unsigned vs, const struct event *ev, enum vs_state state);
+struct action *vs_act(struct node *n, unsigned vs, enum act_type type);
+void vs_phase_end(struct node *n, struct node_vs *v, enum vs_phase p);
+void vs_open_if_allowed(struct node *n, unsigned vs);
+void vs_exit_over(struct node *n, unsigned vs);
+void vs_addresses_down(struct node *n, unsigned vs);
+void vs_crashed(struct node *n, unsigned vs);
+bool vs_damage_loop(struct node *n, struct node_vs *v);
+void vs_damaged(struct node *n, unsigned vs, bool below);
+void vs_repair_begin(struct node *n, unsigned vs);
+void vs_repaired(struct node *n, unsigned vs, const struct event *ev);
 
 /* takeover.c */
 void takeover_run(struct node *n);
