@@ -134,6 +134,18 @@ static void show_peers(const json_t *status)
 	}
 }
 
+/* Messages that were not taken: somebody sends what is not ours, or a node is misconfigured. */
+static void show_drops(const json_t *status)
+{
+	size_t i;
+	json_t *o;
+
+	json_array_foreach(json_object_get(status, "dropped"), i, o)
+	    printf("dropped on %s %.0f: %.0f messages, %s: %s\n", cli_string(o, "way"),
+		   cli_number(o, "number"), cli_number(o, "count"), cli_string(o, "reason"),
+		   cli_string(o, "help"));
+}
+
 void show_status(const json_t *status)
 {
 	char since[32];
@@ -168,6 +180,7 @@ void show_status(const json_t *status)
 		       json_is_true(json_object_get(inhibit, "self")),
 		       json_is_true(json_object_get(inhibit, "no_takeover")),
 		       json_is_true(json_object_get(inhibit, "disable")));
+	show_drops(status);
 	printf("\n");
 	show_vservers(status);
 }

@@ -4,6 +4,7 @@
  *	brain.c	      events into node_step(), actions out to the parts below
  *	slots.c	      coordination devices, persistent memory
  *	peers.c	      heartbeats on the network paths
+ *	drops.c	      messages that are not taken: counted, logged, shown
  *	ports.c	      quality of the node's ports (Fig. 7), load
  *	units.c	      helper processes for storage units, the owner's poll (F2)
  *	launch.c      holdfast-vs processes, made ahead: spares
@@ -186,7 +187,12 @@ struct daemon {
 	struct loop_timer port_timer;
 	unsigned port_turn;
 	uint64_t cpu_busy, cpu_total;
-	uint64_t forged, unknown_sender;
+
+	/* drops.c: what the shell drops; what the brain drops is in struct node */
+	struct drops drops;
+	uint64_t drops_seen; /* of the brain's */
+	uint64_t drops_said_ns[DROP_WAYS][DROP_COUNT];
+	uint8_t slot_tail[CONF_COORD_MAX][NODE_NODES_MAX][SLOT_SIZE - SLOT_MAC_OFF];
 
 	struct unit_job unit[CONF_UNITS_MAX];
 	struct worker worker[CONF_VSERVERS_MAX];
@@ -233,6 +239,16 @@ void persist_write(struct daemon *d, const struct action *a);
 /* peers.c */
 int peers_open(struct daemon *d, char *err, size_t err_size);
 void peers_send(struct daemon *d, const struct action *a);
+
+/* drops.c */
+/* `from` is text for people: an address, a node. */
+void drops_note(struct daemon *d, unsigned way, enum drop why, const char *from);
+/* After a step: logs what the brain dropped in it. */
+void drops_look(struct daemon *d, const char *from);
+uint64_t drops_count(const struct daemon *d, unsigned way, enum drop why);
+/* Is there such a way here? */
+bool drops_way(const struct daemon *d, unsigned way);
+json_t *drops_json(const struct daemon *d);
 
 /* trouble.c */
 /* Logs it, when it is not what was said last, and keeps it. */

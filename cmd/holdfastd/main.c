@@ -289,6 +289,7 @@ static int open_all(struct daemon *d, char *err, size_t err_size)
 
 	if (rc || seal_load(&d->seal, key, err, err_size))
 		return EXIT_CONFIG;
+	seal_bind(&d->seal, d->conf->name);
 	rc = make_dir(d->run_dir, 0755, err, err_size);
 	if (rc == 0)
 		rc = make_dir(d->state_dir, 0700, err, err_size);

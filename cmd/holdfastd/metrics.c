@@ -177,9 +177,17 @@ static void put_majority(FILE *to, const char *name, struct daemon *d)
 	fprintf(to, "%s %d\n", name, node_has_majority(d->node));
 }
 
-static void put_forged(FILE *to, const char *name, struct daemon *d)
+static void put_drops(FILE *to, const char *name, struct daemon *d)
 {
-	fprintf(to, "%s %llu\n", name, (unsigned long long)d->forged);
+	unsigned number;
+
+	for (unsigned way = 0; way < DROP_WAYS; way++)
+		for (unsigned why = 0; why < DROP_COUNT && drops_way(d, way); why++) {
+			const char *kind = drop_way_name(way, &number);
+
+			fprintf(to, "%s{path=\"%s%u\",reason=\"%s\"} %llu\n", name, kind, number,
+				drop_name(why), (unsigned long long)drops_count(d, way, why));
+		}
 }
 
 static void put_step(FILE *to, const char *name, struct daemon *d)
@@ -248,8 +256,8 @@ static const struct metric METRICS[] = {
 	{"holdfast_repairing", "gauge", "1 while a repair is under way and clients wait", put_repairing},
 	{"holdfast_packets_received_total", "counter", "heartbeat datagrams on each path",
 	 put_packets},
-	{"holdfast_packets_forged_total", "counter",
-	 "datagrams dropped because they are not of this cluster", put_forged},
+	{"holdfast_messages_dropped_total", "counter",
+	 "status messages that were not taken, by path and reason", put_drops},
 	{"holdfast_step_seconds_max", "gauge", "longest step of the brain with its actions",
 	 put_step},
 	{"holdfast_worker", "untyped", "the workers' own statistics, by name", put_worker},

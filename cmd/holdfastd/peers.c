@@ -1,10 +1,33 @@
 /* peers.c - heartbeats on the network paths: sealed, sent, opened. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "base/list.h"
 #include "base/log.h"
 #include "daemon.h"
+
+/* Whom the packet at hand says it came from. */
+static const char *address(const struct net_path *net, char text[80])
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+	unsigned port = 0;
+
+	if (net->from.ss_family == AF_INET) {
+		const struct sockaddr_in *a = (const struct sockaddr_in *)&net->from;
+
+		inet_ntop(AF_INET, &a->sin_addr, host, sizeof(host));
+		port = ntohs(a->sin_port);
+	} else if (net->from.ss_family == AF_INET6) {
+		const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)&net->from;
+
+		inet_ntop(AF_INET6, &a->sin6_addr, host, sizeof(host));
+		port = ntohs(a->sin6_port);
+	}
+	snprintf(text, 80, "%s port %u", host, port);
+	return text;
+}
 
 static void on_packet(struct net_path *net, const uint8_t *data, size_t len)
 {
@@ -13,15 +36,13 @@ static void on_packet(struct net_path *net, const uint8_t *data, size_t len)
 	struct event ev = {.type = EV_MSG};
 	uint8_t plain[NET_PACKET_MAX];
 	uint16_t sender = 0, path = 0;
+	char text[80];
 	size_t got = 0;
 	int rc = seal_open(&d->seal, d->conf->node[d->self].id, data, len, &sender, &path, plain,
 			   sizeof(plain), &got);
 
 	if (rc || path != p->index) {
-		d->forged++;
-		log_limited(LOG_L_WARN, "peers: a packet on path %u was dropped: %s", p->index,
-			    rc == -ENOKEY ? "unknown key" : rc == -EPROTO ? "another version" :
-			    "not from this cluster");
+		drops_note(d, p->index, rc ? drop_reason(rc) : DROP_PATH, address(net, text));
 		return;
 	}
 	ev.msg.from = sender;
@@ -29,6 +50,7 @@ static void on_packet(struct net_path *net, const uint8_t *data, size_t len)
 	ev.msg.data = plain;
 	ev.msg.len = got;
 	brain_event(d, &ev);
+	drops_look(d, address(net, text));
 }
 
 static const struct conf_node *node_by_id(const struct conf *c, uint16_t id)

@@ -69,7 +69,7 @@ static json_t *status_json(struct daemon *d)
 	json_object_set_new(o, "cluster", json_string(d->conf->name));
 	json_object_set_new(o, "workers", workers);
 	json_object_set_new(o, "paths", paths);
-	json_object_set_new(o, "forged_packets", json_integer((json_int_t)d->forged));
+	json_object_set_new(o, "dropped", drops_json(d));
 	json_object_set_new(o, "longest_step_us", json_integer((json_int_t)(d->step_ns_max / 1000)));
 	json_object_set_new(o, "up_ms", json_real((double)(loop_clock_ns() - d->started_ns) / 1e6));
 	return o;

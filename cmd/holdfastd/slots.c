@@ -23,15 +23,31 @@ static void on_written(struct disk *disk, uint64_t tag, int err)
 	brain_event(s->d, &ev);
 }
 
-/* A sector is the node's only with a MAC of this cluster's key. */
+/* A sector is the node's only with a MAC of a key of this cluster. */
 static int sector_error(const struct seal *s, const uint8_t *sector)
 {
 	struct slot slot;
+	uint8_t mac[SEAL_MAC_LEN];
 	int rc = slot_decode(&slot, sector);
 
+	if (rc == 0 && !seal_mac(s, slot.key_id, sector, SLOT_MAC_OFF, mac))
+		rc = -ENOKEY;
 	if (rc == 0 && !seal_mac_ok(s, slot.key_id, sector, SLOT_MAC_OFF, sector + SLOT_MAC_OFF))
-		rc = -EBADMSG;
+		rc = -EKEYREJECTED;
 	return rc;
+}
+
+/* Counted once for as long as the same sector lies there. */
+static void note_bad(struct slots_device *s, unsigned node, const uint8_t *sector, int err)
+{
+	uint8_t *last = s->d->slot_tail[s->index][node];
+	char from[PATH_TEXT_MAX];
+
+	if (memcmp(last, sector + SLOT_MAC_OFF, SLOT_SIZE - SLOT_MAC_OFF) == 0)
+		return;
+	memcpy(last, sector + SLOT_MAC_OFF, SLOT_SIZE - SLOT_MAC_OFF);
+	snprintf(from, sizeof(from), "%s slot %u", s->disk.path, node + 1);
+	drops_note(s->d, DROP_WAY_DEVICE + s->index, drop_reason(err), from);
 }
 
 static void on_read(struct disk *disk, uint64_t tag, int err)
@@ -43,11 +59,11 @@ static void on_read(struct disk *disk, uint64_t tag, int err)
 	ev.slots.sector = (const uint8_t(*)[SLOT_SIZE])disk->in + 1;
 	for (unsigned i = 0; i < NODE_NODES_MAX; i++) {
 		ev.slots.err[i] = err ? err : sector_error(&s->d->seal, ev.slots.sector[i]);
-		if (ev.slots.err[i] == -EBADMSG)
-			log_limited(LOG_L_WARN, "disk %s: slot of node %u is torn, forged or of "
-				    "another cluster", disk->path, i + 1);
+		if (!err && ev.slots.err[i] && ev.slots.err[i] != -ENODATA)
+			note_bad(s, i, ev.slots.sector[i], ev.slots.err[i]);
 	}
 	brain_event(s->d, &ev);
+	drops_look(s->d, disk->path);
 }
 
 void slots_write(struct daemon *d, const struct action *a)

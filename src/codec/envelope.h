@@ -11,9 +11,9 @@
  *	 12    4 length of what follows the nonce: ciphertext and tag
  *	 16   24 nonce (XChaCha20-Poly1305-IETF), never used twice with one key
  *	 40    . ciphertext of the status message
- *	  .   16 tag; bytes 0 to 15 are the additional data
+ *	  .   16 tag; bytes 0 to 15 and the cluster's 16-byte id are the additional data
  *
- * Sender, receiver and path are authenticated, so a message cannot be reflected or moved to
+ * Sender, receiver, path and cluster are authenticated, so a message cannot be reflected or moved to
  * another path; a replayed one is dropped by (generation, sequence) in core. */
 #ifndef HF_CODEC_ENVELOPE_H
 #define HF_CODEC_ENVELOPE_H

@@ -34,6 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codec/drop.h"
 #include "codec/slot.h"
 #include "codec/status.h"
 #include "core/times.h"
@@ -397,6 +398,7 @@ struct node_peer {
 	bool heard_ever;
 	struct node_seen latest; /* ST-43: over all paths */
 	struct node_seen by_path[NODE_PATHS_MAX], by_device[NODE_DEVICES_MAX];
+	struct node_seen dropped[NODE_DEVICES_MAX]; /* what lies in its slot and was refused */
 	uint64_t path_heard_ns[NODE_PATHS_MAX]; /* 0: never */
 	uint64_t slot_moved_ns[NODE_DEVICES_MAX];
 	uint64_t heard_ns;	 /* any path, any device */
@@ -532,6 +534,7 @@ struct node {
 	struct node_control control[NODE_CONTROLS_MAX];
 	struct vetoes vetoes; /* of the command under way, for its ACT_REPLY */
 	uint64_t stale_completions, clock_backwards;
+	struct drops drops; /* authentic as far as the shell knows, and not taken */
 	/* buffers of the actions */
 	uint8_t msg_buf[STATUS_MAX], send_buf[STATUS_MAX];
 	uint8_t sector_buf[NODE_DEVICES_MAX][SLOT_SIZE], persist_buf[SLOT_SIZE];

@@ -51,6 +51,13 @@ static bool newer(const struct node_seen *old, const struct status_msg *m)
 	       (m->generation == old->generation && m->sequence > old->sequence);
 }
 
+/* `seen` is newer than this one: it is not the same message read again. */
+static bool newer_seen(const struct node_seen *seen, const struct status_msg *m)
+{
+	return seen->generation > m->generation ||
+	       (seen->generation == m->generation && seen->sequence > m->sequence);
+}
+
 static void remember(struct node_seen *seen, const struct status_msg *m)
 {
 	seen->generation = m->generation;
@@ -83,25 +90,45 @@ static void merge(struct node *n, struct node_peer *p, const struct status_msg *
 	remember(&p->latest, m);
 }
 
+static void drop(struct node *n, struct node_peer *p, unsigned way, enum drop why)
+{
+	drop_note(&n->drops, way, why);
+	if (why == DROP_REPLAYED) {
+		p->replays++;
+		HF_MARK("peer.replay");
+	} else {
+		p->bad_messages++;
+	}
+}
+
 void peer_message(struct node *n, const struct event *ev)
 {
 	struct node_peer *p = peer_find(n, ev->msg.from);
 	struct status_msg m;
+	int err;
 
-	if (!p || ev->msg.path >= n->conf.path_count)
+	if (ev->msg.path >= n->conf.path_count)
 		return;
-	if (status_decode(&m, ev->msg.data, ev->msg.len) != 0 || m.sender != p->id) {
-		p->bad_messages++;
+	if (!p) { /* also what I sent myself */
+		drop_note(&n->drops, ev->msg.path, DROP_SENDER);
 		return;
 	}
+	err = status_decode(&m, ev->msg.data, ev->msg.len);
+	if (err || m.sender != p->id) {
+		drop(n, p, ev->msg.path, err ? drop_reason(err) : DROP_SENDER);
+		return;
+	}
+#ifdef HF_MUTANT_REPLAYS_COUNT_AS_LIFE
+	if (m.generation == 0) {
+#else
 	if (!newer(&p->by_path[ev->msg.path], &m)) {
-		p->replays++;
-		HF_MARK("peer.replay");
+#endif
+		drop(n, p, ev->msg.path, DROP_REPLAYED);
 		return;
 	}
 	remember(&p->by_path[ev->msg.path], &m);
 	if (m.generation < p->latest.generation) { /* an instance that is gone */
-		p->replays++;
+		drop(n, p, ev->msg.path, DROP_REPLAYED);
 		return;
 	}
 	p->path_heard_ns[ev->msg.path] = n->now_ns;
@@ -133,20 +160,49 @@ static void own_slot(struct node *n, const uint8_t *sector)
 	}
 }
 
+/* It lies there and is read again and again: counted once. */
+static void drop_slot(struct node *n, struct node_peer *p, unsigned device, const struct slot *s,
+		      enum drop why)
+{
+	struct node_seen *last = &p->dropped[device];
+
+	if (last->generation == s->generation && last->sequence == s->sequence)
+		return;
+	*last = (struct node_seen){.generation = s->generation, .sequence = s->sequence};
+	drop(n, p, DROP_WAY_DEVICE + device, why);
+}
+
+static int slot_message(const struct node *n, const struct node_peer *p, const uint8_t *sector,
+			struct slot *s, struct status_msg *m)
+{
+	int err = slot_decode(s, sector);
+
+	if (err)
+		return err;
+	if (memcmp(s->cluster, n->conf.cluster, sizeof(s->cluster)) != 0)
+		return -EXDEV;
+	if (s->node != p->id)
+		return -EDESTADDRREQ;
+	err = status_decode(m, s->payload, s->payload_len);
+	return err ? err : m->sender != p->id ? -EDESTADDRREQ : 0;
+}
+
 static void peer_slot(struct node *n, struct node_peer *p, unsigned device, const uint8_t *sector)
 {
 	struct status_msg m;
 	struct slot s;
 	bool first = p->by_device[device].generation == 0;
+	int err = slot_message(n, p, sector, &s, &m);
 
-	if (slot_decode(&s, sector) != 0 || s.node != p->id ||
-	    memcmp(s.cluster, n->conf.cluster, sizeof(s.cluster)) != 0 ||
-	    status_decode(&m, s.payload, s.payload_len) != 0 || m.sender != p->id) {
-		p->bad_messages++;
+	if (err) {
+		drop_slot(n, p, device, &s, drop_reason(err));
 		return;
 	}
-	if (!newer(&p->by_device[device], &m))
+	if (!newer(&p->by_device[device], &m)) {
+		if (newer_seen(&p->by_device[device], &m))
+			drop_slot(n, p, device, &s, DROP_REPLAYED);
 		return;
+	}
 	remember(&p->by_device[device], &m);
 	if (first) { /* nobody knows how old it is */
 		if (newer(&p->latest, &m))

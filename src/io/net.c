@@ -22,7 +22,9 @@ static void on_readable(struct loop_op *op, int res)
 	if (res < 0)
 		return;
 	for (int i = 0; i < PACKETS_A_ROUND && p->fd >= 0; i++) {
-		ssize_t n = recv(p->fd, packet, sizeof(packet), MSG_DONTWAIT);
+		socklen_t len = sizeof(p->from);
+		ssize_t n = recvfrom(p->fd, packet, sizeof(packet), MSG_DONTWAIT,
+				     (struct sockaddr *)&p->from, &len);
 
 		if (n < 0) {
 			/* An ICMP error of an earlier send is reported once and means nothing here. */

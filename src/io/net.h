@@ -18,6 +18,7 @@ struct net_path {
 	struct loop *loop;
 	struct loop_op op;
 	int fd;
+	struct sockaddr_storage from; /* of the packet at hand, as it says */
 	uint64_t sent, send_errors, received;
 };
 

@@ -14,6 +14,7 @@
 #include "codec/envelope.h"
 
 #define KEY_CONTEXT "holdfast" /* crypto_kdf wants exactly eight bytes */
+#define AAD_BYTES   (ENVELOPE_AAD + 16)
 
 static void derive(struct seal_key *k, const uint8_t master[32])
 {
@@ -135,6 +136,22 @@ static const struct seal_key *key_by_id(const struct seal *s, uint8_t id)
 	return NULL;
 }
 
+void seal_bind(struct seal *s, const char *cluster_name)
+{
+	seal_cluster_id(cluster_name, s->cluster);
+}
+
+/* What is authenticated beside the text: the head of the envelope, and the cluster, unsent. */
+static void additional(const struct seal *s, const uint8_t *packet, uint8_t out[AAD_BYTES])
+{
+	memcpy(out, packet, ENVELOPE_AAD);
+#ifdef HF_MUTANT_SEAL_ANY_CLUSTER
+	memset(out + ENVELOPE_AAD, 0, sizeof(s->cluster));
+#else
+	memcpy(out + ENVELOPE_AAD, s->cluster, sizeof(s->cluster));
+#endif
+}
+
 uint8_t seal_send_id(const struct seal *s)
 {
 	return s->key[s->send].id;
@@ -150,13 +167,15 @@ size_t seal_message(const struct seal *s, uint16_t sender, uint16_t receiver, ui
 			     .receiver = receiver,
 			     .path = path,
 			     .body_len = (uint32_t)(len + ENVELOPE_TAG)};
+	uint8_t aad[AAD_BYTES];
 	unsigned long long n = 0;
 
 	if (size < len + ENVELOPE_OVERHEAD || envelope_encode(&e, out, size) != ENVELOPE_HEAD)
 		return 0;
+	additional(s, out, aad);
 	randombytes_buf(out + ENVELOPE_AAD, ENVELOPE_NONCE);
-	crypto_aead_xchacha20poly1305_ietf_encrypt(out + ENVELOPE_HEAD, &n, plain, len, out,
-						   ENVELOPE_AAD, NULL, out + ENVELOPE_AAD,
+	crypto_aead_xchacha20poly1305_ietf_encrypt(out + ENVELOPE_HEAD, &n, plain, len, aad,
+						   sizeof(aad), NULL, out + ENVELOPE_AAD,
 						   k->message);
 	return ENVELOPE_HEAD + (size_t)n;
 }
@@ -166,6 +185,7 @@ int seal_open(const struct seal *s, uint16_t receiver, const uint8_t *in, size_t
 {
 	const struct seal_key *k;
 	struct envelope e;
+	uint8_t aad[AAD_BYTES];
 	unsigned long long n = 0;
 	int err = envelope_decode(&e, in, in_len);
 
@@ -174,11 +194,14 @@ int seal_open(const struct seal *s, uint16_t receiver, const uint8_t *in, size_t
 	k = key_by_id(s, e.key_id);
 	if (!k)
 		return -ENOKEY;
-	if (e.receiver != receiver || e.body_len < ENVELOPE_TAG || e.body_len - ENVELOPE_TAG > size)
+	if (e.body_len < ENVELOPE_TAG || e.body_len - ENVELOPE_TAG > size)
 		return -EBADMSG;
-	if (crypto_aead_xchacha20poly1305_ietf_decrypt(plain, &n, NULL, e.body, e.body_len, in,
-						       ENVELOPE_AAD, e.nonce, k->message))
-		return -EBADMSG;
+	additional(s, in, aad);
+	if (crypto_aead_xchacha20poly1305_ietf_decrypt(plain, &n, NULL, e.body, e.body_len, aad,
+						       sizeof(aad), e.nonce, k->message))
+		return -EKEYREJECTED;
+	if (e.receiver != receiver)
+		return -EDESTADDRREQ;
 	*sender = e.sender;
 	*path = e.path;
 	*len = (size_t)n;

@@ -23,6 +23,7 @@ struct seal_key {
 
 struct seal {
 	unsigned count, send; /* `send`: index of the key in use */
+	uint8_t cluster[16]; /* authenticated with every message; see seal_bind() */
 	struct seal_key key[SEAL_KEYS_MAX];
 };
 
@@ -31,11 +32,15 @@ int seal_load(struct seal *s, const char *path, char *err, size_t err_size);
 /* Makes a new key file (mode 0600) with one random key; -EEXIST when there is one. */
 int seal_create(const char *path);
 
+/* Whose messages these are: two clusters with one key do not hear each other. */
+void seal_bind(struct seal *s, const char *cluster_name);
+
 /* Seals a status message into an envelope packet; its length, 0 when it does not fit. */
 size_t seal_message(const struct seal *s, uint16_t sender, uint16_t receiver, uint16_t path,
 		    const void *plain, size_t len, uint8_t *out, size_t size);
 /* Opens a packet meant for `receiver`: 0 and *len plain bytes, who sent it and on which path;
- * -EBADMSG (not ours, forged, cut), -ENOKEY (unknown key id), -EPROTO (other version). */
+ * -EBADMSG (not ours, cut), -EPROTO (another version), -ENOKEY (unknown key id), -EKEYREJECTED
+ * (forged, altered, or of another cluster), -EDESTADDRREQ (authentic, for another node). */
 int seal_open(const struct seal *s, uint16_t receiver, const uint8_t *in, size_t in_len,
 	      uint16_t *sender, uint16_t *path, uint8_t *plain, size_t size, size_t *len);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "codec/drop.h"
 #include "codec/envelope.h"
 #include "codec/owner.h"
 #include "codec/slot.h"
@@ -344,6 +345,25 @@ static void t_doc_examples(void)
 	CHECK(memcmp(&o, &got, sizeof(o)) == 0);
 }
 
+/* The document's table of reasons is the one in the code. */
+static void t_doc_drops(void)
+{
+	FILE *f = fopen("doc/wire.md", "r");
+	char text[32768], row[64];
+	size_t n;
+
+	CHECK(f != NULL);
+	n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = '\0';
+	for (unsigned why = 0; why < DROP_COUNT; why++) {
+		snprintf(row, sizeof(row), "\n| %s | ", drop_name(why));
+		CHECK(strstr(text, row) != NULL);
+	}
+	CHECK_EQ(DROP_FORGED, drop_reason(-EKEYREJECTED));
+	CHECK_EQ(DROP_MALFORMED, drop_reason(-EBADMSG));
+}
+
 static void dump(const char *name, const uint8_t *bytes, size_t len)
 {
 	printf("```\nhex %s\n", name);
@@ -389,5 +409,6 @@ int main(int argc, char **argv)
 	CASE(t_owner_key);
 	CASE(t_envelope);
 	CASE(t_doc_examples);
+	CASE(t_doc_drops);
 	return check_end();
 }

@@ -308,6 +308,7 @@ static void t_replayed_messages(void)
 	}
 	CHECK(r.n.peer[0].verdict == STATUS_V_DEAD);
 	CHECK(r.n.peer[0].replays >= 100);
+	CHECK_EQ((long long)r.n.peer[0].replays, (long long)r.n.drops.n[0][DROP_REPLAYED]);
 	m = rig_peer(&r); /* an older instance, with a greater sequence number */
 	m.generation--;
 	rig_deliver(&r, &m, 0);
@@ -368,6 +369,10 @@ static void t_garbage_is_counted(void)
 		rig_step(&r, ev);
 	}
 	CHECK_EQ(300, (long long)r.n.peer[0].bad_messages);
+	CHECK_EQ(300, (long long)r.n.drops.n[0][DROP_MALFORMED]);
+	ev.msg.from = 1; /* reflected */
+	rig_step(&r, ev);
+	CHECK_EQ(1, (long long)r.n.drops.n[0][DROP_SENDER]);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
 }
 

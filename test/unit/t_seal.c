@@ -71,9 +71,14 @@ static void t_messages(void)
 	CHECK_EQ(6 + ENVELOPE_OVERHEAD, n);
 	CHECK_EQ(0, seal_open(&s, 2, packet, n, &sender, &over, plain, sizeof(plain), &len));
 	CHECK(sender == 1 && over == 7 && len == 6 && memcmp(plain, "status", 6) == 0);
-	CHECK_EQ(-EBADMSG, seal_open(&s, 3, packet, n, &sender, &over, plain, sizeof(plain), &len));
+	CHECK_EQ(-EDESTADDRREQ,
+		 seal_open(&s, 3, packet, n, &sender, &over, plain, sizeof(plain), &len));
 	CHECK_EQ(-ENOKEY,
 		 seal_open(&other, 2, packet, n, &sender, &over, plain, sizeof(plain), &len));
+	seal_bind(&s, "another cluster");
+	CHECK_EQ(-EKEYREJECTED,
+		 seal_open(&s, 2, packet, n, &sender, &over, plain, sizeof(plain), &len));
+	memset(s.cluster, 0, sizeof(s.cluster));
 	for (size_t i = 0; i < n; i++) {
 		packet[i] ^= 1;
 		CHECK(seal_open(&s, 2, packet, n, &sender, &over, plain, sizeof(plain), &len) != 0);

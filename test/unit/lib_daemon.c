@@ -1,0 +1,170 @@
+/* lib_daemon.c - holdfastd and holdfast as programs, for tests; see lib_daemon.h. */
+#include "lib_daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+char dir[64], out_dir[256], said[65536], conf_file[96];
+unsigned net;
+
+static int drop(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+int run(const char *fmt, ...)
+{
+	char command[2048];
+	size_t n = (size_t)snprintf(command, sizeof(command), "exec 2>&1; OUT=%s D=%s; ", out_dir, dir);
+	va_list ap;
+	FILE *f;
+	int st;
+
+	va_start(ap, fmt);
+	vsnprintf(command + n, sizeof(command) - n, fmt, ap);
+	va_end(ap);
+	f = popen(command, "r");
+	CHECK(f != NULL);
+	said[fread(said, 1, sizeof(said) - 1, f)] = '\0';
+	st = pclose(f);
+	return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
+}
+
+bool says(const char *text)
+{
+	if (strstr(said, text))
+		return true;
+	printf("# wanted: %s\n# got: %s\n", text, said);
+	return false;
+}
+
+void write_conf(const char *more)
+{
+	FILE *f = fopen(conf_file, "w");
+
+	fprintf(f,
+		"cluster \"t%d\" {\n\theartbeat 50ms\n\tkey \"%s/key\"\n"
+		"\tcoordination \"%s/coord.a\" \"%s/coord.b\"\n"
+		"\trun_dir \"%s/%%n\"\n\tstate_dir \"%s/%%n.state\"\n\tself_fence stop\n}\n"
+		"node n1 { id 1 network 127.%u.0.1 port 17400 metrics 127.%u.0.1 port 17480 }\n"
+		"node n2 { id 2 network 127.%u.0.2 port 17400 }\n"
+		"unit u { backend dir path \"%s/u\" }\n"
+		"vserver v {\n\thome n1\n\taddress 127.%u.0.9\n\tnfs_port 12049\n\tportmap off\n"
+		"\tstore fs { unit u dir \"fs\" log_half 4M index_map 64M }\n"
+		"\texport \"/fs\" {\n\t\tstore fs\n\t\tclient 127.0.0.0/8 rw insecure\n\t}\n}\n%s",
+		(int)getpid(), dir, dir, dir, dir, dir, net, net, net, dir, net, more);
+	fclose(f);
+}
+
+void begin(void)
+{
+	snprintf(dir, sizeof(dir), "/tmp/hf-daemon.XXXXXX");
+	CHECK(mkdtemp(dir) != NULL);
+	snprintf(conf_file, sizeof(conf_file), "%s/h.conf", dir);
+	write_conf("");
+}
+
+void begin_made(void)
+{
+	begin();
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf init"));
+}
+
+void end(void)
+{
+	nftw(dir, drop, 32, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ---- running daemons --------------------------------------------------------------------------- */
+
+static pid_t running[8];
+
+pid_t daemon_start(const char *node)
+{
+	return daemon_start_of(out_dir, node);
+}
+
+pid_t daemon_start_of(const char *build, const char *node)
+{
+	char program[320], log[128];
+	pid_t pid;
+	int fd;
+
+	snprintf(program, sizeof(program), "%s/holdfastd", build);
+	snprintf(log, sizeof(log), "%s/%s.log", dir, node);
+	pid = fork();
+	if (pid == 0) {
+		fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+		dup2(fd, 2);
+		execl(program, program, "-c", conf_file, "-N", node, (char *)NULL);
+		_exit(127);
+	}
+	for (unsigned i = 0; i < 8; i++)
+		if (running[i] == 0) {
+			running[i] = pid;
+			break;
+		}
+	return pid;
+}
+
+void end_all(void)
+{
+	for (unsigned i = 0; i < 8; i++)
+		if (running[i]) {
+			kill(running[i], SIGKILL);
+			waitpid(running[i], NULL, 0);
+			running[i] = 0;
+		}
+}
+
+int daemon_end(pid_t pid, int sig)
+{
+	int st;
+
+	for (unsigned i = 0; i < 8; i++)
+		if (running[i] == pid)
+			running[i] = 0;
+	kill(pid, sig);
+	waitpid(pid, &st, 0);
+	return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
+}
+
+bool wait_status(const char *node, const char *text, int tenths)
+{
+	for (int i = 0; i < tenths; i++) {
+		if (run("$OUT/holdfast -c $D/h.conf -N %s --json status | tr -d ' \\n'", node) == 0 &&
+		    strstr(said, text))
+			return true;
+		usleep(100000);
+	}
+	printf("# %s never said %s: %s\n", node, text, said);
+	run("cat $D/%s.log", node);
+	printf("%s\n", said);
+	return false;
+}
+
+void daemons_init(void)
+{
+	ssize_t n = readlink("/proc/self/exe", out_dir, sizeof(out_dir) - 1);
+
+	for (int i = 0; i < 2 && n > 0; i++) { /* OUT/unit/t_NAME */
+		out_dir[n] = '\0';
+		*strrchr(out_dir, '/') = '\0';
+		n = (ssize_t)strlen(out_dir);
+	}
+	net = 100 + (unsigned)getpid() % 100;
+	setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* programs that end at once free nothing */
+}
