@@ -25,7 +25,9 @@ struct cli {
 	const char *node;      /* -N */
 	const char *user;      /* adopt: --user */
 	char socket[512];      /* -s, else RUN_DIR/control.sock of the configuration */
-	bool json, dry_run, force, yes, repair;
+	const char *since;     /* events: --since */
+	bool json, dry_run, force, yes, repair, all, follow;
+	unsigned count; /* events: -n, 0 all */
 	unsigned timeout_ms;
 	double in_s; /* --in, < 0: not given */
 };
@@ -46,5 +48,7 @@ int cli_adopt(struct cli *c, const char *dir);
 int cli_release(struct cli *c, const char *dir);
 int cli_check(struct cli *c, const char *dir);
 int cli_init(struct cli *c);
+/* `files` ends with NULL; none: this node's. */
+int cli_events(struct cli *c, char **files);
 
 #endif

@@ -1,8 +1,8 @@
 /* main.c - holdfast: what operators type.
  *
  * One table of commands; each turns its words into one request to the node's daemon (ctl.h) and
- * shows the answer, as tables or, with --json, as it came.  check, adopt, release and init
- * work without a daemon. */
+ * shows the answer, as tables or, with --json, as it came.  check, adopt, release, events and
+ * init work without a daemon. */
 #include "cli.h"
 
 #include <getopt.h>
@@ -198,6 +198,13 @@ static int do_init(struct cli *c, char **w)
 	return cli_init(c);
 }
 
+static int do_events(struct cli *c, char **w)
+{
+	return cli_events(c, w);
+}
+
+#define ANY_WORDS 1000 /* none or more */
+
 static const struct command {
 	const char *noun, *verb; /* verb NULL: the noun is the whole command */
 	unsigned words;
@@ -207,6 +214,8 @@ static const struct command {
 } commands[] = {
     {"status", NULL, 0, false, do_status,
      "status                      nodes, paths, devices, virtual servers: who, since when, why"},
+    {"events", NULL, ANY_WORDS, true, do_events,
+     "events [FILE ...]           what happened here [--since TIME] [--follow] [-n COUNT]"},
     {"vs", "list", 0, false, do_vs_list, "vs list                     the virtual servers"},
     {"vs", "show", 1, false, do_vs_show,
      "vs show VS                  one of them, with the times of its last bring-up here"},
@@ -294,11 +303,14 @@ static bool options(struct cli *c, int argc, char **argv)
 					      {"user", required_argument, NULL, 'u'},
 					      {"timeout", required_argument, NULL, 't'},
 					      {"repair", no_argument, NULL, 'r'},
+					      {"since", required_argument, NULL, 'S'},
+					      {"follow", no_argument, NULL, 'F'},
+					      {"all", no_argument, NULL, 'A'},
 					      {"help", no_argument, NULL, 'h'},
 					      {NULL, 0, NULL, 0}};
 	int o;
 
-	while ((o = getopt_long(argc, argv, "c:N:s:jdfi:t:ru:h", longs, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "c:N:s:jdfi:t:ru:n:h", longs, NULL)) != -1) {
 		switch (o) {
 		case 'c':
 			c->conf_path = optarg;
@@ -330,6 +342,23 @@ static bool options(struct cli *c, int argc, char **argv)
 			break;
 		case 'r':
 			c->repair = true;
+			break;
+		case 'n':
+			c->count = (unsigned)strtoul(optarg, NULL, 10);
+			if (c->count == 0) {
+				fprintf(stderr, "holdfast: -n %s: a number of events is wanted\n",
+					optarg);
+				return false;
+			}
+			break;
+		case 'S':
+			c->since = optarg;
+			break;
+		case 'F':
+			c->follow = true;
+			break;
+		case 'A':
+			c->all = true;
 			break;
 		case 'u':
 			c->user = optarg;
@@ -376,10 +405,13 @@ int main(int argc, char **argv)
 	const struct command *k;
 	int used = 0, status;
 
+	if (getenv("HOLDFAST_CONFIG"))
+		c.conf_path = getenv("HOLDFAST_CONFIG");
+	c.node = getenv("HOLDFAST_NODE");
 	if (!options(&c, argc, argv))
 		return usage(stderr);
 	k = find_command(argc - optind, argv + optind, &used);
-	if (!k || argc - optind - used != (int)k->words)
+	if (!k || (k->words != ANY_WORDS && argc - optind - used != (int)k->words))
 		return wrong_command(k, argc - optind, argv + optind, used);
 	if (!k->local) {
 		status = find_socket(&c);

@@ -40,6 +40,7 @@ static void perform_network(struct daemon *d, const struct action *a)
 		break;
 	case ACT_LOG:
 		log_at((enum log_level)a->log.level, "%s", a->log.text);
+		diary_brain(d, a);
 		break;
 	case ACT_SELF_FENCE:
 		daemon_self_fence(d, a->log.text);
@@ -129,6 +130,7 @@ static void step(struct daemon *d, struct event *ev)
 	ev->now_ns = loop_clock_ns();
 	node_step(d->node, ev, d->actions);
 	perform_all(d);
+	diary_watch(d);
 	d->in_step = false;
 	took = loop_clock_ns() - ev->now_ns;
 	d->steps++;

@@ -12,6 +12,7 @@
  *	sockets.c     the sockets that a worker serves on
  *	addresses.c   virtual addresses, announcements, tickles
  *	trouble.c     what stands in a virtual server's way, in words
+ *	diary.c	      what goes into the event log
  *	requests.c    the control socket's verbs
  *	metrics.c     /metrics
  *
@@ -203,6 +204,7 @@ struct daemon {
 	struct tickle tickle;
 	bool have_tickle;
 
+	struct diary *diary; /* NULL: not open (yet) */
 	struct ctl *ctl;
 	struct loop_op signal_op;
 	int signal_fd;
@@ -305,6 +307,21 @@ void addresses_up(struct daemon *d, const struct action *a);
 void addresses_down(struct daemon *d, const struct action *a);
 void addresses_tickle(struct daemon *d, unsigned vs);
 void addresses_end(struct daemon *d);
+
+/* diary.c: the event log */
+int diary_open(struct daemon *d, char *err, size_t err_size);
+/* level: enum log_level. */
+void diary_say(struct daemon *d, unsigned level, const char *object, enum reason reason,
+	       const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void diary_vserver(struct daemon *d, unsigned vs, unsigned level, const char *what);
+void diary_brain(struct daemon *d, const struct action *a);
+void diary_begin(struct daemon *d);
+/* After a step: what has changed that the brain does not say itself. */
+void diary_watch(struct daemon *d);
+/* The last lines; waits a little for them to be durable. */
+void diary_end(struct daemon *d);
+void diary_fence(struct daemon *d, const char *why);
+uint64_t diary_lost(const struct daemon *d);
 
 /* requests.c */
 int requests_open(struct daemon *d, char *err, size_t err_size);

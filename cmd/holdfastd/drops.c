@@ -16,12 +16,17 @@ static void say(struct daemon *d, unsigned way, enum drop why, const char *from)
 	uint64_t now = loop_clock_ns(), *said = &d->drops_said_ns[way][why];
 	unsigned number;
 	const char *kind = drop_way_name(way, &number);
+	char object[32];
 
 	if (*said && now < *said + SAY_NS)
 		return;
 	*said = now;
 	log_warn("%s %u: message from %s dropped reason=%s (%s), %llu so far", kind, number, from,
 		 drop_name(why), drop_help(why), (unsigned long long)drops_count(d, way, why));
+	snprintf(object, sizeof(object), "%s %u", kind, number);
+	diary_say(d, LOG_L_WARN, object, REASON_NONE, "message from %s dropped: %s (%s), %llu so far",
+		  from, drop_name(why), drop_help(why),
+		  (unsigned long long)drops_count(d, way, why));
 }
 
 void drops_note(struct daemon *d, unsigned way, enum drop why, const char *from)

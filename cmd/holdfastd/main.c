@@ -275,6 +275,7 @@ void daemon_self_fence(struct daemon *d, const char *why)
 	log_err("%s: fencing myself", why);
 	workers_end(d);
 	addresses_end(d);
+	diary_fence(d, why);
 	if (any_disk && d->conf->self_fence == CONF_FENCE_REBOOT)
 		syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
 			LINUX_REBOOT_CMD_RESTART, NULL);
@@ -304,7 +305,9 @@ static int open_all(struct daemon *d, char *err, size_t err_size)
 			 strerror(-rc));
 		return EXIT_SYSTEM;
 	}
-	rc = units_open(d, err, err_size);
+	rc = diary_open(d, err, err_size);
+	if (rc == 0)
+		rc = units_open(d, err, err_size);
 	if (rc == 0)
 		rc = slots_open(d, err, err_size);
 	if (rc == 0)
@@ -359,10 +362,12 @@ int main(int argc, char **argv)
 		fprintf(stderr, "holdfastd: %s\n", err);
 		return rc;
 	}
+	diary_begin(d);
 	log_notice("daemon: node %s of cluster %s", d->conf->node[d->self].name, d->conf->name);
 	rc = loop_run(d->loop);
 	workers_end(d);
 	addresses_end(d);
+	diary_end(d);
 	metrics_close(d);
 	return rc ? EXIT_INTERNAL : d->exit_status;
 }

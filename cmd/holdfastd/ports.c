@@ -129,6 +129,7 @@ static void look_at_ports(struct daemon *d)
 	const struct conf_node *me = &d->conf->node[d->self];
 	uint64_t now = loop_clock_ns();
 	struct ifaddrs *all;
+	char object[32];
 
 	if (getifaddrs(&all) < 0)
 		return;
@@ -140,6 +141,9 @@ static void look_at_ports(struct daemon *d)
 			continue;
 		log_at(q == PORT_BAD ? LOG_L_WARN : LOG_L_INFO, "port of path %u: %s -> %s", i,
 		       names[d->path[i].quality], names[q]);
+		snprintf(object, sizeof(object), "port %u", i);
+		diary_say(d, q == PORT_BAD ? LOG_L_WARN : LOG_L_INFO, object, REASON_NONE, "%s -> %s",
+			  names[d->path[i].quality], names[q]);
 		d->path[i].quality = q;
 		ev.port.path = i;
 		ev.port.quality = q;

@@ -70,9 +70,34 @@ static json_t *status_json(struct daemon *d)
 	json_object_set_new(o, "workers", workers);
 	json_object_set_new(o, "paths", paths);
 	json_object_set_new(o, "dropped", drops_json(d));
+	json_object_set_new(o, "events_lost", json_integer((json_int_t)diary_lost(d)));
 	json_object_set_new(o, "longest_step_us", json_integer((json_int_t)(d->step_ns_max / 1000)));
 	json_object_set_new(o, "up_ms", json_real((double)(loop_clock_ns() - d->started_ns) / 1e6));
 	return o;
+}
+
+/* What operators ask for, and what becomes of it, is in the event log. */
+static void note_command(struct daemon *d, const char *verb, const json_t *request)
+{
+	char object[128];
+	const char *scope = text_of(request, "scope"), *vs = text_of(request, "vs"),
+		   *node = text_of(request, "node");
+
+	snprintf(object, sizeof(object), "%s %s", *vs ? "vs" : "node",
+		 *vs ? vs : *node ? node : d->conf->node[d->self].name);
+	diary_say(d, LOG_L_NOTICE, object, REASON_OPERATOR, "command: %s%s%s%s%s%s%s", verb,
+		  *vs && *node ? " to " : "", *vs ? node : "", *scope ? " " : "", scope,
+		  *scope ? json_is_true(json_object_get(request, "on")) ? " on" : " off" : "",
+		  json_is_true(json_object_get(request, "force")) ? " --force" : "");
+}
+
+static void note_refusal(struct daemon *d, const struct action *a)
+{
+	char object[CONF_NAME_MAX + 8];
+
+	snprintf(object, sizeof(object), "node %s", d->conf->node[d->self].name);
+	diary_say(d, LOG_L_WARN, object, a->reply.reason, "a command was refused or not completed%s%s",
+		  a->reply.text && *a->reply.text ? ": " : "", a->reply.text ? a->reply.text : "");
 }
 
 static const struct verb {
@@ -162,6 +187,8 @@ static void on_request(void *arg, uint32_t id, const char *verb, json_t *request
 			(uint64_t)json_integer_value(json_object_get(request, "in_ms")) * 1000000;
 		if (!name_ids(d, id, &VERBS[i], request, &ev) || !take_scope(d, id, request, &ev))
 			return;
+		if (!ev.control.dry_run)
+			note_command(d, verb, request);
 		if (ev.control.verb == CONTROL_SHUTDOWN && !ev.control.dry_run)
 			d->shutdown_id = id;
 		brain_post(d, &ev);
@@ -208,6 +235,8 @@ void requests_reply(struct daemon *d, const struct action *a)
 	}
 	if (a->reply.ok && a->reply.id == d->shutdown_id)
 		end_soon(d);
+	if (!a->reply.ok)
+		note_refusal(d, a);
 	if (!a->reply.ok)
 		ctl_refuse_all(d->ctl, a->reply.id, reason_name(a->reply.reason),
 			       a->reply.text ? a->reply.text : "", reason_todo(a->reply.reason),

@@ -23,8 +23,10 @@ void trouble_say(struct daemon *d, unsigned vs, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (is_new(d, vs, fmt, ap))
+	if (is_new(d, vs, fmt, ap)) {
 		log_err("vserver %s: %s", d->conf->vserver[vs].name, d->trouble[vs].text);
+		diary_vserver(d, vs, LOG_L_ERR, d->trouble[vs].text);
+	}
 	va_end(ap);
 }
 

@@ -221,6 +221,8 @@ static void worker_ended(struct worker *w, const siginfo_t *si)
 		log_at(w->dead ? LOG_L_INFO : LOG_L_ERR, "vserver %s: worker killed signal=%d",
 		       name, si->si_status);
 	if (!w->dead && w->life != WORKER_LEFT)
+		diary_vserver(w->d, w->vs, LOG_L_ERR, "its worker ended by itself");
+	if (!w->dead && w->life != WORKER_LEFT)
 		w->crashes++;
 	w->now = NULL;
 	w->life = WORKER_NONE;

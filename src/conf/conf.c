@@ -102,6 +102,8 @@ NUMBER(cl_dead, struct conf, timer.dead, LIMIT_DEAD, uint32_t)
 NUMBER(cl_wait, struct conf, timer.wait, LIMIT_WAIT, uint32_t)
 NUMBER(cl_lease, struct conf, timer.lease, LIMIT_LEASE, uint32_t)
 NUMBER(cl_drift, struct conf, timer.drift_stop, LIMIT_DRIFT_STOP, uint32_t)
+NUMBER(cl_events_size, struct conf, events_size_bytes, LIMIT_EVENTS_SIZE, uint64_t)
+NUMBER(cl_events_age, struct conf, events_age_ns, LIMIT_EVENTS_AGE, uint64_t)
 TEXT(cl_key, struct conf, key, lex_path, "key")
 TEXT(cl_run_dir, struct conf, run_dir, lex_path, "run_dir")
 TEXT(cl_state_dir, struct conf, state_dir, lex_path, "state_dir")
@@ -141,6 +143,8 @@ static const struct key CLUSTER_KEYS[] = {
 	{"coordination", cl_coordination, false},
 	{"run_dir", cl_run_dir, false},
 	{"state_dir", cl_state_dir, false},
+	{"events_size", cl_events_size, false},
+	{"events_age", cl_events_age, false},
 	{"takeover", cl_takeover, false},
 	{"self_fence", cl_self_fence, false},
 	{NULL, NULL, false},
@@ -549,6 +553,8 @@ int conf_parse(struct conf *c, const char *text, size_t len, const char *name, c
 					.wait = (uint32_t)conf_limit[LIMIT_WAIT].def,
 					.lease = (uint32_t)conf_limit[LIMIT_LEASE].def,
 					.drift_stop = (uint32_t)conf_limit[LIMIT_DRIFT_STOP].def};
+	c->events_size_bytes = conf_limit[LIMIT_EVENTS_SIZE].def;
+	c->events_age_ns = conf_limit[LIMIT_EVENTS_AGE].def;
 	snprintf(c->key, sizeof(c->key), "/etc/holdfast/cluster.key");
 	snprintf(c->run_dir, sizeof(c->run_dir), "/run/holdfast");
 	snprintf(c->state_dir, sizeof(c->state_dir), "/var/lib/holdfast");

@@ -138,6 +138,7 @@ struct conf {
 	struct conf_timers timer;
 	char key[CONF_PATH_MAX]; /* io/seal.h */
 	char run_dir[CONF_PATH_MAX], state_dir[CONF_PATH_MAX];
+	uint64_t events_size_bytes, events_age_ns; /* how much of the event log is kept */
 	bool takeover_off; /* never by force */
 	enum conf_self_fence self_fence;
 	unsigned coord_count, node_count, unit_count, vserver_count;

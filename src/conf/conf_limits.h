@@ -14,6 +14,8 @@
 	X(WAIT, "wait", LIMIT_BEATS, 1600, 100000, 2000)                                           \
 	X(LEASE, "lease", LIMIT_BEATS, 1000, 100000, 3000)                                         \
 	X(DRIFT_STOP, "drift_stop", LIMIT_BEATS, 100, 10000, 500)                                  \
+	X(EVENTS_SIZE, "events_size", LIMIT_SIZE, 64ULL << 10, 256ULL << 20, 4ULL << 20)           \
+	X(EVENTS_AGE, "events_age", LIMIT_TIME, 3600 * S_NS, 315360000 * S_NS, 7776000 * S_NS)     \
 	X(ID, "id", LIMIT_COUNT, 1, 8, 0)                                                          \
 	X(PORT, "port", LIMIT_COUNT, 1, 65535, 7400)                                               \
 	X(PRIORITY, "priority", LIMIT_COUNT, 0, 1000, 100)                                         \

@@ -43,6 +43,8 @@ static void put_cluster(FILE *to, const struct conf *c)
 	put_number(to, "\t", LIMIT_WAIT, c->timer.wait);
 	put_number(to, "\t", LIMIT_LEASE, c->timer.lease);
 	put_number(to, "\t", LIMIT_DRIFT_STOP, c->timer.drift_stop);
+	put_number(to, "\t", LIMIT_EVENTS_SIZE, c->events_size_bytes);
+	put_number(to, "\t", LIMIT_EVENTS_AGE, c->events_age_ns);
 	fprintf(to, "\ttakeover %s\n\tself_fence %s\n", c->takeover_off ? "off" : "on",
 		c->self_fence == CONF_FENCE_STOP ? "stop" : "reboot");
 	put_path(to, "\t", "key", c->key);

@@ -340,11 +340,30 @@ static enum status_verdict judge(const struct node *n, struct node_peer *p)
 	return slots_prove_death(n, p) ? STATUS_V_DEAD : STATUS_V_SILENT;
 }
 
+/* What an operator should know about it, and do. */
+static enum reason why_verdict(const struct node *n, enum status_verdict v)
+{
+	switch (v) {
+	case STATUS_V_UNREACHABLE:
+		return REASON_UNREACHABLE;
+	case STATUS_V_SILENT:
+		return node_has_majority(n) ? REASON_NONE : REASON_NO_MAJORITY;
+	case STATUS_V_DEAD:
+		return REASON_NODE_DEAD;
+	case STATUS_V_LEAVING:
+		return REASON_SHUTDOWN;
+	case STATUS_V_UNKNOWN:
+	case STATUS_V_ALIVE:
+		break;
+	}
+	return REASON_NONE;
+}
+
 static void set_verdict(struct node *n, struct node_peer *p, enum status_verdict v)
 {
 	if (v == p->verdict)
 		return;
-	SAY(n, v == STATUS_V_ALIVE ? LOG_L_NOTICE : LOG_L_WARN, REASON_NONE, "peer %s: %s -> %s",
+	SAY(n, v == STATUS_V_ALIVE ? LOG_L_NOTICE : LOG_L_WARN, why_verdict(n, v), "peer %s: %s -> %s",
 	    node_name(n, p->id), status_verdict_name(p->verdict), status_verdict_name(v));
 	p->verdict = v;
 	p->verdict_ns = n->now_ns;
