@@ -18,7 +18,7 @@ LDFLAGS.asan   := -fsanitize=address,undefined
 CFLAGS  := -std=c17 -D_GNU_SOURCE -g3 $(WARN) -fno-strict-aliasing -fno-common \
 	-fstack-protector-strong -Isrc $(CFLAGS.$(VARIANT)) $(EXTRA_CFLAGS)
 LDFLAGS := $(LDFLAGS.$(VARIANT))
-LDLIBS  := -luring -llmdb -lmnl -lsodium -ljansson -lmicrohttpd -lseccomp -lpthread
+LDLIBS  := -luring -llmdb -lmnl -lsodium -ljansson -lmicrohttpd -lseccomp -lpthread -Wl,--as-needed -liscsi
 
 ROOMS   := base codec xdr core store nfs io ctl conf
 LIBSRC  := $(sort $(foreach r,$(ROOMS),$(wildcard src/$(r)/*.c)))

@@ -230,7 +230,7 @@ static int make_unit(struct init *in, unsigned i)
 		return say_failed("unit", u.root, -errno);
 	chmod(u.root, 0755); /* workers of several users pass through */
 	rc = unit_make(&u, &in->seal, in->err, sizeof(in->err));
-	if (rc == -EEXIST && u.backend == UNIT_LOOP)
+	if (rc == -EEXIST && u.backend != UNIT_DIR)
 		return say_kept("unit", u.name);
 	if (rc && rc != -EEXIST) {
 		fprintf(stderr, "holdfast: init: %s\n", in->err);

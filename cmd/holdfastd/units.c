@@ -102,13 +102,13 @@ static void do_repair(struct unit_task *t, struct unit_answer *out)
 {
 	const struct unit_spec *u = &t->job->spec;
 	int lock = unit_lock_repair(u), rc = lock < 0 ? lock : 0;
-	bool below = t->a->repair.below && u->backend == UNIT_LOOP;
+	bool below = t->a->repair.below && u->backend != UNIT_DIR;
 
 	if (rc)
 		snprintf(out->text, sizeof(out->text), "%.150s: %s", u->lock, strerror(-rc));
 	if (rc == 0 && !below) {
 		rc = repair_stores(t, out);
-		below = rc != 0 && u->backend == UNIT_LOOP;
+		below = rc != 0 && u->backend != UNIT_DIR;
 	}
 	if (lock >= 0 && below) {
 		rc = unit_fsck(u, t->command, out->text, sizeof(out->text));
@@ -125,6 +125,7 @@ static void do_task(void *arg, void *answer)
 	struct unit_spec *u = &t->job->spec;
 	int rc;
 
+	u->key = owner_key(t->self.node, t->self.generation);
 	switch (t->a->type) {
 	case ACT_RESERVE:
 		do_reserve(t, out);

@@ -151,13 +151,13 @@ static const struct key CLUSTER_KEYS[] = {
 };
 
 /* ---- node ---------------------------------------------------------------------------------- */
-static void take_port(struct ctx *p, struct conf_path *to)
+static void take_port(struct ctx *p, struct conf_path *to, enum limit_row row)
 {
-	to->port = (uint16_t)conf_limit[LIMIT_PORT].def;
+	to->port = (uint16_t)conf_limit[row].def;
 	if (!lex_is(&p->x, "port") || !lex_more(&p->x))
 		return;
 	lex_next(&p->x);
-	to->port = (uint16_t)lex_number(&p->x, LIMIT_PORT);
+	to->port = (uint16_t)lex_number(&p->x, row);
 }
 
 static void take_net_path(struct ctx *p, struct conf_node *n, bool interconnect)
@@ -169,7 +169,7 @@ static void take_net_path(struct ctx *p, struct conf_node *n, bool interconnect)
 	to = &n->path[n->path_count - 1];
 	to->interconnect = interconnect;
 	lex_net(&p->x, interconnect ? "interconnect" : "network", false, &to->addr);
-	take_port(p, to);
+	take_port(p, to, LIMIT_PORT);
 }
 
 static void nd_network(struct ctx *p, void *at)
@@ -187,7 +187,7 @@ static void nd_metrics(struct ctx *p, void *at)
 	struct conf_node *n = at;
 
 	lex_net(&p->x, "metrics", false, &n->metrics.addr);
-	take_port(p, &n->metrics);
+	take_port(p, &n->metrics, LIMIT_PORT);
 }
 
 NUMBER(nd_id, struct conf_node, id, LIMIT_ID, uint16_t)
@@ -211,9 +211,26 @@ TEXT(un_control, struct conf_unit, control, lex_path, "control")
 
 static void un_backend(struct ctx *p, void *at)
 {
-	static const char *const words[] = {"dir", "loop", NULL};
+	static const char *const words[] = {"dir", "loop", "iscsi", NULL};
 
 	((struct conf_unit *)at)->backend = (enum conf_backend)lex_choice(&p->x, "backend", words);
+}
+
+TEXT(un_wwid, struct conf_unit, wwid, lex_string, "wwid")
+TEXT(un_target, struct conf_unit, target, lex_string, "target")
+TEXT(un_initiator, struct conf_unit, initiator, lex_string, "initiator")
+NUMBER(un_lun, struct conf_unit, lun, LIMIT_LUN, unsigned)
+
+static void un_portal(struct ctx *p, void *at)
+{
+	struct conf_unit *u = at;
+	struct conf_path *to;
+
+	if (!one_more(p, &u->portal_count, CONF_PORTALS_MAX, "portals in a unit"))
+		return;
+	to = &u->portal[u->portal_count - 1];
+	lex_net(&p->x, "portal", false, &to->addr);
+	take_port(p, to, LIMIT_PORTAL_PORT);
 }
 
 static void un_type(struct ctx *p, void *at)
@@ -228,6 +245,9 @@ static const struct key UNIT_KEYS[] = {
 	{"fence_command", un_fence, false}, {"repair_command", un_repair, false}, {"image", un_image, false},
 	{"record", un_record, false},	 {"mount_point", un_mount_point, false},
 	{"control", un_control, false},	 {"type", un_type, false},
+	{"portal", un_portal, true},	 {"target", un_target, false},
+	{"lun", un_lun, false},		 {"initiator", un_initiator, false},
+	{"wwid", un_wwid, false},
 	{NULL, NULL, false},
 };
 

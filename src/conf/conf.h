@@ -25,6 +25,9 @@
 #define CONF_PATHS_MAX	  4 /* heartbeat paths of a node */
 #define CONF_UNITS_MAX	  32
 #define CONF_VSERVERS_MAX 32
+#define CONF_PORTALS_MAX  4   /* per unit */
+#define CONF_WWID_MAX	  96
+#define CONF_IQN_MAX	  224 /* RFC 3720: 223 bytes */
 #define CONF_ADDRS_MAX	  8 /* per vserver, like those below */
 #define CONF_STORES_MAX	  8
 #define CONF_EXPORTS_MAX  16
@@ -51,7 +54,7 @@ struct conf_node {
 	struct conf_path metrics;	       /* port 0: none */
 };
 
-enum conf_backend { CONF_DIR, CONF_LOOP };
+enum conf_backend { CONF_DIR, CONF_LOOP, CONF_ISCSI };
 enum conf_fstype { CONF_EXT4, CONF_XFS };
 
 struct conf_unit {
@@ -61,10 +64,17 @@ struct conf_unit {
 	char path[CONF_PATH_MAX];	   /* dir: the unit itself */
 	char fence_command[CONF_PATH_MAX]; /* dir: must report success before a live holder is
 					    * thrown out; empty: never */
-	char image[CONF_PATH_MAX], record[CONF_PATH_MAX], mount_point[CONF_PATH_MAX];
+	char image[CONF_PATH_MAX], record[CONF_PATH_MAX]; /* loop */
+	char mount_point[CONF_PATH_MAX];   /* all but dir */
 	char control[CONF_PATH_MAX]; /* loop: socket of the array, io/arrayctl.h */
-	char repair_command[CONF_PATH_MAX]; /* loop: mends the file system on device %d; empty: its own */
+	char repair_command[CONF_PATH_MAX]; /* not dir: mends the file system on device %d; empty: its own */
 	enum conf_fstype fstype;
+	char wwid[CONF_WWID_MAX]; /* codec/wwid.h */
+	/* iscsi */
+	unsigned portal_count;
+	struct conf_path portal[CONF_PORTALS_MAX];
+	char target[CONF_IQN_MAX], initiator[CONF_IQN_MAX]; /* initiator: %n is the node */
+	unsigned lun;
 };
 
 struct conf_address {

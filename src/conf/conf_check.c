@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "codec/wwid.h"
 #include "conf/conf.h"
 #include "conf/conf_lex.h"
 
@@ -105,6 +106,31 @@ static int check_node(const struct check *k, const struct conf *c, unsigned at)
 	return 0;
 }
 
+/* What another backend's units have. */
+static bool has_iscsi(const struct conf_unit *u)
+{
+	return u->portal_count || u->target[0] || u->initiator[0];
+}
+
+static int check_iscsi(const struct check *k, struct conf_unit *u)
+{
+	if (!u->portal_count || !u->target[0] || !u->wwid[0] || !u->mount_point[0])
+		return bad(k, u->line, "unit %s with backend iscsi needs portal, target, wwid and "
+			   "mount_point", u->name);
+	if (u->path[0] || u->fence_command[0] || u->image[0] || u->record[0] || u->control[0])
+		return bad(k, u->line, "unit %s: path, fence_command, image, record and control do not "
+			   "belong to backend iscsi", u->name);
+	for (unsigned i = 0; i < u->portal_count; i++)
+		for (unsigned j = 0; j < i; j++)
+			if (memcmp(&u->portal[i], &u->portal[j], sizeof(u->portal[0])) == 0)
+				return bad(k, u->line, "unit %s has a portal twice", u->name);
+	if (!wwid_is_valid(u->wwid))
+		return bad(k, u->line, "unit %s: wwid %s: allowed naa. or eui. with hexadecimal digits "
+			   "(small), t10. with text, as `holdfast-lun --list` shows it", u->name,
+			   u->wwid);
+	return 0;
+}
+
 static int check_unit(const struct check *k, struct conf *c, unsigned at)
 {
 	struct conf_unit *u = &c->unit[at];
@@ -112,7 +138,16 @@ static int check_unit(const struct check *k, struct conf *c, unsigned at)
 	for (unsigned i = 0; i < at; i++)
 		if (strcmp(c->unit[i].name, u->name) == 0)
 			return bad(k, u->line, "unit %s is there twice", u->name);
+	for (unsigned i = 0; i < at && u->wwid[0]; i++)
+		if (strcmp(c->unit[i].wwid, u->wwid) == 0)
+			return bad(k, u->line, "units %s and %s have the same wwid", c->unit[i].name,
+				   u->name);
+	if (u->backend != CONF_ISCSI && has_iscsi(u))
+		return bad(k, u->line, "unit %s: portal, target and initiator belong to backend iscsi",
+			   u->name);
 	switch (u->backend) {
+	case CONF_ISCSI:
+		return check_iscsi(k, u);
 	case CONF_DIR:
 		if (!u->path[0])
 			return bad(k, u->line, "unit %s with backend dir needs a path", u->name);

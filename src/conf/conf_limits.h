@@ -18,6 +18,8 @@
 	X(EVENTS_AGE, "events_age", LIMIT_TIME, 3600 * S_NS, 315360000 * S_NS, 7776000 * S_NS)     \
 	X(ID, "id", LIMIT_COUNT, 1, 8, 0)                                                          \
 	X(PORT, "port", LIMIT_COUNT, 1, 65535, 7400)                                               \
+	X(PORTAL_PORT, "port", LIMIT_COUNT, 1, 65535, 3260)                                        \
+	X(LUN, "lun", LIMIT_COUNT, 0, 16383, 0)                                                    \
 	X(PRIORITY, "priority", LIMIT_COUNT, 0, 1000, 100)                                         \
 	X(HOLD_DOWN, "hold_down", LIMIT_TIME, 0, 86400 * S_NS, 60 * S_NS)                          \
 	X(NFS_PORT, "nfs_port", LIMIT_COUNT, 1, 65535, 2049)                                       \

@@ -74,7 +74,11 @@ static void put_node(FILE *to, const struct conf_node *n)
 
 static void put_unit(FILE *to, const struct conf_unit *u)
 {
-	fprintf(to, "unit %s {\n\tbackend %s\n", u->name, u->backend == CONF_DIR ? "dir" : "loop");
+	char text[64];
+
+	fprintf(to, "unit %s {\n\tbackend %s\n", u->name, u->backend == CONF_DIR  ? "dir" :
+		u->backend == CONF_LOOP ? "loop" :
+					  "iscsi");
 	put_path(to, "\t", "path", u->path);
 	put_path(to, "\t", "fence_command", u->fence_command);
 	put_path(to, "\t", "image", u->image);
@@ -82,7 +86,15 @@ static void put_unit(FILE *to, const struct conf_unit *u)
 	put_path(to, "\t", "mount_point", u->mount_point);
 	put_path(to, "\t", "control", u->control);
 	put_path(to, "\t", "repair_command", u->repair_command);
-	if (u->backend == CONF_LOOP)
+	for (unsigned i = 0; i < u->portal_count; i++)
+		fprintf(to, "\tportal %s port %u\n", conf_net_text(&u->portal[i].addr, false, text),
+			u->portal[i].port);
+	put_path(to, "\t", "target", u->target);
+	put_path(to, "\t", "initiator", u->initiator);
+	if (u->backend == CONF_ISCSI)
+		fprintf(to, "\tlun %u\n", u->lun);
+	put_path(to, "\t", "wwid", u->wwid);
+	if (u->backend != CONF_DIR)
 		fprintf(to, "\ttype %s\n", u->fstype == CONF_XFS ? "xfs" : "ext4");
 	fputs("}\n", to);
 }

@@ -50,14 +50,70 @@ static int spec_loop(struct unit_spec *u, const struct conf *c, const struct con
 	return rc;
 }
 
+/* Letters that an iSCSI name may not have become '-' (RFC 3722). */
+static void iqn_text(char *s)
+{
+	for (; *s; s++) {
+		if (*s >= 'A' && *s <= 'Z')
+			*s = (char)(*s - 'A' + 'a');
+		if (!((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') || strchr("-.:", *s)))
+			*s = '-';
+	}
+}
+
+static int spec_iscsi(struct unit_spec *u, const struct conf *c, const struct conf_unit *cu,
+		      const char *node)
+{
+	char lock[CONF_NAME_MAX + 16], lun[CONF_NAME_MAX + 16], file[CONF_NAME_MAX + 16], text[64];
+	int rc = path_of(u->root, cu->mount_point, "", node);
+
+	snprintf(lock, sizeof(lock), "/%s.lock", cu->name);
+	snprintf(lun, sizeof(lun), "/%s.lun", cu->name);
+	snprintf(file, sizeof(file), "/%s.lun/lun", cu->name);
+	if (rc == 0)
+		rc = path_of(u->lock, c->run_dir, lock, node);
+	if (rc == 0)
+		rc = path_of(u->lun_dir, c->run_dir, lun, node);
+	if (rc == 0)
+		rc = path_of(u->image, c->run_dir, file, node);
+	if (rc == 0 && cu->initiator[0])
+		rc = conf_path(u->initiator, sizeof(u->initiator), cu->initiator, node);
+	if (!cu->initiator[0])
+		snprintf(u->initiator, sizeof(u->initiator), "iqn.2026-01.net.holdfast:%s.%s", c->name,
+			 node);
+	iqn_text(u->initiator);
+	for (unsigned i = 0; i < cu->portal_count; i++) {
+		bool v4 = conf_net_is_v4(&cu->portal[i].addr);
+
+		snprintf(u->portal[i], sizeof(u->portal[i]), v4 ? "%s:%u" : "[%s]:%u",
+			 conf_net_text(&cu->portal[i].addr, false, text), cu->portal[i].port);
+	}
+	u->portal_count = cu->portal_count;
+	u->target_lun = cu->lun;
+	memcpy(u->target, cu->target, sizeof(u->target));
+	memcpy(u->wwid, cu->wwid, sizeof(u->wwid));
+	u->fstype = cu->fstype == CONF_XFS ? "xfs" : "ext4";
+	return rc;
+}
+
 int spec_unit(struct unit_spec *u, const struct conf *c, unsigned index, const char *node)
 {
 	const struct conf_unit *cu = &c->unit[index];
 
 	memset(u, 0, sizeof(*u));
-	u->backend = cu->backend == CONF_DIR ? UNIT_DIR : UNIT_LOOP;
 	memcpy(u->name, cu->name, sizeof(u->name));
 	u->id = node_name_id(cu->name);
 	seal_cluster_id(c->name, u->cluster);
-	return u->backend == UNIT_DIR ? spec_dir(u, cu, node) : spec_loop(u, c, cu, node);
+	switch (cu->backend) {
+	case CONF_DIR:
+		u->backend = UNIT_DIR;
+		return spec_dir(u, cu, node);
+	case CONF_LOOP:
+		u->backend = UNIT_LOOP;
+		return spec_loop(u, c, cu, node);
+	case CONF_ISCSI:
+		u->backend = UNIT_ISCSI;
+		return spec_iscsi(u, c, cu, node);
+	}
+	return -EINVAL;
 }

@@ -87,7 +87,7 @@ void reserve_release(struct reserve *r, const struct seal *s, const struct unit_
 int reserve_look(struct reserve *r, struct unit_answer *out);
 
 /* ---- transports --------------------------------------------------------------------------------- */
-extern const struct rsv_ops rsv_dir_ops, rsv_loop_ops;
+extern const struct rsv_ops rsv_dir_ops, rsv_loop_ops, rsv_iscsi_ops;
 /* S as a file, for those that have one. */
 int rsv_file_record(struct reserve *r, uint8_t block[RSV_BLOCK], bool write);
 

@@ -71,7 +71,7 @@ static int set_lock(int fd, short type, off_t start, off_t len)
 int unit_lock_open(const struct unit_spec *u)
 {
 	/* Only `init` makes a record; a lock file beside nothing is made on the way. */
-	int flags = O_RDWR | O_CLOEXEC | (u->backend == UNIT_LOOP ? O_CREAT : 0);
+	int flags = O_RDWR | O_CLOEXEC | (u->backend == UNIT_DIR ? 0 : O_CREAT);
 	int fd = open(u->lock, flags, 0600);
 
 	return fd < 0 ? -errno : fd;
@@ -203,9 +203,9 @@ int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t
 		rc = record_put(&r, s, &o);
 	reserve_close(&r);
 	if (rc)
-		snprintf(err, err_size, "%s: the ownership record of unit %s %s%s", u->record,
+		snprintf(err, err_size, "%s: the ownership record of unit %s %s%s", reserve_where(u),
 			 u->name, rc == -EEXIST ? "is there already, nothing was changed" :
-			 "cannot be made: ", rc == -EEXIST ? "" : strerror(-rc));
+			 "cannot be made: ", rc == -EEXIST ? "" : r.text[0] ? r.text : strerror(-rc));
 	return rc;
 }
 
@@ -249,12 +249,14 @@ static int read_or_say(struct reserve *r, const struct seal *s, struct owner *o,
 	int rc = unit_record_read(r, s, o);
 
 	if (rc)
-		unit_say(out, UNIT_ERROR, rc, "%s: the ownership record %s%s", u->record,
+		unit_say(out, UNIT_ERROR, rc, "%.90s: the ownership record %s%s", reserve_where(u),
 			 rc == -EBADMSG	  ? "is damaged or of another cluster or key" :
 			 rc == -EPROTO	  ? "is of a newer format" :
 			 rc == -ENODATA	  ? "is blank (holdfast init)" :
+			 rc == -EBADE	  ? "cannot be read: somebody has an exclusive reservation" :
 					    "cannot be read: ",
-			 rc == -EBADMSG || rc == -EPROTO || rc == -ENODATA ? "" : strerror(-rc));
+			 rc == -EBADMSG || rc == -EPROTO || rc == -ENODATA || rc == -EBADE ? "" :
+			 r->text[0] ? r->text : strerror(-rc));
 	return rc;
 }
 

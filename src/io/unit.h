@@ -6,12 +6,14 @@
  *	dir	PATH/.holdfast-unit		OFD lock on a byte of that file (one machine only)
  *	loop	the record file of the array	persistent reservation WE-RO, one key for each
  *		(same reservation as the image)	(node, boot generation)
+ *	iscsi	the unit's last 64 KiB		the same, of the target, by libiscsi
  *
- * Both also have a lock file (for `dir` the record itself) with OFD locks on single bytes:
+ * All also have a lock file (for `dir` the record itself) with OFD locks on single bytes:
  *
  *	UNIT_LOCK_MUTEX		a helper, from reading S to writing it
  *	UNIT_LOCK_WORKER	the worker's ring: held until its last write in flight is done, also
  *				when it was killed.  To acquire is to have seen it free.
+ *	UNIT_LOCK_LUN		`iscsi`: the holdfast-lun that shows the unit, as long as it lives
  *	UNIT_LOCK_OWNER(epoch)	`dir`: the daemon whose S has this epoch; it is the reservation R.
  *				A byte of its own for each epoch, so a paused former owner that was
  *				fenced keeps nothing that anybody still asks for. */
@@ -27,11 +29,15 @@
 #include "io/seal.h"
 
 #define UNIT_PATH_MAX	 512
+#define UNIT_PORTALS_MAX 4
+#define UNIT_IQN_MAX	 224
 #define UNIT_LOCK_MUTEX	 8192
 #define UNIT_LOCK_WORKER 8193
+#define UNIT_LOCK_LUN	 8194
+#define UNIT_LUN_INO	 2 /* of the file that holdfast-lun shows */
 #define UNIT_LOCK_OWNER(epoch) (off_t)((1ULL << 20) + (epoch))
 
-enum unit_backend { UNIT_DIR, UNIT_LOOP };
+enum unit_backend { UNIT_DIR, UNIT_LOOP, UNIT_ISCSI };
 
 struct unit_spec {
 	enum unit_backend backend;
@@ -42,6 +48,13 @@ struct unit_spec {
 	char lock[UNIT_PATH_MAX];
 	char image[UNIT_PATH_MAX], record[UNIT_PATH_MAX], control[UNIT_PATH_MAX];
 	const char *fstype;
+	/* iscsi: `image` is the file that holdfast-lun shows in lun_dir */
+	char lun_dir[UNIT_PATH_MAX];
+	unsigned portal_count, target_lun;
+	char portal[UNIT_PORTALS_MAX][72]; /* "198.51.100.1:3260", "[2001:db8::1]:3260" */
+	char target[UNIT_IQN_MAX], initiator[UNIT_IQN_MAX];
+	char wwid[96]; /* codec/wwid.h */
+	uint64_t key;  /* what holdfast-lun registers at the mount; 0: the unit has no owner (init) */
 };
 
 /* Who asks. */
@@ -148,6 +161,14 @@ uint16_t unit_key_node(uint64_t key);
 /* Descriptor of an attached loop device, its path; detached when nobody has it open. */
 int unit_attach(const struct unit_spec *u, char path[32]);
 int unit_loop_blank(const struct unit_spec *u); /* 1: nothing in its first MiB */
+/* holdfast-lun of an iscsi unit (unit_lun.c) */
+int unit_lun_start(const struct unit_spec *u, char *text, size_t size);
+void unit_lun_cut(const struct unit_spec *u);
+int unit_lun_end(const struct unit_spec *u, char *text, size_t size);
+/* 0: neither mounted nor running; -EBUSY; -errno. */
+int unit_lun_gone(const struct unit_spec *u, char *text, size_t size);
+/* The file as the kernel knows it, also when nobody serves it any more; -ENOENT: not mounted. */
+int unit_lun_identity(const struct unit_spec *u, dev_t *dev, ino_t *ino);
 void unit_sleep_ms(unsigned ms);
 
 #endif

@@ -42,17 +42,26 @@ static int open_loop(int number, char path[32])
 	return open(path, O_RDWR | O_CLOEXEC);
 }
 
+static int identify(const struct unit_spec *u, struct stat *image)
+{
+	if (u->backend == UNIT_ISCSI)
+		return unit_lun_identity(u, &image->st_dev, &image->st_ino);
+	return stat(u->image, image) < 0 ? -errno : 0;
+}
+
 /* Number of the loop device that has the image attached, -1 when none has, -errno. */
 static int find_loop(const struct unit_spec *u)
 {
 	struct loop_info64 info;
 	struct stat image, dev;
 	char path[32];
+	int rc = identify(u, &image);
 
-	if (stat(u->image, &image) < 0)
-		return -errno;
+	/* A FUSE mount that is gone had no open file, so no loop device has it. */
+	if (rc)
+		return rc == -ENOENT && u->backend == UNIT_ISCSI ? -1 : rc;
 	for (int i = 0; i < LOOPS_MAX; i++) {
-		int fd, rc;
+		int fd;
 
 		snprintf(path, sizeof(path), "/dev/loop%d", i);
 		if (stat(path, &dev) < 0)
@@ -83,12 +92,11 @@ static int is_mounted(const struct unit_spec *u)
 	return found;
 }
 
-int unit_prove_free(const struct unit_spec *u, char *text, size_t size)
+/* Neither mounted nor attached. */
+static int prove_detached(const struct unit_spec *u, char *text, size_t size)
 {
 	int rc;
 
-	if (u->backend == UNIT_DIR)
-		return 0;
 	rc = is_mounted(u);
 	if (rc < 0)
 		return say(rc, text, size, "the mounts cannot be read: %s", strerror(-rc));
@@ -100,6 +108,16 @@ int unit_prove_free(const struct unit_spec *u, char *text, size_t size)
 	if (rc != -1)
 		return say(rc, text, size, "%s: %s", u->image, strerror(-rc));
 	return 0;
+}
+
+int unit_prove_free(const struct unit_spec *u, char *text, size_t size)
+{
+	int rc;
+
+	if (u->backend == UNIT_DIR)
+		return 0;
+	rc = prove_detached(u, text, size);
+	return rc == 0 && u->backend == UNIT_ISCSI ? unit_lun_gone(u, text, size) : rc;
 }
 
 static int configure(int loop_fd, int image_fd, const struct unit_spec *u)
@@ -168,6 +186,12 @@ int unit_mount(const struct unit_spec *u, char *text, size_t size)
 	if (u->backend == UNIT_DIR)
 		return 0;
 	make_parents(u->root);
+	if (u->backend == UNIT_ISCSI) {
+		make_parents(u->lun_dir);
+		rc = unit_lun_start(u, text, size);
+		if (rc)
+			return rc;
+	}
 	fd = unit_attach(u, dev);
 	if (fd < 0)
 		return say(fd, text, size, "%s: no loop device: %s", u->image, strerror(-fd));
@@ -198,6 +222,8 @@ int unit_unmount(const struct unit_spec *u, bool lost, char *text, size_t size)
 
 	if (u->backend == UNIT_DIR)
 		return 0;
+	if (lost && u->backend == UNIT_ISCSI)
+		unit_lun_cut(u);
 	if (lost && is_mounted(u) > 0)
 		shut_down(u);
 	while ((n = is_mounted(u)) > 0) {
@@ -209,8 +235,12 @@ int unit_unmount(const struct unit_spec *u, bool lost, char *text, size_t size)
 		unit_sleep_ms(5);
 	}
 	/* Detached when its last writes are done. A cut path cannot tell its image any more. */
-	while ((rc = unit_prove_free(u, text, size)) == -EBUSY && loop_clock_ns() < until)
+	while ((rc = prove_detached(u, text, size)) == -EBUSY && loop_clock_ns() < until)
 		unit_sleep_ms(2);
+	if (rc == 0 && u->backend == UNIT_ISCSI)
+		rc = unit_lun_end(u, text, size);
+	if (rc == 0)
+		rc = unit_prove_free(u, text, size);
 	return n < 0 ? n : rc;
 }
 

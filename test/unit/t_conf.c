@@ -143,6 +143,46 @@ static void t_timers(void)
 	CHECK_EQ(-EINVAL, parse_with("cluster", "path_silent 5"));
 }
 
+/* Two portals, by their defaults and spelt out; what is missing or one too many.
+ * covers: VS-100 VS-108 VS-109 */
+static void t_iscsi(void)
+{
+	static const struct {
+		const char *text, *says;
+	} rows[] = {
+		{"", NULL},
+		{"initiator \"iqn.2026-01.test:%n\" lun 3", NULL},
+		{"portal 192.0.2.10", "has a portal twice"},
+		{"portal 192.0.2.11 portal 192.0.2.12 portal 192.0.2.13", "allowed at most 4 portals"},
+		{"path \"/u\"", "do not belong to backend iscsi"},
+		{"fence_command \"/bin/true\"", "do not belong to backend iscsi"},
+	};
+	char text[2048];
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		snprintf(text, sizeof(text),
+			 "cluster t { coordination \"/c\" }\nnode a { id 1 network 127.0.0.1 }\n"
+			 "unit u { backend iscsi portal 192.0.2.10 portal 192.0.2.138 port 3261\n"
+			 "target \"iqn.2026-01.test:lun\" wwid \"naa.600000000000002a\"\n"
+			 "mount_point \"/m\" %s }\n",
+			 rows[i].text);
+		if (rows[i].says) {
+			CHECK_EQ(-EINVAL, parse(text));
+			CHECK(strstr(err, rows[i].says) != NULL);
+			continue;
+		}
+		CHECK_EQ(0, parse(text));
+		CHECK_EQ(2, conf.unit[0].portal_count);
+		CHECK_EQ(3260, conf.unit[0].portal[0].port);
+		CHECK_EQ(3261, conf.unit[0].portal[1].port);
+		CHECK_EQ(i ? 3 : 0, conf.unit[0].lun);
+	}
+	CHECK_EQ(-EINVAL, parse("cluster t { coordination \"/c\" }\nnode a { id 1 network 127.0.0.1 }\n"
+				"unit u { backend iscsi portal 192.0.2.10 target \"x\"\n"
+				"mount_point \"/m\" wwid \"sda\" }"));
+	CHECK(strstr(err, "wwid sda: allowed naa.") != NULL);
+}
+
 static void t_mistakes(void)
 {
 	static const struct {
@@ -153,6 +193,9 @@ static void t_mistakes(void)
 		{"node", "interconnect 1.2.3", "is no address"},
 		{"node", "network 1.2.3.4 port 0", "port 0 is out of range, allowed 1 to 65535"},
 		{"unit", "image \"/x\"", "belong to backend loop"},
+		{"unit", "target \"iqn.x\"", "belong to backend iscsi"},
+		{"unit", "lun 16384", "allowed 0 to 16383"},
+		{"unit", "portal 1.2.3.4 port 0", "port 0 is out of range, allowed 1 to 65535"},
 		{"unit", "fence_command \"fence\"", "must be an absolute path"},
 		{"unit", "repair_command \"/sbin/fsck %d\"", "belong to backend loop"},
 		{"vs", "home b", "there is no node b"},
@@ -231,6 +274,7 @@ int main(void)
 	CASE(t_cuts_and_flips);
 	CASE(t_limits);
 	CASE(t_timers);
+	CASE(t_iscsi);
 	CASE(t_mistakes);
 	CASE(t_nets);
 	CASE(t_paths);
