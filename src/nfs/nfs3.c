@@ -383,6 +383,28 @@ static void make_key(struct call *c)
 	c->keyed = true;
 }
 
+/* Most changing calls begin with a directory and a name. */
+static void hint(struct call *c)
+{
+	const struct xdr_bytes *name = NULL;
+
+	switch (c->key.proc) {
+	case NFSPROC3_CREATE:
+	case NFSPROC3_MKDIR:
+	case NFSPROC3_SYMLINK:
+	case NFSPROC3_MKNOD:
+	case NFSPROC3_REMOVE:
+	case NFSPROC3_RMDIR:
+	case NFSPROC3_RENAME:
+		name = &c->args.where.name;
+		break;
+	default:
+		break;
+	}
+	store_change_hint(c->fs->store, &c->key, c->obj.ino, name ? (const char *)name->p : NULL,
+			  name ? name->n : 0);
+}
+
 static void redirect(struct held *h, struct rpc_peer *to)
 {
 	struct rpc_peer *old = h->peer;
@@ -553,6 +575,7 @@ static enum call_end nfs3_call(struct call *c)
 		return conclude(c, status);
 	if (c->proc->repeats != RPC_PLAIN) {
 		make_key(c);
+		hint(c);
 		if (met_repeat(c))
 			return CALL_LATER;
 	}

@@ -56,6 +56,7 @@ struct obj {
 
 union call_args {
 	struct nfs_fh3 fh; /* every NFS procedure's first field */
+	struct diropargs3 where; /* ... and of those that make, remove or rename */
 	struct GETATTR3args getattr;
 	struct SETATTR3args setattr;
 	struct LOOKUP3args lookup;

@@ -238,7 +238,7 @@ static int linked_again(struct adopt *k, const struct statx *st, uint64_t *ino)
 	*ino = 0;
 	if (st->stx_nlink < 2)
 		return 0;
-	err = index_get_new(k->links, key, link_key(key, st->stx_ino), &row);
+	err = index_write_get(k->links, key, link_key(key, st->stx_ino), &row);
 	if (err == -ENOENT)
 		return 0;
 	if (err || linked_decode(&row, &l))

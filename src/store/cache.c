@@ -185,7 +185,15 @@ static bool inode_busy(const struct store *s, const struct inode *ip)
 
 static uint64_t dent_hash(const struct store *s, uint64_t dir, const char *name, size_t len)
 {
-	return row_hash(s->seed ^ dir * 0x9e3779b97f4a7c15ULL, (const uint8_t *)name, len);
+	return name_hash(s->seed, dir, name, len);
+}
+
+void cache_hint_name(const struct store *s, uint64_t dir, const char *name, size_t len)
+{
+	uint64_t hash = dent_hash(s, dir, name, len);
+
+	__builtin_prefetch(&s->dent[hash & s->dent_mask]);
+	gen_hint_name(s->active, hash);
 }
 
 static struct dent **dent_slot(struct store *s, uint64_t hash, uint64_t dir, const char *name,

@@ -30,6 +30,7 @@
 #define SYNC_ALL_ABOVE 256U  /* objects: from here on one syncfs is cheaper */
 #define INDEX_STEP     2048U /* pages */
 #define INDEX_SLACK    64U
+#define RUN_LONG       64U
 #define XDROP_PAGES    8U /* that the attributes of one inode lie on */
 
 /* ---- the index file's room (S6) ------------------------------------------------------------------ */
@@ -163,20 +164,58 @@ __attribute__((unused)) static int sync_objects(struct store *s)
 	return err;
 }
 
+static int put_row(struct store *s, const struct row *r)
+{
+	int err = 0;
+
+	if (!r->dead)
+		err = index_put(s->index, r->key, r->key_len, r->val, r->val_len);
+	else if (!r->fresh)
+		err = index_del(s->index, r->key, r->key_len);
+	return err == -ENOENT ? 0 : err;
+}
+
+/* How many of the next rows all come before the next row that the index has. */
+static int run_length(struct store *s, struct row *const *all, size_t count, size_t *run)
+{
+	const uint8_t *next;
+	size_t next_len, n = 0;
+	int err = index_after(s->index, all[0]->key, all[0]->key_len, &next, &next_len);
+
+	*run = 0;
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	while (n < count && !all[n]->dead &&
+	       memcmp(all[n]->key, next, next_len < all[n]->key_len ? next_len : all[n]->key_len) < 0)
+		n++;
+	*run = n;
+	return 0;
+}
+
+/* In key order.  Long runs of new rows, such as inodes and the entries of a directory, fill their
+ * pages (index_part()); to look for one costs as much as a row, so not at each. */
 static int put_rows(struct store *s)
 {
 	struct row **all = gen_sorted(s->frozen);
+	size_t rows = s->frozen->rows, i = 0, run, look_at = 0;
 	int err = 0;
 
-	for (size_t i = 0; i < s->frozen->rows && !err; i++) {
-		const struct row *r = all[i];
-
-		if (!r->dead)
-			err = index_put(s->index, r->key, r->key_len, r->val, r->val_len);
-		else if (!r->fresh)
-			err = index_del(s->index, r->key, r->key_len);
-		if (err == -ENOENT)
-			err = 0;
+	while (i < rows && !err) {
+		run = 0;
+		if (i >= look_at) {
+			err = run_length(s, all + i, rows - i, &run);
+			look_at = i + RUN_LONG;
+		}
+		if (run >= RUN_LONG && !err) {
+			err = index_part(s->index, all[i]->key, all[i]->key_len);
+			for (size_t n = 0; n < run && !err; n++)
+				err = put_row(s, all[i++]);
+			if (!err)
+				err = index_join(s->index);
+			look_at = i;
+		} else if (!err) {
+			err = put_row(s, all[i++]);
+		}
 	}
 	free(all);
 	return err;

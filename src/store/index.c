@@ -16,6 +16,7 @@
 #include "store/record.h"
 
 #define KEY_ROOM   512U
+#define ASIDE_ROWS 128U
 #define READ_AHEAD 16384U
 
 struct index {
@@ -26,6 +27,14 @@ struct index {
 	MDB_txn *writer; /* (helper thread) */
 	MDB_cursor *put;
 	const char *error;
+	struct aside { /* rows of one page, off it for a moment */
+		struct aside_row {
+			uint16_t key_len, val_len;
+		} row[ASIDE_ROWS];
+		unsigned count;
+		size_t used;
+		uint8_t bytes[8192];
+	} aside;
 	struct slot {
 		uint8_t key[KEY_ROOM];
 		uint8_t *copy;
@@ -299,11 +308,6 @@ int index_write_begin(struct index *x)
 	return from_lmdb(x, rc);
 }
 
-int index_get_new(struct index *x, const uint8_t *key, size_t len, struct index_row *out)
-{
-	return get(x, x->writer, key, len, out);
-}
-
 int index_put(struct index *x, const uint8_t *key, size_t key_len, const void *val, size_t val_len)
 {
 	/* LMDB's structures have no const; it does not write through these. */
@@ -324,23 +328,9 @@ int index_del(struct index *x, const uint8_t *key, size_t key_len)
 	return from_lmdb(x, rc);
 }
 
-static int do_write_get(struct index *x, MDB_val *k, struct index_row *out)
-{
-	MDB_val v;
-	int rc = mdb_get(x->writer, x->dbi, k, &v);
-
-	return rc ? rc : copy_out(&x->point, k, &v, out);
-}
-
 int index_write_get(struct index *x, const uint8_t *key, size_t len, struct index_row *out)
 {
-	MDB_val k = {.mv_size = len, .mv_data = x->point.key};
-	int rc;
-
-	hf_assert(len <= KEY_ROOM);
-	memmove(x->point.key, key, len);
-	GUARDED(x, rc, do_write_get(x, &k, out));
-	return from_lmdb(x, rc);
+	return get(x, x->writer, key, len, out);
 }
 
 int index_put_new(struct index *x, const uint8_t *key, size_t key_len, const void *val,
@@ -352,6 +342,103 @@ int index_put_new(struct index *x, const uint8_t *key, size_t key_len, const voi
 
 	GUARDED(x, rc, mdb_cursor_put(x->put, &k, &v, MDB_NOOVERWRITE));
 	return rc == MDB_KEYEXIST ? -EEXIST : from_lmdb(x, rc);
+}
+
+static int do_after(struct index *x, MDB_val *k)
+{
+	MDB_val v;
+
+	return mdb_cursor_get(x->put, k, &v, MDB_SET_RANGE);
+}
+
+int index_after(struct index *x, const uint8_t *key, size_t len, const uint8_t **next,
+		size_t *next_len)
+{
+	MDB_val k = {.mv_size = len, .mv_data = (void *)(uintptr_t)key};
+	int rc;
+
+	GUARDED(x, rc, do_after(x, &k));
+	*next = k.mv_data;
+	*next_len = k.mv_size;
+	return from_lmdb(x, rc);
+}
+
+/* ---- parting a page ----------------------------------------------------------------------------- */
+
+/* A page that nobody has written to yet lies where the file is mapped; of others it is not known
+ * where they begin, and then fewer rows are taken, or none. */
+static uintptr_t page_of(const MDB_val *v)
+{
+	return (uintptr_t)v->mv_data & ~(uintptr_t)4095;
+}
+
+static void aside_keep(struct aside *a, const MDB_val *k, const MDB_val *v)
+{
+	struct aside_row *r = &a->row[a->count++];
+
+	r->key_len = (uint16_t)k->mv_size;
+	r->val_len = (uint16_t)v->mv_size;
+	memcpy(a->bytes + a->used, k->mv_data, k->mv_size);
+	memcpy(a->bytes + a->used + k->mv_size, v->mv_data, v->mv_size);
+	a->used += k->mv_size + v->mv_size;
+}
+
+static int do_part(struct index *x, MDB_val key)
+{
+	struct aside *a = &x->aside;
+	MDB_val k = key, v, before;
+	uintptr_t page;
+	int rc = mdb_cursor_get(x->put, &k, &v, MDB_SET_RANGE);
+
+	if (rc)
+		return rc == MDB_NOTFOUND ? 0 : rc;
+	page = page_of(&v);
+	rc = mdb_cursor_get(x->put, &k, &before, MDB_PREV);
+	if (rc || page_of(&before) != page)
+		return rc == MDB_NOTFOUND ? 0 : rc;
+	rc = mdb_cursor_get(x->put, &k, &v, MDB_NEXT);
+	while (rc == 0 && page_of(&v) == page && a->count < ASIDE_ROWS &&
+	       a->used + k.mv_size + v.mv_size <= sizeof(a->bytes)) {
+		aside_keep(a, &k, &v);
+		rc = mdb_cursor_get(x->put, &k, &v, MDB_NEXT);
+	}
+	for (unsigned i = 0; i < a->count && (rc == 0 || rc == MDB_NOTFOUND); i++) {
+#ifdef HF_MUTANT_PART_LOSES
+		if (i == 0)
+#endif
+			k = key; /* a search leaves it pointing into the page */
+		rc = mdb_cursor_get(x->put, &k, &v, MDB_SET_RANGE);
+		if (rc == 0)
+			rc = mdb_cursor_del(x->put, 0);
+	}
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int index_part(struct index *x, const uint8_t *key, size_t len)
+{
+	MDB_val k = {.mv_size = len, .mv_data = (void *)(uintptr_t)key};
+	int rc;
+
+	hf_assert(x->aside.count == 0);
+	GUARDED(x, rc, do_part(x, k));
+	return from_lmdb(x, rc);
+}
+
+int index_join(struct index *x)
+{
+	struct aside *a = &x->aside;
+	const uint8_t *at = a->bytes;
+	int err = 0;
+
+	for (unsigned i = 0; i < a->count && !err; i++) {
+		const struct aside_row *r = &a->row[i];
+
+		err = index_put(x, at, r->key_len, at + r->key_len, r->val_len);
+		at += r->key_len + r->val_len;
+	}
+	a->count = 0;
+	a->used = 0;
+	return err;
 }
 
 static int do_del_prefix(struct index *x, const uint8_t *prefix, size_t len)

@@ -45,8 +45,6 @@ int index_next(struct index *x, struct index_row *out);
 
 /* Writer (another thread): begin, puts and dels, commit.  -errno; after an error only abort. */
 int index_write_begin(struct index *x);
-/* As the transaction under way sees it: 0, -ENOENT, ... */
-int index_get_new(struct index *x, const uint8_t *key, size_t len, struct index_row *out);
 int index_put(struct index *x, const uint8_t *key, size_t key_len, const void *val, size_t val_len);
 int index_del(struct index *x, const uint8_t *key, size_t key_len);
 /* A row as the transaction has it so far: 0, -ENOENT, or -EUCLEAN; valid like index_get()'s. */
@@ -54,6 +52,15 @@ int index_write_get(struct index *x, const uint8_t *key, size_t len, struct inde
 /* Only if there is none yet: -EEXIST. */
 int index_put_new(struct index *x, const uint8_t *key, size_t key_len, const void *val,
 		  size_t val_len);
+/* The first key from this one on, as the transaction has it: 0, -ENOENT, ...; valid until the next
+ * call of the writer. */
+int index_after(struct index *x, const uint8_t *key, size_t len, const uint8_t **next,
+		size_t *next_len);
+/* Rows put in order fill their pages if each comes last on its page, but LMDB halves a page that
+ * gets them in its middle: index_part() takes the rows from this key on off their page, if some
+ * before it share it, and index_join() puts them back. */
+int index_part(struct index *x, const uint8_t *key, size_t len);
+int index_join(struct index *x);
 /* Every row whose key begins so. */
 int index_del_prefix(struct index *x, const uint8_t *prefix, size_t len);
 int index_write_commit(struct index *x);

@@ -132,6 +132,32 @@ uint64_t row_hash(uint64_t seed, const uint8_t *key, size_t len)
 	return h ^ h >> 29;
 }
 
+static uint64_t be64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return __builtin_bswap64(v);
+}
+
+uint64_t name_hash(uint64_t seed, uint64_t dir, const void *name, size_t len)
+{
+	return row_hash(seed ^ dir * 0x9e3779b97f4a7c15ULL, name, len);
+}
+
+/* Where a row is looked for.  Inode numbers and cookies are ours, dense and never used twice: rows
+ * of inodes, and of one directory, that were made one after the other lie side by side. */
+static uint64_t gen_hash(const struct gen *g, const uint8_t *key, size_t len)
+{
+	if (key[0] == TABLE_NAME && len > 9)
+		return name_hash(g->seed, be64(key + 1), key + 9, len - 9);
+	if (key[0] == TABLE_INODE && len == 9)
+		return be64(key + 1);
+	if (key[0] == TABLE_DIR && len == 17)
+		return row_hash(g->seed, key, 9) + be64(key + 9);
+	return row_hash(g->seed, key, len);
+}
+
 static struct row *chain_find(struct row *r, uint32_t hash, const uint8_t *key, size_t len)
 {
 	for (; r; r = r->next)
@@ -140,9 +166,14 @@ static struct row *chain_find(struct row *r, uint32_t hash, const uint8_t *key, 
 	return NULL;
 }
 
+void gen_hint_name(const struct gen *g, uint64_t hash)
+{
+	__builtin_prefetch(&g->bucket[hash & g->mask]);
+}
+
 struct row *gen_find(const struct gen *g, const uint8_t *key, size_t len)
 {
-	uint64_t h = row_hash(g->seed, key, len);
+	uint64_t h = gen_hash(g, key, len);
 
 	return chain_find(g->bucket[h & g->mask], (uint32_t)h, key, len);
 }
@@ -154,7 +185,7 @@ static void buckets_grow(struct gen *g)
 
 	for (size_t i = 0; i <= g->mask; i++) {
 		for (struct row *r = g->bucket[i]; r; r = next) {
-			size_t at = row_hash(g->seed, r->key, r->key_len) & mask;
+			size_t at = gen_hash(g, r->key, r->key_len) & mask;
 
 			next = r->next;
 			r->next = bucket[at];
@@ -190,15 +221,6 @@ static struct row *row_new(struct gen *g, uint64_t h, const uint8_t *key, size_t
 }
 
 /* ---- directories ---------------------------------------------------------------------------- */
-
-static uint64_t be64(const uint8_t *p)
-{
-	uint64_t v = 0;
-
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | p[i];
-	return v;
-}
 
 static struct gen_dir *gen_dir_make(struct gen *g, uint64_t ino)
 {
@@ -253,7 +275,7 @@ size_t gen_dir_after(const struct gen_dir *d, uint64_t after)
 struct row *gen_put(struct gen *g, const uint8_t *key, size_t key_len, const uint8_t *val,
 		    size_t val_len, uint64_t lsn, bool fresh)
 {
-	uint64_t h = row_hash(g->seed, key, key_len);
+	uint64_t h = gen_hash(g, key, key_len);
 	/* What is known to be new need not be looked for. */
 	struct row *r =
 	    fresh ? NULL : chain_find(g->bucket[h & g->mask], (uint32_t)h, key, key_len);
@@ -315,7 +337,10 @@ void gen_gone_add(struct gen *g, enum table t, uint64_t id)
 	u64_push(&g->gone, &g->gone_count, &g->gone_cap, (uint64_t)t << 56 | id);
 }
 
-/* The beginning of a key beside the pointer: most comparisons then touch no row at all. */
+/* ---- rows in key order ------------------------------------------------------------------------ */
+
+/* The rows of one table, with what follows the table's letter of a key beside the pointer: most
+ * comparisons then touch no row at all. */
 struct sort_item {
 	uint64_t head[3];
 	struct row *row;
@@ -325,41 +350,101 @@ static uint64_t key_word(const struct row *r, size_t at)
 {
 	uint8_t b[8] = {0};
 
+	if (r->key_len >= at + 8)
+		return be64(r->key + at);
 	if (r->key_len > at)
-		memcpy(b, r->key + at, r->key_len - at < 8 ? r->key_len - at : 8);
+		memcpy(b, r->key + at, r->key_len - at);
 	return be64(b);
 }
 
-static int row_order(const struct row *x, const struct row *y)
+static bool row_before(const struct row *x, const struct row *y)
 {
 	size_t n = x->key_len < y->key_len ? x->key_len : y->key_len;
 	int d = memcmp(x->key, y->key, n);
 
-	return d ? d : (int)x->key_len - (int)y->key_len;
+	return d ? d < 0 : x->key_len < y->key_len;
 }
 
-static int item_order(const void *a, const void *b)
+static inline bool item_before(const struct sort_item *x, const struct sort_item *y)
 {
-	const struct sort_item *x = a, *y = b;
-
 	for (int i = 0; i < 3; i++)
 		if (x->head[i] != y->head[i])
-			return x->head[i] < y->head[i] ? -1 : 1;
-	return row_order(x->row, y->row);
+			return x->head[i] < y->head[i];
+	return row_before(x->row, y->row);
+}
+
+/* How many from here on are in order already. */
+static size_t run_length(const struct sort_item *a, size_t n)
+{
+	size_t len = 1;
+
+	while (len < n && !item_before(&a[len], &a[len - 1]))
+		len++;
+	return len;
+}
+
+static void run_merge(const struct sort_item *a, size_t n, const struct sort_item *b, size_t m,
+		      struct sort_item *out)
+{
+	while (n && m) {
+		if (item_before(b, a)) {
+			*out++ = *b++;
+			m--;
+		} else {
+			*out++ = *a++;
+			n--;
+		}
+	}
+	memcpy(out, a, n * sizeof(*a));
+	memcpy(out + n, b, m * sizeof(*b));
+}
+
+/* Merges neighbouring runs until one is left: inodes and directories were mostly made in order, and
+ * cost one look.  Returns where the sorted ones are: in `a` or in `b`. */
+static struct sort_item *items_sort(struct sort_item *a, struct sort_item *b, size_t n)
+{
+	for (;;) {
+		size_t first = n ? run_length(a, n) : 0, at = 0;
+		struct sort_item *swap = a;
+
+		if (first == n)
+			return a;
+		while (at < n) {
+			size_t second = first < n - at ? run_length(a + at + first, n - at - first) : 0;
+
+			run_merge(a + at, first, a + at + first, second, b + at);
+			at += first + second;
+			first = at < n ? run_length(a + at, n - at) : 0;
+		}
+		a = b;
+		b = swap;
+	}
 }
 
 struct row **gen_sorted(const struct gen *g)
 {
-	struct sort_item *item = mem_alloc(g->rows * sizeof(*item));
-	struct row **all = (struct row **)item;
+	struct sort_item *item = mem_alloc(2 * g->rows * sizeof(*item)), *sorted;
+	struct row **all = mem_alloc(g->rows * sizeof(struct row *));
+	size_t start[257] = {0}, place[256];
 
+	for (size_t i = 0; i < g->rows; i++)
+		start[g->list[i]->key[0] + 1]++;
+	for (size_t t = 0; t < 256; t++)
+		start[t + 1] += start[t];
+	memcpy(place, start, sizeof(place));
 	for (size_t i = 0; i < g->rows; i++) {
 		struct row *r = g->list[i];
 
-		item[i] = (struct sort_item){{key_word(r, 0), key_word(r, 8), key_word(r, 16)}, r};
+		item[place[r->key[0]]++] =
+		    (struct sort_item){{key_word(r, 1), key_word(r, 9), key_word(r, 17)}, r};
 	}
-	qsort(item, g->rows, sizeof(*item), item_order);
-	for (size_t i = 0; i < g->rows; i++) /* in place: a pointer is smaller than an item */
-		all[i] = item[i].row;
+	for (size_t t = 0; t < 256; t++) {
+		size_t n = start[t + 1] - start[t];
+
+		sorted = items_sort(item + start[t], item + g->rows + start[t], n);
+		for (size_t i = 0; i < n; i++)
+			all[start[t] + i] = sorted[i].row;
+	}
+	free(item);
 	return all;
 }

@@ -86,6 +86,10 @@ void gen_free(struct gen *g);
 void gen_reset(struct gen *g);
 
 uint64_t row_hash(uint64_t seed, const uint8_t *key, size_t len);
+/* Of a name in a directory: its row's here, and its own among the cached names. */
+uint64_t name_hash(uint64_t seed, uint64_t dir, const void *name, size_t len);
+/* The row of a name with this hash is about to be looked for. */
+void gen_hint_name(const struct gen *g, uint64_t hash);
 struct row *gen_find(const struct gen *g, const uint8_t *key, size_t len);
 /* Puts (val != NULL) or buries a row. `fresh`: the caller knows that no older layer has it. */
 struct row *gen_put(struct gen *g, const uint8_t *key, size_t key_len, const uint8_t *val,

@@ -205,6 +205,11 @@ int store_commit(struct store *s, uint64_t ino, void (*done)(void *arg, int err,
 void store_touch(struct store *s, uint64_t ino);
 
 /* ---- duplicate requests (S11) --------------------------------------------------------------- */
+/* This caller is about to ask for a change, of this name in this directory (or NULL): what will be
+ * looked at comes from memory meanwhile, all of it at once. */
+void store_change_hint(struct store *s, const struct store_caller *c, uint64_t dir,
+		       const char *name, size_t len);
+
 enum store_dup { STORE_DUP_NEW, STORE_DUP_DONE, STORE_DUP_LOST };
 /* Is this a repeat?  DONE: *reply (valid until the next call) and the lsn it waits for: an entry
  * exists from store_op_end() on, long before its record is durable, and nothing returns to the

@@ -187,6 +187,9 @@ struct dup {
 	uint64_t next_id;
 	uint8_t reply[STORE_REPLY_MAX]; /* the one found last */
 	uint8_t before[DUP_WORDS]; /* the filling chunk's last entry */
+	struct store_caller hashed; /* the caller whose hash was asked for last, and it */
+	uint64_t hash;
+	bool hash_known;
 };
 
 /* ---- connections ------------------------------------------------------------------------------ */
@@ -363,6 +366,8 @@ struct inode *inode_cached(struct store *s, uint64_t ino);
 /* This directory was made just now: as long as no name of it is let go, a name that is not cached
  * is not there, and nobody need look in the index. */
 void cache_whole(struct store *s, uint64_t dir);
+/* This name is about to be looked for. */
+void cache_hint_name(const struct store *s, uint64_t dir, const char *name, size_t len);
 /* 0 or -ENOENT. */
 int name_get(struct store *s, uint64_t dir, const char *name, size_t len, uint64_t *ino,
 	     uint64_t *cookie);
