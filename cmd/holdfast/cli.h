@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Exit statuses, also in holdfast(8). */
 enum cli_exit {
@@ -40,6 +41,7 @@ const char *cli_age(double ms, char out[32]);
 const char *cli_string(const json_t *o, const char *key);
 double cli_number(const json_t *o, const char *key);
 
+void show_vetoes(FILE *to, const json_t *list);
 void show_status(const json_t *status);
 void show_vservers(const json_t *status);
 bool show_vserver(const json_t *status, const char *name);

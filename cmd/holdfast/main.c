@@ -35,12 +35,15 @@ json_t *cli_ask(struct cli *c, json_t *request, int *status)
 		return NULL;
 	}
 	if (!json_is_true(json_object_get(answer, "ok"))) {
-		const char *todo = json_string_value(json_object_get(answer, "todo"));
+		const char *todo = json_string_value(json_object_get(answer, "todo")),
+			   *text = cli_string(answer, "text");
 
 		if (c->json)
 			printf("%s\n", json_dumps(answer, JSON_INDENT(2)));
-		fprintf(stderr, "holdfast: refused: %s: %s%s%s\n", cli_string(answer, "reason"),
-			cli_string(answer, "text"), todo && *todo ? "; " : "", todo ? todo : "");
+		fprintf(stderr, "holdfast: refused: %s%s%s%s%s\n", cli_string(answer, "reason"),
+			*text == '-' ? "" : ": ", *text == '-' ? "" : text,
+			todo && *todo ? "; " : "", todo ? todo : "");
+		show_vetoes(stderr, json_object_get(answer, "vetoes"));
 		*status = CLI_FAILED;
 		json_decref(answer);
 		return NULL;
@@ -74,6 +77,21 @@ static int ask_status(struct cli *c, void (*show)(const json_t *))
 	return status;
 }
 
+static void act_done(const struct cli *c, const json_t *r)
+{
+	const json_t *vetoes = json_object_get(r, "vetoes");
+
+	if (strcmp(cli_string(r, "reason"), "already-there") == 0) {
+		printf("nothing to do: it is so already\n");
+		return;
+	}
+	printf("%s%s\n", c->dry_run ? "dry run, nothing was changed: " : "", cli_string(r, "text"));
+	if (json_array_size(vetoes) == 0)
+		return;
+	printf("%s:\n", c->force ? "what --force goes over" : "what stands in the way");
+	show_vetoes(stdout, vetoes);
+}
+
 /* What acts: says what was (or would be) done. */
 static int act(struct cli *c, json_t *request)
 {
@@ -85,7 +103,7 @@ static int act(struct cli *c, json_t *request)
 	if (c->json)
 		print_json(r);
 	else
-		printf("%s%s\n", c->dry_run ? "would do: " : "", cli_string(r, "text"));
+		act_done(c, r);
 	json_decref(r);
 	return status;
 }

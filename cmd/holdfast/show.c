@@ -62,6 +62,26 @@ static void show_trouble(const json_t *v)
 		printf("  %s: %s: %s\n", cli_string(v, "name"), cli_string(v, "reason"), todo);
 }
 
+/* One veto, inhibit flag or other hindrance, with its remedy. */
+static void show_veto(FILE *to, const json_t *v)
+{
+	const char *about = cli_string(v, "about"), *todo = cli_string(v, "todo");
+
+	fprintf(to, "  %s%s%s%s%s%s%s\n", cli_string(v, "reason"), *about == '-' ? "" : " (",
+		*about == '-' ? "" : about, *about == '-' ? "" : ")", *todo == '-' ? "" : ": ",
+		*todo == '-' ? "" : todo,
+		json_is_true(json_object_get(v, "force")) ? "; --force goes over it" : "");
+}
+
+void show_vetoes(FILE *to, const json_t *list)
+{
+	size_t i;
+	json_t *v;
+
+	json_array_foreach(list, i, v) show_veto(to, v);
+}
+
+/* Who has it, as that one says; since when this node has seen that. */
 void show_vservers(const json_t *status)
 {
 	char since[32];
@@ -72,10 +92,17 @@ void show_vservers(const json_t *status)
 	       "EPOCH", "SINCE", "REASON");
 	json_array_foreach(json_object_get(status, "vservers"), i, v)
 	{
-		printf("%-16s %-10s %-10s %-10s %8.0f  %-10s %s\n", cli_string(v, "name"),
-		       cli_string(v, "state"), cli_string(v, "node"), cli_string(v, "home"),
-		       cli_number(v, "epoch"), cli_age(cli_number(v, "since_ms"), since),
-		       cli_string(v, "reason"));
+		const json_t *o = json_object_get(v, "owner");
+		bool none = *cli_string(o, "node") == '-';
+		const char *reason = cli_string(none ? v : o, "reason");
+
+		printf("%-16s %-10s %-10s %-10s %8.0f  %-10s %s%s%s\n", cli_string(v, "name"),
+		       none ? cli_string(v, "state") : cli_string(o, "says"), cli_string(o, "node"),
+		       cli_string(v, "home"), cli_number(o, "epoch"),
+		       cli_age(cli_number(none ? v : o, "since_ms"), since),
+		       strcmp(reason, "none") == 0 ? "-" : reason,
+		       *cli_string(v, "move_to") == '-' ? "" : ", on its way to ",
+		       *cli_string(v, "move_to") == '-' ? "" : cli_string(v, "move_to"));
 	}
 	json_array_foreach(json_object_get(status, "vservers"), i, v) show_trouble(v);
 }
@@ -93,9 +120,10 @@ bool show_vserver(const json_t *status, const char *name)
 			continue;
 		printf("%s: %s here, served by %s (home %s), epoch %.0f, for %s\n", name,
 		       cli_string(v, "state"), cli_string(v, "node"), cli_string(v, "home"),
-		       cli_number(v, "epoch"), cli_age(cli_number(v, "since_ms"), text));
+		       cli_number(json_object_get(v, "owner"), "epoch"),
+		       cli_age(cli_number(json_object_get(v, "owner"), "since_ms"), text));
 		printf("  why:");
-		say_reason(v, "reason");
+		say_reason(json_object_get(v, "owner"), "reason");
 		if (*cli_string(v, "detail") != '-')
 			printf("\n  in the way here: %s", cli_string(v, "detail"));
 		if (cli_number(v, "repairing_ms") >= 0)
@@ -114,73 +142,126 @@ bool show_vserver(const json_t *status, const char *name)
 	return false;
 }
 
-static void show_peers(const json_t *status)
+static void show_ages(const char *what, const json_t *list)
 {
 	char age[32];
-	size_t i, k;
-	json_t *p, *ms;
+	size_t k;
+	json_t *ms;
 
-	json_array_foreach(json_object_get(status, "peers"), i, p)
-	{
-		printf("node %-10s %-11s %-10s heard on paths:", cli_string(p, "name"),
-		       cli_string(p, "verdict"), cli_string(p, "state"));
-		json_array_foreach(json_object_get(p, "path_ms"), k, ms)
-		    printf(" %s", cli_age(json_number_value(ms), age));
-		printf("; slots:");
-		json_array_foreach(json_object_get(p, "slot_ms"), k, ms)
-		    printf(" %s", cli_age(json_number_value(ms), age));
-		say_reason(p, "takeover_blocked");
-		printf("\n");
+	printf("%s", what);
+	json_array_foreach(list, k, ms) printf("%s %s", k ? "," : "",
+					       cli_age(json_number_value(ms), age));
+}
+
+static void show_takeover(const json_t *p)
+{
+	const json_t *t = json_object_get(p, "takeover"), *bars = json_object_get(t, "barred_by");
+	const char *name = cli_string(p, "name"), *step = cli_string(t, "step");
+	char left[32];
+
+	if (cli_number(t, "countdown_ms") >= 0)
+		printf("  %s is asked to hand everything over; in %s what is left is taken by force\n",
+		       name, cli_age(cli_number(t, "countdown_ms"), left));
+	if (*step == 'T')
+		printf("  what %s had was taken over\n", name);
+	else if (*step != '-')
+		printf("  takeover of %s: step 213%s\n", name, step);
+	if (json_array_size(bars)) {
+		printf("  a takeover of %s is barred:\n", name);
+		show_vetoes(stdout, bars);
 	}
 }
 
-/* Messages that were not taken: somebody sends what is not ours, or a node is misconfigured. */
-static void show_drops(const json_t *status)
+static void show_peers(const json_t *status)
 {
+	char age[32];
 	size_t i;
-	json_t *o;
+	json_t *p;
 
-	json_array_foreach(json_object_get(status, "dropped"), i, o)
-	    printf("dropped on %s %.0f: %.0f messages, %s: %s\n", cli_string(o, "way"),
-		   cli_number(o, "number"), cli_number(o, "count"), cli_string(o, "reason"),
-		   cli_string(o, "help"));
+	json_array_foreach(json_object_get(status, "peers"), i, p)
+	{
+		printf("node %-10s %-11s for %s, says %s", cli_string(p, "name"),
+		       cli_string(p, "verdict"), cli_age(cli_number(p, "verdict_ms"), age),
+		       cli_string(p, "state"));
+		show_ages("; heard on paths", json_object_get(p, "path_ms"));
+		show_ages(", slots", json_object_get(p, "slot_ms"));
+		say_reason(p, "takeover_blocked");
+		printf("\n");
+		show_takeover(p);
+	}
 }
 
-void show_status(const json_t *status)
+static void show_paths(const json_t *status)
 {
-	char since[32];
+	static const char *const qualities[] = {"BAD", "unknown", "good"};
+	unsigned q;
 	size_t i;
 	json_t *o;
-	const json_t *inhibit = json_object_get(status, "inhibit");
+	char w[32], r[32];
 
-	printf("node %-10s %-11s for %s, boot generation %.0f, master %s%s%s",
-	       cli_string(status, "node"), cli_string(status, "state"),
-	       cli_age(cli_number(status, "since_ms"), since), cli_number(status, "generation"),
-	       cli_string(status, "master"),
-	       json_is_true(json_object_get(status, "majority"))
-		   ? ""
-		   : ", NO MAJORITY of coordination devices",
-	       json_is_true(json_object_get(status, "tilt")) ? ", TILT" : "");
-	say_reason(status, "reason");
-	printf("\n");
-	show_peers(status);
+	json_array_foreach(json_object_get(status, "paths"), i, o)
+	{
+		q = (unsigned)cli_number(o, "quality");
+		printf("port %zu %s %s: %s\n", i,
+		       json_is_true(json_object_get(o, "interconnect")) ? "interconnect" : "network",
+		       cli_string(o, "address"), qualities[q < 3 ? q : 0]);
+	}
 	json_array_foreach(json_object_get(status, "devices"), i, o)
 	{
-		char w[32], r[32];
-
 		printf("coordination %s: written %s ago, read %s ago%s\n", cli_string(o, "path"),
 		       cli_age(cli_number(o, "write_ms"), w), cli_age(cli_number(o, "read_ms"), r),
 		       cli_number(o, "write_error") + cli_number(o, "read_error") > 0 ? ", FAILING"
 										      : "");
 	}
-	if (json_is_true(json_object_get(inhibit, "self")) ||
-	    json_is_true(json_object_get(inhibit, "no_takeover")) ||
-	    json_is_true(json_object_get(inhibit, "disable")))
-		printf("takeover inhibited: self %d, no-takeover %d, disable %d\n",
-		       json_is_true(json_object_get(inhibit, "self")),
-		       json_is_true(json_object_get(inhibit, "no_takeover")),
-		       json_is_true(json_object_get(inhibit, "disable")));
-	show_drops(status);
+}
+
+static void show_inhibits(const json_t *status)
+{
+	size_t i;
+	json_t *o;
+
+	json_array_foreach(json_object_get(status, "inhibits"), i, o)
+	{
+		printf("takeover inhibited: %s%s%s by %s", cli_string(o, "level"),
+		       *cli_string(o, "vs") == '-' ? "" : " ",
+		       *cli_string(o, "vs") == '-' ? "" : cli_string(o, "vs"), cli_string(o, "by"));
+		say_reason(o, "reason");
+		printf("\n");
+	}
+}
+
+/* Step 252: the operator is asked. */
+static void show_prompt(const json_t *status)
+{
+	size_t i;
+	json_t *o;
+
+	json_array_foreach(json_object_get(status, "prompt"), i, o)
+	{
+		printf("%s is at home here and %s has it: is this node well again? Then: holdfast "
+		       "giveback %s\n",
+		       cli_string(o, "vs"), cli_string(o, "node"), cli_string(status, "node"));
+	}
+}
+
+void show_status(const json_t *status)
+{
+	bool majority = json_is_true(json_object_get(status, "majority"));
+	char since[32];
+
+	printf("node %-10s %-11s for %s, boot generation %.0f, master %s%s%s%s",
+	       cli_string(status, "node"), cli_string(status, "state"),
+	       cli_age(cli_number(status, "since_ms"), since), cli_number(status, "generation"),
+	       cli_string(status, "master"),
+	       majority ? "" : ", NO MAJORITY of coordination devices: nothing can be taken over",
+	       json_is_true(json_object_get(status, "tilt")) ? ", TILT: observes before it acts" : "",
+	       json_is_true(json_object_get(status, "leaving")) ? ", leaving" : "");
+	say_reason(status, "reason");
+	printf("\n");
+	show_prompt(status);
+	show_peers(status);
+	show_paths(status);
+	show_inhibits(status);
 	printf("\n");
 	show_vservers(status);
 }

@@ -321,6 +321,8 @@ void diary_watch(struct daemon *d);
 /* The last lines; waits a little for them to be durable. */
 void diary_end(struct daemon *d);
 void diary_fence(struct daemon *d, const char *why);
+/* Since when the one who has it has it, as far as this node saw. */
+uint64_t diary_owner_since_ns(const struct daemon *d, unsigned vs);
 uint64_t diary_lost(const struct daemon *d);
 
 /* requests.c */

@@ -32,6 +32,12 @@ struct diary {
 	uint16_t master;
 	int device_bad[NODE_DEVICES_MAX]; /* 0 good, else errno */
 	struct diary_peer peer[NODE_NODES_MAX];
+	bool vs_inhibit[NODE_VS_MAX];
+	struct {
+		uint16_t node;
+		bool serves;
+		uint64_t since_ns;
+	} owner[NODE_VS_MAX];
 };
 
 void diary_say(struct daemon *d, unsigned level, const char *object, enum reason reason,
@@ -136,6 +142,14 @@ uint64_t diary_lost(const struct daemon *d)
 	return d->diary ? events_lost(d->diary->events) : 0;
 }
 
+static const char *name_of(const struct daemon *d, uint16_t id)
+{
+	for (unsigned i = 0; i < d->conf->node_count; i++)
+		if (d->conf->node[i].id == id)
+			return d->conf->node[i].name;
+	return "nobody";
+}
+
 /* ---- what is seen ----------------------------------------------------------------------------- */
 
 static void see_flag(struct daemon *d, bool *last, bool now, unsigned level, enum reason why,
@@ -232,16 +246,9 @@ static void see_paths(struct daemon *d, struct diary_peer *y, const struct node_
 
 static void see_peer(struct daemon *d, struct diary_peer *y, const struct node_peer *p)
 {
-	int at = -1;
 	char object[CONF_NAME_MAX + 8];
-	const char *name;
+	const char *name = name_of(d, p->id);
 
-	for (unsigned i = 0; i < d->conf->node_count; i++)
-		if (d->conf->node[i].id == p->id)
-			at = (int)i;
-	if (at < 0)
-		return;
-	name = d->conf->node[at].name;
 	snprintf(object, sizeof(object), "node %s", name);
 	see_paths(d, y, p, name);
 	if (p->blocked != y->blocked) {
@@ -274,17 +281,73 @@ static void see_inhibits(struct daemon *d, struct diary *y)
 		 "inhibit cluster: nobody takes anything over", "inhibit cluster is off");
 }
 
+/* Serves it, as he says himself; *epoch. */
+static bool says_serving(const struct node *n, uint16_t id, unsigned vs, uint64_t *epoch)
+{
+	for (unsigned k = 0; k < n->peer_count; k++) {
+		const struct status_msg *m = &n->peer[k].msg;
+
+		for (unsigned j = 0; n->peer[k].id == id && j < m->vs_count; j++)
+			if (m->vs[j].id == n->conf.vs[vs].id) {
+				*epoch = m->vs[j].epoch;
+				return m->vs[j].state == VS_SERVING;
+			}
+	}
+	*epoch = n->vs[vs].epoch;
+	return id == n->conf.self && n->vs[vs].state == VS_SERVING;
+}
+
+/* Who has it, on every node; the one who does says much more himself. */
+static void see_owner(struct daemon *d, struct diary *y, unsigned vs)
+{
+	char object[CONF_NAME_MAX + 8];
+	uint16_t id = node_vs_owner(d->node, vs);
+	uint64_t epoch;
+	bool serves = says_serving(d->node, id, vs, &epoch);
+
+	if (id == y->owner[vs].node && serves == y->owner[vs].serves)
+		return;
+	if (id != y->owner[vs].node || serves)
+		y->owner[vs].since_ns = d->node->now_ns;
+	snprintf(object, sizeof(object), "vs %s", d->conf->vserver[vs].name);
+	if (id == 0)
+		diary_say(d, LOG_L_NOTICE, object, REASON_NONE, "nobody has it (before: %s)",
+			  name_of(d, y->owner[vs].node));
+	else if (serves && id != d->node->conf.self)
+		diary_say(d, LOG_L_NOTICE, object, REASON_NONE, "is served by %s, epoch %llu",
+			  name_of(d, id), (unsigned long long)epoch);
+	y->owner[vs].node = id;
+	y->owner[vs].serves = serves;
+}
+
+uint64_t diary_owner_since_ns(const struct daemon *d, unsigned vs)
+{
+	return d->diary ? d->diary->owner[vs].since_ns : 0;
+}
+
+static void see_vservers(struct daemon *d, struct diary *y)
+{
+	char object[CONF_NAME_MAX + 8];
+
+	for (unsigned i = 0; i < d->node->conf.vs_count; i++) {
+		see_owner(d, y, i);
+		if (d->node->vs[i].inhibit == y->vs_inhibit[i])
+			continue;
+		y->vs_inhibit[i] = d->node->vs[i].inhibit;
+		snprintf(object, sizeof(object), "vs %s", d->conf->vserver[i].name);
+		diary_say(d, LOG_L_NOTICE, object,
+			  y->vs_inhibit[i] ? REASON_VS_INHIBITED : REASON_NONE, "%s",
+			  y->vs_inhibit[i] ? "inhibit vs: it stays with the node that has it" :
+					     "inhibit vs is off");
+	}
+}
+
 static void see_master(struct daemon *d, struct diary *y)
 {
-	const char *name = "nobody";
-
 	if (y->master == d->node->master)
 		return;
 	y->master = d->node->master;
-	for (unsigned i = 0; i < d->conf->node_count; i++)
-		if (d->conf->node[i].id == y->master)
-			name = d->conf->node[i].name;
-	diary_say(d, LOG_L_NOTICE, "master", REASON_NONE, "is %s", name);
+	diary_say(d, LOG_L_NOTICE, "master", REASON_NONE, "is %s", name_of(d, y->master));
 }
 
 void diary_watch(struct daemon *d)
@@ -297,6 +360,7 @@ void diary_watch(struct daemon *d)
 	see_majority(d, y);
 	see_inhibits(d, y);
 	see_master(d, y);
+	see_vservers(d, y);
 	for (unsigned i = 0; i < d->node->peer_count; i++)
 		see_peer(d, &y->peer[i], &d->node->peer[i]);
 }

@@ -54,6 +54,15 @@ static json_t *path_json(const struct daemon *d, unsigned i)
 			 "received", (json_int_t)n->received);
 }
 
+static void vserver_more(const struct daemon *d, unsigned i, json_t *o)
+{
+	uint64_t since = diary_owner_since_ns(d, i);
+
+	json_object_set_new(o, "detail", json_string(trouble_text(d, i)));
+	json_object_set_new(json_object_get(o, "owner"), "since_ms",
+			    json_real(since ? (double)(loop_clock_ns() - since) / 1e6 : -1.0));
+}
+
 static json_t *status_json(struct daemon *d)
 {
 	json_t *o = ctl_status(d->node, d->conf, loop_clock_ns()), *workers = json_array(),
@@ -64,8 +73,7 @@ static json_t *status_json(struct daemon *d)
 	for (unsigned i = 0; i < d->conf->node[d->self].path_count; i++)
 		json_array_append_new(paths, path_json(d, i));
 	for (unsigned i = 0; i < d->conf->vserver_count; i++)
-		json_object_set_new(json_array_get(json_object_get(o, "vservers"), i), "detail",
-				    json_string(trouble_text(d, i)));
+		vserver_more(d, i, json_array_get(json_object_get(o, "vservers"), i));
 	json_object_set_new(o, "cluster", json_string(d->conf->name));
 	json_object_set_new(o, "workers", workers);
 	json_object_set_new(o, "paths", paths);
@@ -210,21 +218,6 @@ static void end_soon(struct daemon *d)
 	loop_timer_set(d->loop, &d->end_timer, loop_clock_ns() + END_NS);
 }
 
-/* Every veto with what to do about it; an empty list when nothing is in the way. */
-static json_t *vetoes_json(const struct daemon *d, const struct vetoes *all)
-{
-	json_t *list = json_array();
-	char about[NODE_TEXT_MAX];
-
-	for (unsigned i = 0; all && i < all->count; i++)
-		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:s, s:b}", "reason",
-					reason_name(all->v[i].reason), "about",
-					node_veto_text(d->node, &all->v[i], about), "todo",
-					reason_todo(all->v[i].reason), "force", all->v[i].yields));
-	return list;
-}
-
 void requests_reply(struct daemon *d, const struct action *a)
 {
 	if (a->reply.id == OWN_SHUTDOWN) {
@@ -240,13 +233,13 @@ void requests_reply(struct daemon *d, const struct action *a)
 	if (!a->reply.ok)
 		ctl_refuse_all(d->ctl, a->reply.id, reason_name(a->reply.reason),
 			       a->reply.text ? a->reply.text : "", reason_todo(a->reply.reason),
-			       vetoes_json(d, a->reply.vetoes));
+			       ctl_vetoes(d->node, a->reply.vetoes));
 	else
 		ctl_reply(d->ctl, a->reply.id,
 			  json_pack("{s:s, s:s, s:o}", "text",
 				    a->reply.text && *a->reply.text ? a->reply.text : "done",
 				    "reason", reason_name(a->reply.reason), "vetoes",
-				    vetoes_json(d, a->reply.vetoes)));
+				    ctl_vetoes(d->node, a->reply.vetoes)));
 }
 
 void requests_shutdown(struct daemon *d)

@@ -31,18 +31,115 @@ static json_t *phases(const struct node_vs *v)
 	return o;
 }
 
+json_t *ctl_vetoes(const struct node *n, const struct vetoes *all)
+{
+	json_t *list = json_array();
+	char about[NODE_TEXT_MAX];
+
+	for (unsigned i = 0; all && i < all->count; i++)
+		json_array_append_new(
+		    list, json_pack("{s:s, s:s, s:s, s:b}", "reason",
+				    reason_name(all->v[i].reason), "about",
+				    node_veto_text(n, &all->v[i], about), "todo",
+				    reason_todo(all->v[i].reason), "force", all->v[i].yields));
+	return list;
+}
+
+/* ---- inhibit flags (OV-15) ------------------------------------------------------------------- */
+
+static void add_inhibit(json_t *list, const char *level, const char *by, const char *vs,
+			enum reason why)
+{
+	json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "level", level, "by", by,
+					      "vs", vs, "reason", reason_name(why), "todo",
+					      reason_todo(why)));
+}
+
+static void peer_inhibits(const struct node *n, const struct node_peer *p, json_t *list)
+{
+	const char *by = node_name(n, p->id);
+
+	if (!p->heard_ever)
+		return;
+	if (p->msg.indicator == STATUS_DISABLE)
+		add_inhibit(list, "cluster", by, "", REASON_DISABLED);
+	else if (p->msg.indicator == STATUS_NO_TAKEOVER)
+		add_inhibit(list, "node", by, "", REASON_NO_TAKEOVER);
+	else if (p->msg.flags & STATUS_F_INHIBIT)
+		add_inhibit(list, "node", by, "", (enum reason)p->msg.inhibit);
+	for (unsigned i = 0; i < p->msg.vs_count; i++) {
+		int at = node_vs_find(n, p->msg.vs[i].id);
+
+		if (at >= 0 && p->msg.vs[i].flags & STATUS_VS_INHIBIT)
+			add_inhibit(list, "vs", by, n->conf.vs[at].name, REASON_VS_INHIBITED);
+	}
+}
+
+/* Every flag that is known here: mine, and what the others' last messages say. */
+static json_t *inhibits(const struct node *n)
+{
+	const char *me = node_name(n, n->conf.self);
+	json_t *list = json_array();
+
+	if (n->conf.takeover_off)
+		add_inhibit(list, "cluster", "configuration", "", REASON_TAKEOVER_OFF);
+	if (n->inhibit_cluster)
+		add_inhibit(list, "cluster", me, "", REASON_DISABLED);
+	if (n->inhibit_self)
+		add_inhibit(list, "node", me, "", REASON_INHIBITED);
+	if (n->inhibit_mine)
+		add_inhibit(list, "node", me, "", REASON_NO_TAKEOVER);
+	for (unsigned i = 0; i < n->conf.vs_count; i++) {
+		if (n->conf.vs[i].no_migrate)
+			add_inhibit(list, "vs", "configuration", n->conf.vs[i].name,
+				    REASON_NO_MIGRATE);
+		if (n->vs[i].inhibit)
+			add_inhibit(list, "vs", me, n->conf.vs[i].name, REASON_VS_INHIBITED);
+	}
+	for (unsigned i = 0; i < n->peer_count; i++)
+		peer_inhibits(n, &n->peer[i], list);
+	return list;
+}
+
+/* ---- virtual servers ------------------------------------------------------------------------- */
+
+/* What the one who has it says about it; NULL: nobody, or this node. */
+static const struct status_vs *owners_word(const struct node *n, unsigned i)
+{
+	uint16_t owner = node_vs_owner(n, i);
+
+	for (unsigned k = 0; k < n->peer_count; k++)
+		for (unsigned j = 0; n->peer[k].id == owner && j < n->peer[k].msg.vs_count; j++)
+			if (n->peer[k].msg.vs[j].id == n->conf.vs[i].id)
+				return &n->peer[k].msg.vs[j];
+	return NULL;
+}
+
+/* Who has it: state, epoch and reason as the one says who does. */
+static json_t *owner(const struct node *n, unsigned i)
+{
+	const struct status_vs *s = owners_word(n, i);
+	const struct node_vs *v = &n->vs[i];
+	uint16_t id = node_vs_owner(n, i);
+	unsigned state = s ? s->state : v->state, reason = s ? s->reason : v->reason;
+
+	return json_pack("{s:s, s:s, s:I, s:s, s:s}", "node", node_name(n, id), "says",
+			 vs_state_name(state), "epoch", (json_int_t)(s ? s->epoch : v->epoch),
+			 "reason", reason_name(reason), "todo", reason_todo(reason));
+}
+
 static json_t *vserver(const struct node *n, unsigned i, uint64_t now_ns)
 {
 	static const char *const fs_names[] = {"", "down", "recovering", "up", "damaged"};
 	const struct node_vs *v = &n->vs[i];
 	const struct node_conf_vs *c = &n->conf.vs[i];
-	json_t *fs = json_array();
+	json_t *fs = json_array(), *o;
 
 	for (unsigned k = 0; k < c->fs_count; k++)
 		json_array_append_new(fs, json_string(v->fs_state[k] <= STATUS_FS_DAMAGED
 							  ? fs_names[v->fs_state[k]]
 							  : ""));
-	return json_pack(
+	o = json_pack(
 	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:I, s:i, s:I, s:o, s:I, s:I, s:I, s:o}",
 	    "name",
 	    c->name, "state", vs_state_name(v->state), "reason", reason_name(v->reason), "todo",
@@ -55,6 +152,42 @@ static json_t *vserver(const struct node *n, unsigned i, uint64_t now_ns)
 	    (json_int_t)v->repairs, "repairs_failed", (json_int_t)v->repairs_failed, "repair_ms_last",
 	    (json_int_t)(v->repair_took_ns / 1000000), "repairing_ms",
 	    age_ms(now_ns, v->state == VS_REPAIR ? v->repair_begun_ns : 0));
+	json_object_set_new(o, "owner", owner(n, i));
+	json_object_set_new(o, "inhibit", json_boolean(v->inhibit));
+	json_object_set_new(o, "move_to", json_string(node_name(n, v->move_to)));
+	return o;
+}
+
+/* What would bar step 213 against it now, --force or not. */
+static json_t *bars(const struct node *n, const struct node_peer *p)
+{
+	struct event ev = {.type = EV_CONTROL};
+	struct vetoes v;
+	json_t *list;
+	size_t i;
+	json_t *o;
+
+	ev.control.verb = CONTROL_TAKEOVER;
+	ev.control.node = p->id;
+	ev.control.force = true; /* as step 213 asks: what only delays a command is left out */
+	node_vetoes(n, &ev, &v);
+	list = ctl_vetoes(n, &v);
+	json_array_foreach(list, i, o) /* it has nothing: no veto */
+		if (strcmp(json_string_value(json_object_get(o, "reason")),
+			   reason_name(REASON_ALREADY_THERE)) == 0) {
+			json_array_clear(list);
+			break;
+		}
+	return list;
+}
+
+static json_t *takeover_of(const struct node *n, const struct node_peer *p, uint64_t now_ns)
+{
+	char step[2] = {(char)p->step, 0};
+
+	return json_pack("{s:s, s:b, s:f, s:o}", "step", step, "forced", p->forced, "countdown_ms",
+			 p->countdown_ns > now_ns ? (double)(p->countdown_ns - now_ns) / 1e6 : -1.0,
+			 "barred_by", bars(n, p));
 }
 
 static json_t *peer(const struct node *n, const struct node_peer *p, uint64_t now_ns)
@@ -66,7 +199,9 @@ static json_t *peer(const struct node *n, const struct node_peer *p, uint64_t no
 	for (unsigned i = 0; i < n->conf.device_count; i++)
 		json_array_append_new(slots, age_ms(now_ns, p->slot_moved_ns[i]));
 	return json_pack(
-	    "{s:s, s:i, s:s, s:o, s:s, s:I, s:o, s:o, s:s, s:s, s:I, s:I}", "name",
+	    "{s:o, s:s, s:s, s:i, s:s, s:o, s:s, s:I, s:o, s:o, s:s, s:s, s:I, s:I}", "takeover",
+	    takeover_of(n, p, now_ns), "indicator",
+	    p->heard_ever ? status_indicator_name(p->msg.indicator) : "", "name",
 	    node_name(n, p->id), "id", (int)p->id, "verdict", status_verdict_name(p->verdict),
 	    "verdict_ms", age_ms(now_ns, p->verdict_ns), "state",
 	    p->heard_ever ? node_state_name(p->msg.state) : "", "generation",
@@ -94,6 +229,22 @@ static json_t *unit(const struct node *n, unsigned i)
 			 (json_int_t)u->owner_generation, "held", u->held, "mounted", u->mounted);
 }
 
+/* Step 252: what is at home here and with another node, which the operator has to decide about. */
+static json_t *prompt(const struct node *n)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; n->prompted && i < n->conf.vs_count; i++) {
+		uint16_t owner = node_vs_owner(n, i);
+
+		if (n->conf.vs[i].home == n->conf.self && owner && owner != n->conf.self)
+			json_array_append_new(list, json_pack("{s:s, s:s}", "vs",
+							      n->conf.vs[i].name, "node",
+							      node_name(n, owner)));
+	}
+	return list;
+}
+
 json_t *ctl_status(const struct node *n, const struct conf *conf, uint64_t now_ns)
 {
 	json_t *peers = json_array(), *vservers = json_array(), *units = json_array(),
@@ -109,8 +260,7 @@ json_t *ctl_status(const struct node *n, const struct conf *conf, uint64_t now_n
 		json_array_append_new(devices, device(n, i, conf, now_ns));
 	return json_pack(
 	    "{s:s, s:i, s:s, s:s, s:s, s:o, s:I, s:s, s:s, s:b, s:b, s:f, s:{s:b, s:b, s:b}, s:I, "
-	    "s:o, s:o, "
-	    "s:o, s:o}",
+	    "s:o, s:o, s:o, s:o, s:o, s:o, s:b}",
 	    "node", node_name(n, n->conf.self), "id", (int)n->conf.self, "state",
 	    node_state_name(n->state), "reason", reason_name(n->state_reason), "todo",
 	    reason_todo(n->state_reason), "since_ms", age_ms(now_ns, n->state_since_ns),
@@ -119,5 +269,6 @@ json_t *ctl_status(const struct node *n, const struct conf *conf, uint64_t now_n
 	    n->lease_until_ns > now_ns ? (double)(n->lease_until_ns - now_ns) / 1e6 : 0.0,
 	    "inhibit", "self", n->inhibit_self, "no_takeover", n->inhibit_mine, "disable",
 	    n->inhibit_cluster, "stale_completions", (json_int_t)n->stale_completions, "peers",
-	    peers, "vservers", vservers, "units", units, "devices", devices);
+	    peers, "vservers", vservers, "units", units, "devices", devices, "inhibits",
+	    inhibits(n), "prompt", prompt(n), "leaving", n->leaving);
 }
