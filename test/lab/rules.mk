@@ -30,3 +30,9 @@ guest-full: tools all
 .PHONY: abuse
 abuse: tools all $(OUT)/abuse
 	@OUT=$(OUT) test/lab/abuse
+
+# Forged and replayed heartbeats.
+FORGE := $(OUT)/forge
+tools: $(FORGE)
+$(FORGE): $(OUT)/test/lab/forge.o $(OUT)/test/unit/lib_forge.o $(LIB)
+	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
