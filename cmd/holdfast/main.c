@@ -171,6 +171,11 @@ static int do_giveback(struct cli *c, char **w)
 	return act(c, json_pack("{s:s, s:s}", "verb", "giveback", "node", w[0]));
 }
 
+static int do_cancel(struct cli *c, char **w)
+{
+	return act(c, json_pack("{s:s, s:s}", "verb", "cancel", "node", w[0]));
+}
+
 static int do_inhibit_vs(struct cli *c, char **w)
 {
 	return act(c, json_pack("{s:s, s:s, s:s, s:b}", "verb", "inhibit", "scope", "vs", "vs",
@@ -245,6 +250,8 @@ static const struct command {
      "takeover NODE               take everything of NODE [--in 30s] [--force] [--dry-run]"},
     {"giveback", NULL, 1, false, do_giveback,
      "giveback NODE               give back to NODE what is at home there [--dry-run]"},
+    {"cancel", NULL, 1, false, do_cancel,
+     "cancel NODE                 stop a takeover's countdown, or a giveback that waits for NODE"},
     {"inhibit", "vs", 2, false, do_inhibit_vs,
      "inhibit vs VS on|off        forbid takeover of one virtual server"},
     {"inhibit", NULL, 2, false, do_inhibit,

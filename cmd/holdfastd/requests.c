@@ -120,6 +120,7 @@ static const struct verb {
 	{"shutdown", CONTROL_SHUTDOWN, false, false},
 	{"inhibit", CONTROL_INHIBIT, false, false},
 	{"reboot", CONTROL_REBOOT, false, false},
+	{"cancel", CONTROL_CANCEL, false, true},
 };
 
 static void refuse(struct daemon *d, uint32_t id, enum reason r, const char *text)

@@ -36,6 +36,7 @@ enum status_flag {
 	STATUS_F_MAJORITY = 1 << 4, /* fresh reads and writes on a majority of devices */
 	STATUS_F_TILT = 1 << 5,
 	STATUS_F_INHIBIT = 1 << 6,  /* operator or mismatch: I take nothing; reason beside it */
+	STATUS_F_WAITING = 1 << 7,  /* step 252: another has my storage, I wait for its giveback */
 };
 
 enum status_role { STATUS_ROLE_NONE = 1, STATUS_ROLE_MASTER, STATUS_ROLE_SLAVE };

@@ -84,6 +84,14 @@ static void remember(struct node *n, const struct event *ev, uint32_t request_id
 	reply(n, ev->control.id, REASON_BUSY, "too many commands in progress");
 }
 
+static void finish(struct node *n, struct node_control *c, enum reason why)
+{
+	reply(n, c->id, why, "");
+	if (c->request_id && n->request.id == c->request_id)
+		n->request.type = STATUS_REQ_NONE;
+	c->used = false;
+}
+
 /* ---- commands ------------------------------------------------------------------------------- */
 
 static void vs_move_command(struct node *n, const struct event *ev)
@@ -232,6 +240,21 @@ static void inhibit_command(struct node *n, const struct event *ev)
 	reply(n, ev->control.id, REASON_NONE, "");
 }
 
+/* The commands that wait for what is cancelled are answered too. */
+static void cancel_command(struct node *n, const struct event *ev)
+{
+	enum reason why = takeover_cancel(n, ev->control.node);
+
+	for (unsigned i = 0; why == REASON_NONE && i < NODE_CONTROLS_MAX; i++) {
+		struct node_control *c = &n->control[i];
+
+		if (c->used && c->node == ev->control.node &&
+		    (c->verb == CONTROL_TAKEOVER || c->verb == CONTROL_GIVEBACK))
+			finish(n, c, REASON_CANCELLED);
+	}
+	reply(n, ev->control.id, why, "");
+}
+
 void control_event(struct node *n, const struct event *ev)
 {
 	switch (ev->control.verb) {
@@ -256,6 +279,9 @@ void control_event(struct node *n, const struct event *ev)
 		return;
 	case CONTROL_INHIBIT:
 		inhibit_command(n, ev);
+		return;
+	case CONTROL_CANCEL:
+		cancel_command(n, ev);
 		return;
 	case CONTROL_REBOOT:
 		if (n->state != NODE_STOPPED) {
@@ -329,14 +355,6 @@ static bool in_vain(const struct node *n, const struct node_control *c)
 	return c->verb == CONTROL_VS_MOVE && owner && owner != c->node &&
 	       serves(n, (unsigned)vs, owner) &&
 	       place_refuses(n, (unsigned)vs, c->node) == REASON_NO_CANDIDATE;
-}
-
-static void finish(struct node *n, struct node_control *c, enum reason why)
-{
-	reply(n, c->id, why, "");
-	if (c->request_id && n->request.id == c->request_id)
-		n->request.type = STATUS_REQ_NONE;
-	c->used = false;
 }
 
 /* The answer to the request in the air, or NULL. */

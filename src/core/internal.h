@@ -109,11 +109,13 @@ void vs_repair_begin(struct node *n, unsigned vs);
 void vs_repaired(struct node *n, unsigned vs, const struct event *ev);
 
 /* takeover.c */
+void takeover_countdowns(struct node *n);
 void takeover_run(struct node *n);
 void takeover_won(struct node *n, unsigned vs);
 void takeover_of_me(struct node *n, const struct node_peer *p);
 void node_stop(struct node *n, enum reason why);
 enum reason giveback_start(struct node *n, uint16_t to, bool force);
+enum reason takeover_cancel(struct node *n, uint16_t node);
 uint64_t takeover_deadline_ns(const struct node *n);
 
 /* reboot.c */

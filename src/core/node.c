@@ -166,6 +166,17 @@ static enum status_indicator indicator(const struct node *n)
 	return n->state == NODE_TAKEOVER ? STATUS_TAKEOVER : STATUS_NORMAL;
 }
 
+static enum reason inhibit_reason(const struct node *n)
+{
+	if (n->inhibit_self)
+		return REASON_INHIBITED;
+	if (n->inhibit_cluster)
+		return REASON_DISABLED;
+	if (n->inhibit_mine)
+		return REASON_NO_TAKEOVER;
+	return n->memory_err ? REASON_MEMORY : REASON_NONE;
+}
+
 static uint16_t flags(const struct node *n)
 {
 	unsigned f = 0;
@@ -175,7 +186,8 @@ static uint16_t flags(const struct node *n)
 	f |= n->giveback_to ? STATUS_F_BAR : 0U;
 	f |= node_has_majority(n) ? STATUS_F_MAJORITY : 0U;
 	f |= n->tilt ? STATUS_F_TILT : 0U;
-	f |= n->inhibit_self || n->inhibit_mine || n->inhibit_cluster ? STATUS_F_INHIBIT : 0U;
+	f |= inhibit_reason(n) != REASON_NONE ? STATUS_F_INHIBIT : 0U;
+	f |= n->waiting ? STATUS_F_WAITING : 0U;
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
 		f |= n->vs[i].reason == REASON_STORAGE_DOWN && n->vs[i].failed ? STATUS_F_FAILING
 									       : 0U;
@@ -239,9 +251,7 @@ void node_fill(const struct node *n, struct status_msg *m)
 	m->role = (uint8_t)n->role;
 	m->master = (uint8_t)n->master;
 	m->flags = flags(n);
-	m->inhibit = (uint8_t)(m->flags & STATUS_F_INHIBIT
-				   ? (n->inhibit_self ? REASON_INHIBITED : REASON_DISABLED)
-				   : REASON_NONE);
+	m->inhibit = (uint8_t)inhibit_reason(n);
 	m->bar_node = (uint8_t)n->giveback_to;
 	m->generation = n->generation;
 	m->sequence = n->sequence;
@@ -372,6 +382,16 @@ static void on_persisted(struct node *n, const struct event *ev)
 		return;
 	}
 	n->persist_op = 0;
+	if (n->memory_err && !ev->err)
+		SAY(n, LOG_L_NOTICE, REASON_NONE, "node: persistent memory can be written again");
+	if (ev->err && !n->memory_err && node_active(n)) {
+		HF_MARK("node.memory_lost");
+		SAY(n, LOG_L_ERR, REASON_MEMORY, "node: persistent memory cannot be written: %d",
+		    ev->err);
+	}
+	n->dirty = n->dirty || (ev->err != 0) != (n->memory_err != 0);
+	n->memory_err = ev->err;
+	n->persist_retry_ns = n->now_ns + 10 * n->conf.times.heartbeat_ns;
 	if (n->persist_again) { /* this one is old already */
 		n->persist_again = false;
 		HF_MARK("node.persist_again");
@@ -424,15 +444,30 @@ void node_init(struct node *n, const struct node_conf *c, uint64_t now_ns)
 	sort_by_priority(n);
 }
 
+/* A clock that went back further than leases allow for: what was promised until a time may be
+ * promised for ever.  Nothing here can be trusted (F4). */
+static void clock_impossible(struct node *n, uint64_t back_ns)
+{
+	HF_MARK("node.clock_impossible");
+	SAY(n, LOG_L_ERR, REASON_TILT, "node: the clock went back by %llu ms",
+	    (unsigned long long)back_ns / 1000000);
+	act_self_fence(n, REASON_TILT, "node: the clock went back");
+	node_stop(n, REASON_TILT);
+}
+
 /* A pause or a clock jump: what I believe about the others is old (TILT). */
 static void notice_time(struct node *n, uint64_t now_ns)
 {
-	if (now_ns < n->last_step_ns) {
+	uint64_t back_ns = now_ns < n->last_step_ns ? n->last_step_ns - now_ns : 0;
+
+	if (back_ns) {
 		HF_MARK("node.clock_backwards");
 		n->clock_backwards++;
 		now_ns = n->last_step_ns;
 	}
 	n->now_ns = now_ns;
+	if (back_ns > n->conf.times.drift_ns && node_active(n))
+		clock_impossible(n, back_ns);
 	if (now_ns - n->last_step_ns > n->conf.times.tilt_ns) {
 		HF_MARK("node.tilt");
 		SAY(n, LOG_L_WARN, REASON_TILT, "node: stood still for %llu ms; observing anew",
@@ -440,7 +475,8 @@ static void notice_time(struct node *n, uint64_t now_ns)
 		n->tilt = true;
 		peer_observe_anew(n);
 	}
-	if (n->tilt && now_ns >= n->observe_since_ns + n->conf.times.dead_ns)
+	if (n->tilt && now_ns >= n->observe_since_ns + n->conf.times.dead_ns &&
+	    (!n->view_bad_ns || now_ns >= n->view_bad_ns + n->conf.times.dead_ns))
 		n->tilt = false;
 	n->last_step_ns = now_ns;
 }
@@ -524,6 +560,14 @@ static void announce_silence(struct node *n)
 	}
 }
 
+/* What it holds is older than I am: until it can be written again (ST-47). */
+static void memory_retry(struct node *n)
+{
+	if (n->memory_err && n->state != NODE_REBOOTING && !n->persist_op &&
+	    n->now_ns >= n->persist_retry_ns)
+		node_persist(n);
+}
+
 static void speak(struct node *n)
 {
 	if (n->persisted_generation != n->generation || !n->generation)
@@ -544,12 +588,14 @@ void node_step(struct node *n, const struct event *ev, struct actions *out)
 	peer_verdicts(n);
 	if (n->state == NODE_REBOOTING)
 		reboot_run(n);
+	takeover_countdowns(n);
 	place_run(n);
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
 		vs_run(n, i);
 	takeover_run(n);
 	control_run(n);
 	announce_silence(n);
+	memory_retry(n);
 	if (n->recovery_report && node_active(n) &&
 	    n->now_ns >= n->state_since_ns + n->conf.times.hold_down_ns)
 		n->recovery_report = false;
@@ -565,6 +611,8 @@ uint64_t node_deadline_ns(const struct node *n)
 
 	if (n->persisted_generation == n->generation && n->next_send_ns < t)
 		t = n->next_send_ns;
+	if (n->memory_err && n->persist_retry_ns < t)
+		t = n->persist_retry_ns > n->now_ns ? n->persist_retry_ns : t;
 	x = peer_deadline_ns(n);
 	t = x < t ? x : t;
 	x = takeover_deadline_ns(n);

@@ -138,6 +138,7 @@ struct node_conf {
 	struct times times;
 	bool takeover_off; /* "takeover = off": never by force */
 	bool reboot_manual; /* ST-72: STOPPED until EV_CONTROL reboot */
+	bool standby_off;   /* ST-76: REBOOTING until another gives my storage back */
 	/* Persistent memory as the last ACT_PERSIST left it, or NULL: no valid state (AM-27). */
 	const uint8_t *persisted;
 };
@@ -194,6 +195,7 @@ enum control_verb {
 	CONTROL_SHUTDOWN,    /* give everything away, then answer */
 	CONTROL_INHIBIT,     /* scope, on */
 	CONTROL_REBOOT,	     /* 231 by hand */
+	CONTROL_CANCEL,	     /* node: of it, a countdown (715) or a giveback that waits (222) */
 };
 
 /* OV-15: takeover inhibit flags; every one must be clear. */
@@ -501,14 +503,18 @@ struct node {
 	uint64_t reboot_limit_ns, reboot_retry_ns;
 	uint64_t persist_op;
 	bool persist_again;
+	int memory_err; /* persistent memory could not be written: no takeover (ST-53) */
+	uint64_t persist_retry_ns;
 	uint64_t resumed_ns; /* transition 243: what was taken is about to be seized again */
 	uint64_t generation, sequence, persisted_generation;
 	uint64_t now_ns, last_step_ns, observe_since_ns;
 	uint64_t next_op;
 	bool tilt, dirty, first_start;
+	uint64_t view_bad_ns; /* when what others say was last impossible (TILT); 0: never */
 	enum status_role role;
 	uint16_t master;
 	bool inhibit_self, inhibit_mine, inhibit_cluster, leaving, recovery_report, prompted;
+	bool waiting; /* step 252: for the giveback that the operator was asked for */
 	uint16_t giveback_to;	   /* step 222: waiting for it to be NORMAL */
 	uint64_t giveback_since_ns;
 	uint64_t chain;		   /* of good slot writes or acknowledgements; see lease.c */
@@ -560,6 +566,8 @@ const char *node_veto_text(const struct node *n, const struct veto *v, char *tex
 bool node_has_majority(const struct node *n);
 /* Who has the vs as far as this node knows: a live claimant, else 0. */
 uint16_t node_vs_owner(const struct node *n, unsigned vs);
+/* Step 252's prompt: another node has what is at home here; a giveback there brings it back. */
+bool node_wants_giveback(const struct node *n);
 /* Index of the vs with this id, or -1. */
 int node_vs_find(const struct node *n, uint32_t id);
 bool node_transition_allowed(enum node_state from, enum node_state to);

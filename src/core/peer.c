@@ -78,6 +78,51 @@ static void acknowledged(struct node *n, struct node_peer *p, const struct statu
 	}
 }
 
+/* The epoch at which `p` answers for the vs, 0: it does not. */
+static uint64_t answers_at(const struct node *n, const struct node_peer *p, unsigned vs)
+{
+	const struct status_vs *s = peer_live(p) ? peer_vs(n, p, vs) : NULL;
+
+	return s && s->state == VS_SERVING ? s->epoch : 0;
+}
+
+/* Two that serve a vs at one epoch, or an answer to what I never said: no view of the cluster that
+ * can be true has that in it. */
+static const char *impossible(const struct node *n, const struct node_peer *p,
+			      const struct status_msg *m)
+{
+	for (unsigned i = 0; i < m->peer_count; i++)
+		if (m->peer[i].node == n->conf.self && m->peer[i].generation == n->generation &&
+		    n->persisted_generation == n->generation && m->peer[i].acked >= n->sequence)
+			return "it acknowledges what was never sent";
+	for (unsigned i = 0; i < n->conf.vs_count; i++) {
+		uint64_t epoch = answers_at(n, p, i);
+
+		if (epoch && n->vs[i].state == VS_SERVING && n->vs[i].epoch == epoch)
+			return "it serves what is served here, at the same epoch";
+		for (unsigned k = 0; epoch && k < n->peer_count; k++)
+			if (&n->peer[k] != p && answers_at(n, &n->peer[k], i) == epoch)
+				return "it serves what another serves, at the same epoch";
+	}
+	return NULL;
+}
+
+/* TILT: no takeover on such a view. */
+static void doubt_view(struct node *n, const struct node_peer *p, const struct status_msg *m)
+{
+	const char *what = impossible(n, p, m);
+
+	if (!what)
+		return;
+	HF_MARK("node.view_impossible");
+	if (!n->tilt)
+		SAY(n, LOG_L_ERR, REASON_TILT, "peer %s: impossible: %s", node_name(n, p->id),
+		    what);
+	n->dirty = n->dirty || !n->tilt;
+	n->view_bad_ns = n->now_ns;
+	n->tilt = true;
+}
+
 /* A message from any path: newer than all before, or one that another path brought already. */
 static void merge(struct node *n, struct node_peer *p, const struct status_msg *m)
 {
@@ -87,6 +132,7 @@ static void merge(struct node *n, struct node_peer *p, const struct status_msg *
 	}
 	acknowledged(n, p, m);
 	node_accept(n, p, m);
+	doubt_view(n, p, m);
 	remember(&p->latest, m);
 }
 

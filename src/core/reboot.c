@@ -56,6 +56,7 @@ void reboot_begin(struct node *n)
 	n->generation++;
 #endif
 	n->reboot_step = 251;
+	n->prompted = n->waiting = false;
 	n->reboot_retry_ns = 0;
 	n->reboot_limit_ns = n->now_ns + 5 * n->conf.times.heartbeat_ns;
 	for (unsigned d = 0; d < n->conf.device_count; d++)
@@ -134,6 +135,14 @@ void unit_read_done(struct node *n, const struct event *ev)
 	u->owner_generation = ev->unit_state.owner_generation;
 }
 
+/* What others own may have changed hands without a word to me. */
+static void units_ask_again(struct node *n)
+{
+	for (unsigned u = 0; u < n->conf.unit_count; u++)
+		if (n->unit[u].owner != n->conf.self && n->unit[u].owner)
+			n->unit[u].known = false;
+}
+
 static bool units_known(const struct node *n)
 {
 	for (unsigned u = 0; u < n->conf.unit_count; u++)
@@ -142,12 +151,27 @@ static bool units_known(const struct node *n)
 	return true;
 }
 
-static bool other_has_mine(const struct node *n)
+bool node_wants_giveback(const struct node *n)
 {
 	for (unsigned i = 0; i < n->conf.vs_count; i++) {
 		uint16_t owner = n->unit[n->conf.vs[i].unit[0]].owner;
 
 		if (n->conf.vs[i].home == n->conf.self && owner && owner != n->conf.self)
+			return true;
+	}
+	return false;
+}
+
+/* ST-76, ST-81: without storage, and not content to stand by; a holder that died gives nothing
+ * back. */
+static bool waits_for_giveback(const struct node *n)
+{
+	if (!n->conf.standby_off)
+		return false;
+	for (unsigned i = 0; i < n->conf.vs_count; i++) {
+		const struct node_peer *p = peer_get(n, n->unit[n->conf.vs[i].unit[0]].owner);
+
+		if (n->conf.vs[i].home == n->conf.self && p && p->verdict != STATUS_V_DEAD)
 			return true;
 	}
 	return false;
@@ -169,12 +193,21 @@ static void step_253(struct node *n)
 	if (!units_known(n) && n->now_ns < n->reboot_limit_ns)
 		return;
 	HF_MARK("step.253");
-	if (other_has_mine(n) && !n->prompted) {
+	if (node_wants_giveback(n) && !n->prompted) {
 		HF_MARK("step.252_prompt");
 		n->prompted = true;
 		SAY(n, LOG_L_NOTICE, REASON_TAKEN_OVER,
 		    "node: another node has my storage; holdfast giveback brings it back");
 	}
+	if (waits_for_giveback(n)) {
+		if (!n->waiting)
+			HF_MARK("step.252_waits");
+		n->dirty = n->dirty || !n->waiting;
+		n->waiting = true;
+		units_ask_again(n);
+		return;
+	}
+	n->waiting = false;
 	both = n->prior_state == NODE_TAKEOVER && still_hold_taken(n);
 	if (both)
 		HF_MARK("step.255");

@@ -212,6 +212,21 @@ static void leave_to(struct node *n, uint16_t to)
 		}
 }
 
+/* AM-28: both announced in the same interval; the smaller id goes on, the other stops. */
+static bool mine_comes_first(const struct node *n, const struct node_peer *p)
+{
+	bool announced = p->step >= 'a' && p->step <= 'c' &&
+			 p->victim_generation == p->latest.generation;
+
+	if (announced && n->conf.self < p->id) {
+		HF_MARK("takeover.tie_won");
+		return true;
+	}
+	if (announced)
+		HF_MARK("takeover.tie_lost");
+	return false;
+}
+
 /* ST-102: somebody announces that he takes my storage, and means this instance of me. */
 void takeover_of_me(struct node *n, const struct node_peer *p)
 {
@@ -219,7 +234,7 @@ void takeover_of_me(struct node *n, const struct node_peer *p)
 		const struct status_peer *me = &p->msg.peer[i];
 
 		if (me->node == n->conf.self && me->generation == n->generation && me->takeover &&
-		    node_active(n)) {
+		    node_active(n) && !mine_comes_first(n, p)) {
 			HF_MARK("takeover.of_me");
 			node_stop(n, REASON_TAKEN_OVER);
 			leave_to(n, p->id);
@@ -283,6 +298,37 @@ enum reason giveback_start(struct node *n, uint16_t to, bool force)
 	return REASON_NONE;
 }
 
+/* AM-07: what was released for it and not taken is taken again. */
+static void giveback_end(struct node *n)
+{
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		if (n->vs[i].move_to == n->giveback_to && n->vs[i].move_reason == REASON_GIVEBACK &&
+		    node_vs_owner(n, i) != n->giveback_to)
+			n->vs[i].move_to = n->conf.self;
+	n->giveback_to = 0;
+	n->dirty = true;
+}
+
+enum reason takeover_cancel(struct node *n, uint16_t node)
+{
+	struct node_peer *p = peer_find(n, node);
+
+	if (!p)
+		return REASON_UNKNOWN_NODE;
+	if (p->countdown_ns) {
+		HF_MARK("step.715_cancelled");
+		p->countdown_ns = 0;
+	} else if (n->giveback_to == node) {
+		HF_MARK("step.222_cancelled");
+		giveback_end(n);
+	} else {
+		return REASON_ALREADY_THERE;
+	}
+	SAY(n, LOG_L_NOTICE, REASON_OPERATOR, "node: cancelled what was under way with %s",
+	    node_name(n, node));
+	return REASON_NONE;
+}
+
 static bool home_has_all(const struct node *n, uint16_t home)
 {
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
@@ -310,7 +356,7 @@ static void step_222(struct node *n)
 	HF_MARK("step.222_taken_again"); /* AM-07 */
 	SAY(n, LOG_L_WARN, REASON_PEER_NOT_BACK, "giveback to %s: it does not take its storage",
 	    node_name(n, n->giveback_to));
-	n->giveback_to = 0;
+	giveback_end(n);
 }
 
 /* 221: back to NORMAL when nothing taken is left. */
@@ -347,15 +393,24 @@ static bool owns_nothing(const struct node *n, uint16_t id)
 	return true;
 }
 
-/* 715 to 725: over when it released everything, or at expiry by force. */
-static void countdown(struct node *n, struct node_peer *p)
+/* 720: it released everything; no need to wait. */
+static void released_early(struct node *n, struct node_peer *p)
 {
-	if (!p->countdown_ns)
-		return;
-	if (owns_nothing(n, p->id)) {
+	if (p->countdown_ns && owns_nothing(n, p->id)) {
 		HF_MARK("step.720_released");
 		p->countdown_ns = 0;
-	} else if (n->now_ns >= p->countdown_ns) { /* FO-75 */
+	}
+}
+
+/* 725: expiry, not a word of the other, is the condition (FO-75).  Before placement: what is taken
+ * by force from now on is wanted here from now on. */
+void takeover_countdowns(struct node *n)
+{
+	for (unsigned i = 0; node_active(n) && i < n->peer_count; i++) {
+		struct node_peer *p = &n->peer[i];
+
+		if (!p->countdown_ns || n->now_ns < p->countdown_ns || owns_nothing(n, p->id))
+			continue;
 		HF_MARK("step.725");
 		p->countdown_ns = 0;
 		p->forced = true;
@@ -371,7 +426,7 @@ void takeover_run(struct node *n)
 	if (!node_active(n))
 		return;
 	for (unsigned i = 0; i < n->peer_count; i++) {
-		countdown(n, &n->peer[i]);
+		released_early(n, &n->peer[i]);
 		step_213(n, &n->peer[i]);
 	}
 	if (n->giveback_to)

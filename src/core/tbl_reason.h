@@ -55,3 +55,4 @@ REASON(NO_TAKEOVER, "no-takeover", "holdfast inhibit mine off, on the node that 
 REASON(TAKEOVER_OFF, "takeover-off", "the configuration says: takeover = off")
 REASON(MEMORY, "persistent-memory", "its state_dir cannot be written: mend the disk below it")
 REASON(NOT_SERVING, "not-served", "nobody serves it; see: holdfast vs show VS")
+REASON(CANCELLED, "cancelled", "")

@@ -73,6 +73,13 @@ static void vs_vetoes(const struct node *n, unsigned vs, uint16_t id, struct vet
 		add(out, REASON_VS_INHIBITED, by, (int)vs, true);
 }
 
+/* Step 252: it is REBOOTING, and what it waits for is this giveback (ST-65, ST-81). */
+static bool waits_for(const struct node *n, unsigned vs, const struct node_peer *p)
+{
+	return n->conf.vs[vs].home == p->id && peer_live(p) && p->heard_ever &&
+	       p->msg.state == NODE_REBOOTING && p->msg.flags & STATUS_F_WAITING;
+}
+
 void place_vetoes(const struct node *n, unsigned vs, uint16_t id, struct vetoes *out)
 {
 	const struct node_peer *p = peer_get(n, id);
@@ -90,7 +97,8 @@ void place_vetoes(const struct node *n, unsigned vs, uint16_t id, struct vetoes 
 		add(out, REASON_UNKNOWN_NODE, id, -1, false);
 		return;
 	}
-	if (!peer_works(p) || p->msg.flags & (STATUS_F_LEAVING | STATUS_F_FAILING))
+	if ((!peer_works(p) && !waits_for(n, vs, p)) ||
+	    p->msg.flags & (STATUS_F_LEAVING | STATUS_F_FAILING))
 		add(out, REASON_NOT_NORMAL, id, -1, false);
 	if (p->heard_ever && p->msg.config_hash != n->conf.config_hash)
 		add(out, REASON_CONFIG_MISMATCH, id, -1, false);
@@ -124,6 +132,8 @@ static void state_vetoes(const struct node *n, const struct node_peer *victim, s
 		add(out, REASON_NOT_NORMAL, n->conf.self, -1, false);
 	if (n->tilt)
 		add(out, REASON_TILT, n->conf.self, -1, false);
+	if (n->memory_err)
+		add(out, REASON_MEMORY, n->conf.self, -1, false);
 	if (victim->msg.generation && victim->msg.config_hash != n->conf.config_hash)
 		add(out, REASON_CONFIG_MISMATCH, victim->id, -1, false);
 }
@@ -258,6 +268,7 @@ void node_vetoes(const struct node *n, const struct event *command, struct vetoe
 	case CONTROL_SHUTDOWN:
 	case CONTROL_INHIBIT:
 	case CONTROL_REBOOT:
+	case CONTROL_CANCEL:
 		return;
 	}
 }

@@ -260,7 +260,7 @@ json_t *ctl_status(const struct node *n, const struct conf *conf, uint64_t now_n
 		json_array_append_new(devices, device(n, i, conf, now_ns));
 	return json_pack(
 	    "{s:s, s:i, s:s, s:s, s:s, s:o, s:I, s:s, s:s, s:b, s:b, s:f, s:{s:b, s:b, s:b}, s:I, "
-	    "s:o, s:o, s:o, s:o, s:o, s:o, s:b}",
+	    "s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:s, s:b, s:i}",
 	    "node", node_name(n, n->conf.self), "id", (int)n->conf.self, "state",
 	    node_state_name(n->state), "reason", reason_name(n->state_reason), "todo",
 	    reason_todo(n->state_reason), "since_ms", age_ms(now_ns, n->state_since_ns),
@@ -270,5 +270,7 @@ json_t *ctl_status(const struct node *n, const struct conf *conf, uint64_t now_n
 	    "inhibit", "self", n->inhibit_self, "no_takeover", n->inhibit_mine, "disable",
 	    n->inhibit_cluster, "stale_completions", (json_int_t)n->stale_completions, "peers",
 	    peers, "vservers", vservers, "units", units, "devices", devices, "inhibits",
-	    inhibits(n), "prompt", prompt(n), "leaving", n->leaving);
+	    inhibits(n), "prompt", prompt(n), "leaving", n->leaving,
+	    "waiting", n->waiting, "giveback_to", node_name(n, n->giveback_to),
+	    "recovery_report", n->recovery_report, "memory_error", -n->memory_err);
 }
