@@ -230,6 +230,18 @@ static void show_inhibits(const json_t *status)
 	}
 }
 
+/* Messages that were not taken: somebody sends what is not ours, or a node is misconfigured. */
+static void show_drops(const json_t *status)
+{
+	size_t i;
+	json_t *o;
+
+	json_array_foreach(json_object_get(status, "dropped"), i, o)
+	    printf("dropped on %s %.0f: %.0f messages, %s: %s\n", cli_string(o, "way"),
+		   cli_number(o, "number"), cli_number(o, "count"), cli_string(o, "reason"),
+		   cli_string(o, "help"));
+}
+
 /* Step 252: the operator is asked. */
 static void show_prompt(const json_t *status)
 {
@@ -268,6 +280,7 @@ void show_status(const json_t *status)
 		printf("persistent memory cannot be written: no takeover by this node\n");
 	show_peers(status);
 	show_paths(status);
+	show_drops(status);
 	show_inhibits(status);
 	printf("\n");
 	show_vservers(status);
