@@ -195,7 +195,7 @@ void alone_run(struct vs *v, const struct alone_args *a)
 	unsigned n;
 	int e;
 
-	log_open("alone", LOG_L_INFO);
+	log_open("alone", a->verbose ? LOG_L_DEBUG : LOG_L_INFO);
 	if (!a->listen_count)
 		vs_fail(v, VS_EXIT_USAGE, "--standalone needs --listen");
 	v->conf = mem_zalloc(1, sizeof(*v->conf));

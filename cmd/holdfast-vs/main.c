@@ -32,7 +32,7 @@ static const char usage_text[] =
     "                   --store NAME=DIR ...\n"
     "       holdfast-vs --standalone DIR --listen ADDRESS:PORT [--export PATH] [--udp]\n"
     "                   [--log-half BYTES] [--checkpoint-ms N] [--poll-us N] [--user NAME]\n"
-    "                   [--no-sandbox]\n"
+    "                   [--verbose] [--no-sandbox]\n"
     "       holdfast-vs --repair DIR [--user NAME]\n";
 
 enum option_id {
@@ -49,6 +49,7 @@ enum option_id {
 	OPT_LOG_HALF,
 	OPT_POLL_US,
 	OPT_CHECKPOINT_MS,
+	OPT_VERBOSE,
 	OPT_USER,
 	OPT_NO_SANDBOX,
 	OPT_REPAIR,
@@ -69,6 +70,7 @@ static const struct option options[] = {
     {"log-half", required_argument, NULL, OPT_LOG_HALF},
     {"poll-us", required_argument, NULL, OPT_POLL_US},
     {"checkpoint-ms", required_argument, NULL, OPT_CHECKPOINT_MS},
+    {"verbose", no_argument, NULL, OPT_VERBOSE},
     {"user", required_argument, NULL, OPT_USER},
     {"no-sandbox", no_argument, NULL, OPT_NO_SANDBOX},
     {"repair", required_argument, NULL, OPT_REPAIR},
@@ -182,6 +184,9 @@ static void option(struct vs *v, struct args *a, int id)
 		break;
 	case OPT_POLL_US:
 		a->alone.poll_ns = number(optarg, "--poll-us") * 1000;
+		break;
+	case OPT_VERBOSE:
+		a->alone.verbose = true;
 		break;
 	case OPT_USER:
 		a->alone.user = optarg;

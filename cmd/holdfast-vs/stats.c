@@ -58,13 +58,12 @@ static json_t *stream_json(const struct vs *v)
 	return o;
 }
 
-/* How long replies waited for the log: [upper bound in us, how many]. */
-static json_t *waits_json(const struct vs *v)
+/* [upper bound in us, how many] */
+static json_t *bins_json(const uint64_t *bin, unsigned bins)
 {
-	const uint64_t *bin = rpc_waits(v->rpc);
 	json_t *a = json_array();
 
-	for (unsigned i = 0; i < RPC_WAIT_BINS; i++) {
+	for (unsigned i = 0; i < bins; i++) {
 		json_t *o;
 
 		if (bin[i] == 0)
@@ -116,7 +115,10 @@ static json_t *store_json(const struct vs_store *st)
 	set(o, "overlay_bytes", s.overlay_bytes);
 	set(o, "cached_inodes", s.cached_inodes);
 	set(o, "dup_entries", s.dup_entries);
+	set(o, "dup_clients", s.dup_clients);
 	set(o, "stalls", s.stalls);
+	set(o, "paced", s.paced);
+	set(o, "paced_ns", s.paced_ns);
 	set(o, "half_used_bytes", s.half_used_bytes);
 	set(o, "half_size_bytes", s.half_size_bytes);
 	return o;
@@ -141,7 +143,10 @@ char *stats_json(struct vs *v)
 	rpc_procs_each(v->rpc, proc, procs);
 	json_object_set_new(o, "nfs", nfs);
 	json_object_set_new(o, "procedures", procs);
-	json_object_set_new(o, "reply_waits", waits_json(v));
+	/* How long replies waited for the log; how long the loop was busy without a look at the kernel. */
+	json_object_set_new(o, "reply_waits", bins_json(rpc_waits(v->rpc), RPC_WAIT_BINS));
+	json_object_set_new(o, "rounds", bins_json(loop_rounds(v->loop)->bin, LOOP_ROUND_BINS));
+	set(o, "round_longest_ns", loop_rounds(v->loop)->longest_ns);
 	json_object_set_new(o, "tcp", stream_json(v));
 	json_object_set_new(o, "udp", dgram_json(v));
 	for (unsigned i = 0; i < v->store_count; i++)

@@ -139,7 +139,7 @@ struct alone_args {
 	const char *export;
 	const char *user;
 	uint64_t log_half_bytes, checkpoint_ns, poll_ns;
-	bool udp;
+	bool udp, verbose;
 	const char *repair; /* --repair: no serving */
 };
 /* A store checked and repaired, with the exit statuses of fsck(8). */

@@ -50,6 +50,7 @@ struct loop {
 	bool stop, again, has_table;
 	uint64_t poll_ns;
 	unsigned short_waits; /* of late; each long one halves it */
+	struct loop_rounds rounds;
 };
 
 /* ---- life ---------------------------------------------------------------------------------- */
@@ -127,6 +128,11 @@ void loop_set_poll(struct loop *l, uint64_t ns)
 {
 	l->poll_ns = ns;
 	l->short_waits = 0;
+}
+
+const struct loop_rounds *loop_rounds(const struct loop *l)
+{
+	return &l->rounds;
 }
 
 void loop_again(struct loop *l)
@@ -510,6 +516,16 @@ static int enter_polling(struct loop *l, uint64_t wait_ns)
 	return err;
 }
 
+static void round_count(struct loop *l)
+{
+	uint64_t ns = loop_clock_ns() - l->now_ns, us = ns / 1000;
+	unsigned bin = us ? 64U - (unsigned)__builtin_clzll(us) : 0;
+
+	l->rounds.bin[bin < LOOP_ROUND_BINS ? bin : LOOP_ROUND_BINS - 1]++;
+	if (ns > l->rounds.longest_ns)
+		l->rounds.longest_ns = ns;
+}
+
 int loop_once(struct loop *l, uint64_t wait_ns)
 {
 	struct list *it, *tmp;
@@ -528,6 +544,7 @@ int loop_once(struct loop *l, uint64_t wait_ns)
 
 		h->call(h);
 	}
+	round_count(l);
 	return 0;
 }
 

@@ -30,6 +30,14 @@ struct loop_op {
 	uint32_t events; /* (loop) */
 };
 
+/* How long the loop was away from the kernel, round by round: whoever came meanwhile waited.
+ * bin[i]: rounds shorter than 2^i us (the last: all others). */
+#define LOOP_ROUND_BINS 24
+struct loop_rounds {
+	uint64_t bin[LOOP_ROUND_BINS];
+	uint64_t longest_ns;
+};
+
 struct loop_timer {
 	void (*fire)(struct loop_timer *t);
 	uint64_t deadline_ns; /* (loop) CLOCK_BOOTTIME; 0 = not set */
@@ -54,6 +62,7 @@ void loop_stop(struct loop *l);
  * worth it lately; 0 (the default): never.  A round trip with one call at a time gets two wake-ups
  * shorter; the price is this thread's processor, all of it while such calls come. */
 void loop_set_poll(struct loop *l, uint64_t ns);
+const struct loop_rounds *loop_rounds(const struct loop *l);
 /* CLOCK_BOOTTIME now, and the value read when this round began. */
 uint64_t loop_clock_ns(void);
 uint64_t loop_now_ns(const struct loop *l);

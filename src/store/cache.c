@@ -16,16 +16,15 @@
 #include "base/trace.h"
 #include "store/store_impl.h"
 
-#define TABLE_MIN  4096U
-#define TRIM_STEPS 4096U
+#define TRIM_STEPS 256U
+#define TRIM_SHARE 16U
 #define TRIM_SLACK 16384U
 #define CACHE_LINE 64U
 
 int cache_init(struct store *s)
 {
-	s->inode_mask = s->dent_mask = TABLE_MIN - 1;
-	s->inode = mem_zalloc(TABLE_MIN, sizeof(*s->inode));
-	s->dent = mem_zalloc(TABLE_MIN, sizeof(*s->dent));
+	htab_init(&s->inode_table);
+	htab_init(&s->dent_table);
 	slab_init(&s->inodes, sizeof(struct inode));
 	list_init(&s->inode_lru);
 	list_init(&s->inode_dead);
@@ -68,37 +67,20 @@ int row_get(struct store *s, const uint8_t *key, size_t len, struct index_row *o
 
 /* The number itself is the hash: numbers are ours, dense and never used twice, and what was made
  * together is listed together. */
-static struct inode **inode_slot(struct store *s, uint64_t ino)
+static struct htab_link **inode_slot(struct store *s, uint64_t ino)
 {
-	struct inode **at = &s->inode[ino & s->inode_mask];
+	struct htab_link **at = htab_at(&s->inode_table, ino);
 
-	while (*at && (*at)->row.pub.ino != ino)
+	while (*at && (*at)->hash != ino)
 		at = &(*at)->next;
 	return at;
 }
 
 struct inode *inode_cached(struct store *s, uint64_t ino)
 {
-	return *inode_slot(s, ino);
-}
+	struct htab_link *l = *inode_slot(s, ino);
 
-static void inode_table_grow(struct store *s)
-{
-	size_t mask = s->inode_mask * 2 + 1;
-	struct inode **table = mem_zalloc(mask + 1, sizeof(*table)), *next;
-
-	for (size_t i = 0; i <= s->inode_mask; i++) {
-		for (struct inode *ip = s->inode[i]; ip; ip = next) {
-			struct inode **at = &table[ip->row.pub.ino & mask];
-
-			next = ip->next;
-			ip->next = *at;
-			*at = ip;
-		}
-	}
-	free(s->inode);
-	s->inode = table;
-	s->inode_mask = mask;
+	return l ? LIST_OWNER(l, struct inode, link) : NULL;
 }
 
 /* Takes over what a row says. */
@@ -127,7 +109,7 @@ static int inode_parse(struct inode *ip, uint64_t ino, const uint8_t *val, size_
 static struct inode *inode_add(struct store *s, uint64_t ino, const uint8_t *val, size_t len,
 			       uint64_t lsn)
 {
-	struct inode *ip = slab_get(&s->inodes), **at;
+	struct inode *ip = slab_get(&s->inodes);
 
 	if (inode_parse(ip, ino, val, len, lsn)) {
 		slab_put(&s->inodes, ip);
@@ -138,11 +120,8 @@ static struct inode *inode_add(struct store *s, uint64_t ino, const uint8_t *val
 	ip->dirty_seq = ip->row.has_object; /* nobody knows any more what was synced */
 	list_init(&ip->fd_lru);
 	list_init(&ip->cut);
-	if (s->inode_count >= s->inode_mask)
-		inode_table_grow(s);
-	at = &s->inode[ino & s->inode_mask];
-	ip->next = *at;
-	*at = ip;
+	htab_grow(&s->inode_table, s->inode_count);
+	htab_put(&s->inode_table, &ip->link, ino);
 	list_add_head(&s->inode_lru, &ip->lru);
 	s->inode_count++;
 	return ip;
@@ -167,7 +146,7 @@ struct inode *inode_get(struct store *s, uint64_t ino)
 
 static void inode_drop(struct store *s, struct inode *ip)
 {
-	*inode_slot(s, ip->row.pub.ino) = ip->next;
+	*inode_slot(s, ip->row.pub.ino) = ip->link.next;
 	object_close(s, ip);
 	list_del(&ip->lru);
 	s->inode_count--;
@@ -192,55 +171,47 @@ void cache_hint_name(const struct store *s, uint64_t dir, const char *name, size
 {
 	uint64_t hash = dent_hash(s, dir, name, len);
 
-	__builtin_prefetch(&s->dent[hash & s->dent_mask]);
+	__builtin_prefetch(htab_at(&s->dent_table, hash));
 	gen_hint_name(s->active, hash);
 }
 
-static struct dent **dent_slot(struct store *s, uint64_t hash, uint64_t dir, const char *name,
-			       size_t len)
+static struct htab_link **dent_slot(struct store *s, uint64_t hash, uint64_t dir,
+				     const char *name, size_t len)
 {
-	struct dent **at = &s->dent[hash & s->dent_mask];
+	struct htab_link **at = htab_at(&s->dent_table, hash);
 
-	while (*at && !((*at)->hash == hash && (*at)->dir == dir && (*at)->len == len &&
-			memcmp((*at)->name, name, len) == 0))
-		at = &(*at)->next;
+	for (; *at; at = &(*at)->next) {
+		const struct dent *d = LIST_OWNER(*at, struct dent, link);
+
+		if (d->link.hash == hash && d->dir == dir && d->len == len &&
+		    memcmp(d->name, name, len) == 0)
+			break;
+	}
 	return at;
 }
 
-static void dent_table_grow(struct store *s)
+static struct dent *dent_find(struct store *s, uint64_t hash, uint64_t dir, const char *name,
+			      size_t len)
 {
-	size_t mask = s->dent_mask * 2 + 1;
-	struct dent **table = mem_zalloc(mask + 1, sizeof(*table)), *next;
+	struct htab_link *l = *dent_slot(s, hash, dir, name, len);
 
-	for (size_t i = 0; i <= s->dent_mask; i++) {
-		for (struct dent *d = s->dent[i]; d; d = next) {
-			next = d->next;
-			d->next = table[d->hash & mask];
-			table[d->hash & mask] = d;
-		}
-	}
-	free(s->dent);
-	s->dent = table;
-	s->dent_mask = mask;
+	return l ? LIST_OWNER(l, struct dent, link) : NULL;
 }
 
 static void dent_set(struct store *s, uint64_t dir, const char *name, size_t len, uint64_t ino,
 		     uint64_t cookie)
 {
 	uint64_t hash = dent_hash(s, dir, name, len);
-	struct dent *d = *dent_slot(s, hash, dir, name, len);
+	struct dent *d = dent_find(s, hash, dir, name, len);
 
 	if (!d) {
-		if (s->dent_count * 2 >= s->dent_mask)
-			dent_table_grow(s);
+		htab_grow(&s->dent_table, s->dent_count * 2);
 		d = mem_alloc(sizeof(*d) + len);
 		d->dir = dir;
-		d->hash = hash;
 		d->len = (uint8_t)len;
 		d->ref = false;
 		memcpy(d->name, name, len);
-		d->next = s->dent[hash & s->dent_mask];
-		s->dent[hash & s->dent_mask] = d;
+		htab_put(&s->dent_table, &d->link, hash);
 		list_add_head(&s->dent_lru, &d->lru);
 		s->dent_count++;
 	}
@@ -250,7 +221,7 @@ static void dent_set(struct store *s, uint64_t dir, const char *name, size_t len
 
 static void dent_drop(struct store *s, struct dent *d)
 {
-	*dent_slot(s, d->hash, d->dir, d->name, d->len) = d->next;
+	*dent_slot(s, d->link.hash, d->dir, d->name, d->len) = d->link.next;
 	list_del(&d->lru);
 	s->dent_count--;
 	free(d);
@@ -259,7 +230,7 @@ static void dent_drop(struct store *s, struct dent *d)
 int name_get(struct store *s, uint64_t dir, const char *name, size_t len, uint64_t *ino,
 	     uint64_t *cookie)
 {
-	struct dent *d = *dent_slot(s, dent_hash(s, dir, name, len), dir, name, len);
+	struct dent *d = dent_find(s, dent_hash(s, dir, name, len), dir, name, len);
 	const struct inode *parent;
 	uint8_t key[ROW_KEY_MAX];
 	struct index_row row;
@@ -368,11 +339,18 @@ void apply_row(struct store *s, const struct change *c, uint64_t lsn, bool fresh
 
 /* ---- letting go -------------------------------------------------------------------------------- */
 
+/* How many to look at in one round: few enough that nobody feels it, and more the further behind. */
+static size_t trim_steps(size_t count, uint64_t keep)
+{
+	return count > keep ? TRIM_STEPS + (count - keep) / TRIM_SHARE : 0;
+}
+
 static void inodes_trim(struct store *s)
 {
+	size_t steps = trim_steps(s->inode_count, s->conf.cache_inodes);
 	struct inode *ip;
 
-	for (unsigned i = 0; i < TRIM_STEPS && s->inode_count > s->conf.cache_inodes; i++) {
+	for (; steps > 0 && s->inode_count > s->conf.cache_inodes; steps--) {
 		if (list_empty(&s->inode_lru))
 			return;
 		ip = LIST_OWNER(s->inode_lru.prev, struct inode, lru);
@@ -409,7 +387,9 @@ static void cache_partial(struct store *s, uint64_t dir)
 
 static void dents_trim(struct store *s)
 {
-	for (unsigned i = 0; i < TRIM_STEPS && s->dent_count > s->conf.cache_inodes * 2; i++) {
+	size_t steps = trim_steps(s->dent_count, s->conf.cache_inodes * 2);
+
+	for (; steps > 0 && s->dent_count > s->conf.cache_inodes * 2; steps--) {
 		struct dent *d = LIST_OWNER(s->dent_lru.prev, struct dent, lru);
 
 		if (d->ref) {
@@ -456,7 +436,7 @@ const struct store_inode *store_inode(struct store *s, uint64_t ino)
 
 void store_inode_hint(const struct store *s, uint64_t ino, bool second)
 {
-	struct inode *const *at = &s->inode[ino & s->inode_mask];
+	struct htab_link *const *at = htab_at(&s->inode_table, ino);
 	const char *ip;
 
 	if (!second) {
@@ -480,6 +460,6 @@ void cache_fini(struct store *s)
 		dent_drop(s, LIST_OWNER(it, struct dent, lru));
 	blocks_free(s->blocks);
 	slab_fini(&s->inodes);
-	free(s->inode);
-	free(s->dent);
+	htab_fini(&s->inode_table);
+	htab_fini(&s->dent_table);
 }

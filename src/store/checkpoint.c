@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@
 #include "store/store_impl.h"
 
 #define SYNC_ALL_ABOVE 256U  /* objects: from here on one syncfs is cheaper */
+#define HELPER_NICE    10
 #define INDEX_STEP     2048U /* pages */
 #define INDEX_SLACK    64U
 #define RUN_LONG       64U
@@ -92,7 +94,8 @@ void index_allocate(struct store *s)
 	if (z.page_bytes == 0)
 		return;
 	s->index_pages = z.pages_used;
-	if (!index_take(s, &z, z.pages_used + need + need / 2 + INDEX_STEP))
+	/* A large index in large steps: each may wait for the kernel file system's journal. */
+	if (!index_take(s, &z, z.pages_used + need + need / 2 + INDEX_STEP + z.pages_used / 64))
 		index_take(s, &z, z.pages_used + need);
 	s->index_room = s->index_allocated / z.page_bytes;
 	s->index_room = s->index_room > z.pages_used ? s->index_room - z.pages_used : 0;
@@ -340,10 +343,13 @@ static void checkpoint_write(struct store *s)
 			    strerror(-err));
 }
 
+/* Below the loop's thread: where the two share a processor, calls come first.  The checkpoint gets its
+ * time nevertheless, for what fills the log faster than that is slowed (wal.c). */
 static void *helper(void *arg)
 {
 	struct store *s = arg;
 
+	setpriority(PRIO_PROCESS, (id_t)gettid(), HELPER_NICE);
 	checkpoint_write(s);
 	__atomic_store_n(&s->cp.done, true, __ATOMIC_RELEASE);
 	loop_wake(&s->cp.wake);
@@ -361,6 +367,7 @@ void checkpoint_switch(struct store *s, unsigned half)
 	s->active = s->spare ? s->spare : gen_new(s->seed);
 	s->spare = NULL;
 	s->cp.state = CHECKPOINT_FROZEN;
+	s->cp.frozen_ns = loop_clock_ns();
 	s->cp.meta = (struct meta){.checkpoint_lsn = s->last_lsn, .next_half = half ^ 1U,
 				   .epoch = s->epoch, .next_ino = s->next_ino, .files = s->files,
 				   .service_ns = store_service_ns(s), .time_ns = s->time_ns,
@@ -438,6 +445,9 @@ static void checkpoint_end(struct store *s)
 	s->checkpoint_lsn = cp->meta.checkpoint_lsn;
 	dup_written(s);
 	remember_gone(s);
+	log_debug("store %s: checkpoint from_ns=%llu to_ns=%llu rows=%zu touched=%zu", s->path,
+		  (unsigned long long)cp->frozen_ns, (unsigned long long)(cp->started_ns + took),
+		  s->frozen->rows, s->frozen->touched.count);
 	gen_reset(s->frozen);
 	s->spare = s->frozen;
 	s->frozen = NULL;

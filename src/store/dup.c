@@ -25,8 +25,9 @@
 #define HASH_LEAD      16U
 #define SPAN_MAX       0x7fffffffU /* of lsns and milliseconds in a chunk */
 #define MS	       1000000ULL
-#define BUCKETS_MIN    4096U
 #define KEEP_COUNT     4096U
+#define EXPIRE_ADD     8U    /* old entries to let go of at most, when one is added */
+#define EXPIRE_FREEZE  4096U /* ... and at a checkpoint */
 #define KEEP_COUNT_NS  (15 * 60 * NSEC)
 
 struct dup_chunk *dup_chunk_new(uint64_t id, unsigned room, uint64_t lsn, uint64_t service_ms)
@@ -78,15 +79,14 @@ static uint64_t caller_hash(struct store *s, const struct store_caller *c)
 void store_change_hint(struct store *s, const struct store_caller *c, uint64_t dir,
 		       const char *name, size_t len)
 {
-	__builtin_prefetch(&s->dup.bucket[caller_hash(s, c) & s->dup.mask]);
+	__builtin_prefetch(htab_at(&s->dup.table, caller_hash(s, c)));
 	if (name)
 		cache_hint_name(s, dir, name, len);
 }
 
 void dup_init(struct store *s)
 {
-	s->dup.mask = BUCKETS_MIN - 1;
-	s->dup.bucket = mem_zalloc(BUCKETS_MIN, sizeof(*s->dup.bucket));
+	htab_init(&s->dup.table);
 	s->dup.next_id = 1;
 	list_init(&s->dup.stored);
 }
@@ -98,13 +98,20 @@ static uint64_t ent_lsn(const struct dup_ent *e)
 
 /* By the hash alone: two callers with the same one push out each other, which no caller can
  * bring about (it does not know the key) and chance does not. */
-static struct dup_ent **ent_slot(struct store *s, uint64_t hash)
+static struct htab_link **ent_slot(struct store *s, uint64_t hash)
 {
-	struct dup_ent **at = &s->dup.bucket[hash & s->dup.mask];
+	struct htab_link **at = htab_at(&s->dup.table, hash);
 
 	while (*at && (*at)->hash != hash)
 		at = &(*at)->next;
 	return at;
+}
+
+static struct dup_ent *ent_find(struct store *s, uint64_t hash)
+{
+	struct htab_link *l = *ent_slot(s, hash);
+
+	return l ? LIST_OWNER(l, struct dup_ent, link) : NULL;
 }
 
 static int reply_find(struct store *s, const struct dup_ent *e, const struct store_caller *c)
@@ -124,7 +131,7 @@ static int reply_find(struct store *s, const struct dup_ent *e, const struct sto
 enum store_dup store_dup_find(struct store *s, const struct store_caller *c, const void **reply,
 			      size_t *reply_len, uint64_t *wait_lsn)
 {
-	const struct dup_ent *e = *ent_slot(s, caller_hash(s, c));
+	const struct dup_ent *e = ent_find(s, caller_hash(s, c));
 	int len;
 
 	if (!e)
@@ -157,23 +164,8 @@ static struct dup_client *client_get(struct store *s, const uint8_t client[16])
 	memcpy(c->client, client, 16);
 	c->next = *at;
 	*at = c;
+	s->dup.clients++;
 	return c;
-}
-
-static void table_size(struct dup *d, size_t mask)
-{
-	struct dup_ent **bucket = mem_zalloc(mask + 1, sizeof(*bucket)), *next;
-
-	for (size_t i = 0; i <= d->mask; i++) {
-		for (struct dup_ent *e = d->bucket[i]; e; e = next) {
-			next = e->next;
-			e->next = bucket[e->hash & mask];
-			bucket[e->hash & mask] = e;
-		}
-	}
-	free(d->bucket);
-	d->bucket = bucket;
-	d->mask = mask;
 }
 
 static void chunk_begin(struct store *s, size_t need, uint64_t lsn, uint64_t service_ms)
@@ -236,7 +228,7 @@ static void ent_unhash(struct store *s, struct dup_ent *e)
 {
 	if (e->gone)
 		return;
-	*ent_slot(s, e->hash) = e->next;
+	*ent_slot(s, e->link.hash) = e->link.next;
 	e->gone = true;
 	s->dup.count--;
 }
@@ -256,28 +248,29 @@ static void client_pop(struct store *s, struct dup_client *c)
 		dup_chunk_empty(s, chunk);
 }
 
-static void client_expire(struct store *s, struct dup_client *c, uint64_t now)
+/* At most so many: what has waited 120 s may wait a little longer, a call may not.  Returns how many
+ * more there may be. */
+static size_t client_expire(struct store *s, struct dup_client *c, uint64_t now, size_t most)
 {
-	while (c->first) {
+	for (; c->first && most > 0; most--) {
 		uint64_t at = (c->first->chunk->service_ms + c->first->service_ms) * MS;
 		uint64_t age = now > at ? now - at : 0;
 
 		if (age < s->conf.dup_keep_ns || (c->count <= KEEP_COUNT && age < KEEP_COUNT_NS))
-			return;
+			break;
 		client_pop(s, c);
 	}
+	return most;
 }
 
 static void ent_hash(struct store *s, struct dup_ent *e)
 {
-	struct dup_ent **at = ent_slot(s, e->hash);
+	struct dup_ent *old = ent_find(s, e->link.hash);
 
-	if (*at) /* the same request carried out again after a restart of its client: newest counts */
-		ent_unhash(s, *at);
-	at = &s->dup.bucket[e->hash & s->dup.mask];
-	e->next = *at;
+	if (old) /* the same request carried out again after a restart of its client: newest counts */
+		ent_unhash(s, old);
+	htab_put(&s->dup.table, &e->link, e->link.hash);
 	e->gone = false;
-	*at = e;
 	s->dup.count++;
 }
 
@@ -288,7 +281,7 @@ static struct dup_ent *ent_add(struct dup_chunk *chunk, struct dup_client *c, ui
 	struct dup_ent *e = &chunk->ent[chunk->count++];
 
 	hf_assert(chunk->count <= chunk->room);
-	*e = (struct dup_ent){.owner = c, .chunk = chunk, .hash = hash, .gone = true,
+	*e = (struct dup_ent){.owner = c, .chunk = chunk, .link.hash = hash, .gone = true,
 			      .lsn = (uint32_t)(lsn - chunk->lsn),
 			      .service_ms = (uint32_t)(service_ms - chunk->service_ms) & SPAN_MAX};
 	chunk->live++;
@@ -297,6 +290,7 @@ static struct dup_ent *ent_add(struct dup_chunk *chunk, struct dup_client *c, ui
 	else
 		c->first = e;
 	c->last = e;
+	c->last_lsn = lsn;
 	c->count++;
 	return e;
 }
@@ -309,10 +303,9 @@ void dup_add(struct store *s, const struct store_caller *c, const uint8_t *reply
 	size_t words = dup_entry_words(entry, c, lsn, service_ns, reply, len);
 
 	chunk_append(s, entry, words, lsn, service_ns / MS);
-	if (s->dup.count * 2 > s->dup.mask)
-		table_size(&s->dup, s->dup.mask * 4 + 3);
+	htab_grow(&s->dup.table, s->dup.count);
 	ent_hash(s, ent_add(s->dup.fill, client, caller_hash(s, c), lsn, service_ns / MS));
-	client_expire(s, client, service_ns);
+	client_expire(s, client, service_ns, EXPIRE_ADD);
 }
 
 void dup_restore(struct store *s, struct dup_chunk *c, const uint8_t client[16], uint64_t hash,
@@ -349,11 +342,24 @@ void dup_forget_apply(struct store *s, const uint8_t client[16], uint64_t lsn)
 		client_pop(s, c);
 }
 
-void dup_expire(struct store *s, uint64_t now)
+/* Clients without entries go, too: an address that was seen once is not remembered for ever. */
+void dup_expire(struct store *s, uint64_t now, size_t most)
 {
 	for (size_t i = 0; i < sizeof(s->dup.client) / sizeof(void *); i++) {
-		for (struct dup_client *c = s->dup.client[i]; c; c = c->next)
-			client_expire(s, c, now);
+		struct dup_client **at = &s->dup.client[i], *c;
+
+		while ((c = *at) != NULL) {
+			most = client_expire(s, c, now, most);
+			/* The helper reads the address of each entry that it writes, also of one gone. */
+			if (c->first || c->last_lsn > s->checkpoint_lsn) {
+				at = &c->next;
+				continue;
+			}
+			HF_MARK("store.dup_client_gone");
+			*at = c->next;
+			free(c);
+			s->dup.clients--;
+		}
 	}
 }
 
@@ -364,7 +370,7 @@ void dup_freeze(struct store *s)
 {
 	struct list *it, *tmp;
 
-	dup_expire(s, store_service_ns(s));
+	dup_expire(s, store_service_ns(s), EXPIRE_FREEZE);
 	if (s->dup.fill)
 		s->dup.fill->filling = false;
 	s->dup.fill = NULL;
@@ -405,7 +411,7 @@ static void client_hash(struct store *s, const struct dup_client *c)
 
 	for (struct dup_ent *e = c->first; e; e = e->later) {
 		for (; ahead && lead < HASH_LEAD; lead++, ahead = ahead->later)
-			__builtin_prefetch(&s->dup.bucket[ahead->hash & s->dup.mask], 1);
+			__builtin_prefetch(htab_at(&s->dup.table, ahead->link.hash), 1);
 		ent_hash(s, e);
 		lead--;
 	}
@@ -415,19 +421,17 @@ static void client_hash(struct store *s, const struct dup_client *c)
  * that a younger entry keeps) needs no place in the table, and then its size is known. */
 int dup_load(struct store *s)
 {
-	size_t clients = sizeof(s->dup.client) / sizeof(s->dup.client[0]), mask = s->dup.mask;
+	size_t clients = sizeof(s->dup.client) / sizeof(s->dup.client[0]);
 	uint64_t count = 0;
 	int err = rolls_load(s);
 
 	if (err)
 		return err;
-	dup_expire(s, s->service_base_ns);
+	dup_expire(s, s->service_base_ns, SIZE_MAX);
 	for (size_t i = 0; i < clients; i++)
 		for (struct dup_client *c = s->dup.client[i]; c; c = c->next)
 			count += c->count;
-	while (count * 2 > mask)
-		mask = mask * 2 + 1;
-	table_size(&s->dup, mask);
+	htab_grow(&s->dup.table, count);
 	for (size_t i = 0; i < clients; i++)
 		for (struct dup_client *c = s->dup.client[i]; c; c = c->next)
 			client_hash(s, c);
@@ -465,5 +469,5 @@ void dup_fini(struct store *s)
 		chunks_free(&s->active->chunks);
 	if (s->frozen)
 		chunks_free(&s->frozen->chunks);
-	free(s->dup.bucket);
+	htab_fini(&s->dup.table);
 }

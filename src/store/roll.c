@@ -208,7 +208,7 @@ static void roll_entries(struct wr *w, const struct dup_chunk *c, const struct d
 	for (unsigned i = 0; i < c->count; i++) {
 		const struct dup_ent *e = &c->ent[i];
 
-		wr_u64(w, e->hash);
+		wr_u64(w, e->link.hash);
 		wr_u32(w, e->lsn);
 		wr_u32(w, e->service_ms);
 		wr_u16(w, e->owner->roll_at);

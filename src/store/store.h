@@ -237,7 +237,9 @@ void store_conn_forget_all(struct store *s);
 /* ---- numbers ------------------------------------------------------------------------------- */
 struct store_stats {
 	uint64_t records, batches, log_bytes, checkpoints, checkpoint_ns_last, checkpoint_ns_max;
-	uint64_t overlay_bytes, cached_inodes, dup_entries, stalls;
+	uint64_t overlay_bytes, cached_inodes, dup_entries, dup_clients;
+	uint64_t stalls;	  /* both halves were full: nothing could be changed for a while */
+	uint64_t paced, paced_ns; /* log writes that were held back a little, and how long in all */
 	uint64_t half_used_bytes, half_size_bytes;
 };
 void store_stats(const struct store *s, struct store_stats *out);

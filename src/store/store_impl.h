@@ -40,6 +40,7 @@
 #include "store/overlay.h"
 #include "store/record.h"
 #include "store/store.h"
+#include "store/htab.h"
 
 #define OP_ROOM	     (40U << 10) /* no record without file data is bigger */
 #define HALF_RESERVE (64U << 10) /* the end of a half is kept for the records of coming opens */
@@ -51,7 +52,7 @@
 
 struct inode {
 	/* What a look at its attributes needs comes first: three cache lines. */
-	struct inode *next;
+	struct htab_link link; /* the number itself is the hash */
 	struct store_note note;
 	bool ref;	      /* used since the last look of the evictor */
 	struct inode_row row; /* row.pub is what callers see; its target is our own copy */
@@ -71,10 +72,9 @@ struct inode {
 };
 
 struct dent {
-	struct dent *next;
+	struct htab_link link;
 	struct list lru;
 	uint64_t dir, ino, cookie; /* ino 0: there is no such name */
-	uint64_t hash;
 	bool ref;
 	uint8_t len;
 	char name[];
@@ -116,6 +116,8 @@ struct wal {
 	struct list pool;
 	unsigned pooled;
 	bool stalled; /* a caller was told to wait for room */
+	struct loop_timer held; /* the next write waits until then: a checkpoint is late */
+	bool held_over;		/* ... it has waited */
 };
 
 /* ---- the operation under way ------------------------------------------------------------------ */
@@ -146,17 +148,16 @@ struct dup_client {
 	struct dup_client *next;
 	uint8_t client[16];
 	struct dup_ent *first, *last;
-	uint64_t count;
+	uint64_t count, last_lsn;
 	uint64_t roll_id; /* (helper) the roll being written, and this client's place in it */
 	uint16_t roll_at;
 };
 
 struct dup_ent {
-	struct dup_ent *next;  /* in its hash chain */
+	struct htab_link link;
 	struct dup_ent *later; /* the client's next */
 	struct dup_client *owner;
 	struct dup_chunk *chunk;
-	uint64_t hash;
 	uint32_t lsn; /* both since the chunk's */
 	uint32_t service_ms : 31;
 	bool gone : 1;
@@ -179,8 +180,8 @@ struct dup_chunk {
 #define DUP_CODED (DUP_WORDS + DUP_WORDS / 16U + 1U)
 
 struct dup {
-	struct dup_ent **bucket;
-	size_t mask, count;
+	struct htab table;
+	size_t count, clients;
 	struct dup_client *client[256];
 	struct dup_chunk *fill;
 	struct list stored; /* chunks that the index has */
@@ -212,7 +213,7 @@ struct checkpoint {
 	struct loop_wake wake;
 	struct loop_timer timer;
 	struct meta meta;
-	uint64_t started_ns;
+	uint64_t frozen_ns, started_ns;
 	bool wanted;   /* on demand */
 	bool close;    /* the last one: everything, and say clean */
 	bool closed;   /* ... it was begun */
@@ -274,14 +275,14 @@ struct store {
 	uint64_t recovered_records, recovery_ns;
 
 	struct slab inodes;
-	struct inode **inode;
-	size_t inode_mask, inode_count;
+	struct htab inode_table;
+	size_t inode_count;
 	struct list inode_lru, inode_dead, fd_lru;
 	size_t fd_count, fd_max;
 	struct blocks *blocks; /* from the first small read on */
 	uint64_t last_contents;
-	struct dent **dent;
-	size_t dent_mask, dent_count;
+	struct htab dent_table;
+	size_t dent_count;
 	struct list dent_lru;
 	struct list conns;
 	bool conns_dirty;
@@ -417,7 +418,7 @@ void dup_fini(struct store *s);
 void dup_add(struct store *s, const struct store_caller *c, const uint8_t *reply, size_t len,
 	     uint64_t lsn, uint64_t service_ns);
 void dup_forget_apply(struct store *s, const uint8_t client[16], uint64_t lsn);
-void dup_expire(struct store *s, uint64_t now_ns);
+void dup_expire(struct store *s, uint64_t now_ns, size_t most);
 int dup_load(struct store *s);
 void dup_freeze(struct store *s);
 void dup_written(struct store *s);

@@ -20,8 +20,10 @@
 #include "store/store_impl.h"
 
 #define POOL_MAX 4U
+#define HOLD_NS	 (50ULL * 1000000)
 
 static void on_written(struct loop_op *op, int res);
+static void on_hold_over(struct loop_timer *t);
 
 /* ---- buffers ---------------------------------------------------------------------------------- */
 
@@ -108,6 +110,7 @@ void wal_start(struct store *s, unsigned half, uint64_t off, uint32_t chain_crc)
 	s->log.off = off;
 	s->log.chain_crc = chain_crc;
 	s->log.fill = batch_get(s);
+	s->log.held.fire = on_hold_over;
 }
 
 void wal_close(struct store *s)
@@ -115,6 +118,8 @@ void wal_close(struct store *s)
 	struct wal *l = &s->log;
 	struct list *it, *tmp;
 
+	if (l->held.deadline_ns)
+		loop_timer_clear(s->loop, &l->held);
 	/* A write in flight owns its buffer until the kernel is done with it. */
 	if (l->in_flight)
 		l->in_flight->store = NULL;
@@ -282,6 +287,51 @@ static void on_written(struct loop_op *op, int res)
 		s->on_durable(s->arg, s->durable_lsn);
 }
 
+/* ---- back-pressure -------------------------------------------------------------------------------- */
+
+/* While a checkpoint is late, the second part of the other half fills ever more slowly: each write
+ * waits a little, the longer the less is left, so that clients are slowed before they are stopped
+ * (and where it shares a processor with us, the checkpoint gets more of it). */
+static uint64_t hold_ns(const struct store *s)
+{
+	uint64_t used = wal_half_used(s), half = s->log.half_bytes / 2, over;
+
+	if (!s->frozen || s->close_done || used <= half)
+		return 0;
+	over = (used - half) * 1024 / half;
+	if (over > 1024)
+		over = 1024;
+	return HOLD_NS * over / 1024 * over / 1024;
+}
+
+static void on_hold_over(struct loop_timer *t)
+{
+	struct wal *l = LIST_OWNER(t, struct wal, held);
+
+	l->held_over = true; /* the round's end submits */
+}
+
+/* True while the next write is to wait.  One that was held is written at the end of its time. */
+static bool held_back(struct store *s)
+{
+	struct wal *l = &s->log;
+	uint64_t ns;
+
+	if (l->held.deadline_ns) {
+		if (s->frozen && !s->close_done)
+			return true;
+		loop_timer_clear(s->loop, &l->held);
+		return false;
+	}
+	if (l->held_over || (ns = hold_ns(s)) == 0)
+		return false;
+	HF_MARK("store.paced");
+	s->stats.paced++;
+	s->stats.paced_ns += ns;
+	loop_timer_set(s->loop, &l->held, loop_now_ns(s->loop) + ns);
+	return true;
+}
+
 /* A pause of a minute before the check: it says no, the batch stays, its replies are never sent
  * unless the same owner goes on.  Between check and write: the storage itself refuses a former
  * owner's write (reservation, or the lock that the taker waits for). */
@@ -296,6 +346,8 @@ void wal_submit(struct store *s)
 #endif
 	if (l->in_flight || (list_empty(&l->queue) && l->fill->count == 0))
 		return;
+	if (held_back(s))
+		return;
 #ifndef HF_MUTANT_STORE_WRITES_ANYWAY
 	if (s->may_write && !s->may_write(s->arg)) {
 		HF_MARK("store.write_held");
@@ -306,6 +358,7 @@ void wal_submit(struct store *s)
 	if (!b)
 		return;
 	l->in_flight = b;
+	l->held_over = false;
 	loop_write(s->loop, &b->op, l->fd[b->half], b->buf, batch_padded(b->len), b->off);
 }
 

@@ -118,8 +118,17 @@ static enum op mix_op(void)
 	return OP_GETATTR;
 }
 
+static enum op steady_op(void)
+{
+	static const enum op op[] = {OP_CREATE, OP_WRITE4KS, OP_WRITE4K, OP_TLOOKUP, OP_READ4K};
+
+	return op[rnd(sizeof(op) / sizeof(op[0]))];
+}
+
 enum op op_now(enum op op)
 {
+	if (op == OP_STEADY)
+		return steady_op();
 	if (op == OP_MIX) {
 		op = mix_op();
 		return op == OP_REMOVE && L.there.len == 0 ? OP_CREATE : op;
@@ -152,10 +161,18 @@ static void put_data_args(struct wr *w, struct slot *s)
 	}
 }
 
+/* Where CREATE and REMOVE work. */
+static const struct fh *create_dir(uint32_t number)
+{
+	if (!L.tree_dirs)
+		return &L.dir;
+	return &L.tree_dir[L.spread ? (uint32_t)(number * 2654435761ULL >> 7) % L.tree_dirs : 0];
+}
+
 static void put_create(struct wr *w, struct slot *s)
 {
 	s->arg = L.created++;
-	put_fh(w, L.tree_dirs ? &L.tree_dir[0] : &L.dir);
+	put_fh(w, create_dir(s->arg));
 	put_name(w, "c", s->arg);
 	wr_u32(w, 1); /* GUARDED */
 	put_sattr(w);
@@ -164,8 +181,10 @@ static void put_create(struct wr *w, struct slot *s)
 static void put_name_args(struct wr *w, struct slot *s, uint32_t number)
 {
 	if (s->op == OP_REMOVE) {
-		put_fh(w, L.tree_dirs ? &L.tree_dir[0] : &L.dir);
-		put_name(w, "c", L.there.at[--L.there.len]);
+		uint32_t n = L.there.at[--L.there.len];
+
+		put_fh(w, create_dir(n));
+		put_name(w, "c", n);
 		return;
 	}
 	put_fh(w, &L.dir);
@@ -287,6 +306,7 @@ void put_args(struct wr *w, struct slot *s, uint32_t number)
 		break;
 	case OP_NULL:
 	case OP_MIX:
+	case OP_STEADY:
 	case OP_COUNT:
 		break;
 	}
@@ -340,7 +360,8 @@ static bool lookup_ok(struct rd *r, const struct slot *s)
 		return false;
 	if (s->op == OP_LOOKUP)
 		return n == L.file[s->arg].len && memcmp(got, L.file[s->arg].data, n) == 0;
-	return n == L.tree_fh_len && memcmp(got, L.tree_fh + (size_t)s->arg * n, n) == 0;
+	return L.lazy ||
+	       (n == L.tree_fh_len && memcmp(got, L.tree_fh + (size_t)s->arg * n, n) == 0);
 }
 
 static bool create_ok(struct rd *r, const struct slot *s)
@@ -363,6 +384,8 @@ static bool found_ok(struct rd *r, const struct slot *s)
 {
 	uint32_t n = rd_u32(r);
 
+	if (L.lazy)
+		return n <= FH_MAX;
 	if (!L.tree_fh) {
 		L.tree_fh_len = n;
 		L.tree_fh = malloc((size_t)L.tree_files * n);
@@ -441,6 +464,7 @@ bool reply_ok(struct rd *r, struct slot *s)
 	case OP_FSSTAT:
 	case OP_COMMIT:
 	case OP_MIX:
+	case OP_STEADY:
 	case OP_COUNT:
 		break;
 	}

@@ -1,7 +1,8 @@
 /* load.c - load generator for NFSv3 servers, on raw sockets.
  *
  *	load [-c CONNS] [-q DEPTH] [-t SECONDS] [-p SERVER_PID] [-e EXPORT] [-m MOUNT_PORT]
- *	     [-F FILES] [-n TREE_FILES] [-D PER_DIRECTORY] [-w NAME] [-k] ADDRESS PORT OP ...
+ *	     [-F FILES] [-n TREE_FILES] [-D PER_DIRECTORY] [-w NAME] [-k] [-l] [-R RATE] [-L FILE]
+ *	     ADDRESS PORT OP ...
  *
  * CONNS connections with DEPTH calls in flight each; every reply is checked (xid, status, and what
  * it should contain).  One line per OP on stdout:
@@ -22,6 +23,14 @@
  * With -n there is a tree of TREE_FILES empty files, PER_DIRECTORY (10,000) in each directory, and
  * TLOOKUP, TGETATTR of any of them, LIST (READDIRPLUS of a whole directory), and CREATE and REMOVE
  * work in its first directory.
+ *
+ * With -l handles of the tree's files are neither kept nor looked for: what an earlier run made (-w)
+ * is there at once, and a tree may have any size; TGETATTR does not work then.
+ *
+ * With -R calls come at that rate a second, whatever the server does: each has its moment, from
+ * which its time is counted, also when it had to wait for a free place among those in flight.
+ * STEADY is a fifth each of CREATE, stable WRITE, unstable WRITE, TLOOKUP and READ4K, its files made
+ * in any directory of the tree.  -L writes each call's moment and time, ns, as two 8-byte numbers.
  *
  * It works in a directory of its own, bench.PID or NAME, below the export, and takes it away again
  * unless -k is given; with -w what an earlier run left there is used again. */
@@ -46,6 +55,7 @@
 struct load L = {.export = "/export", .conns = 4, .depth = 16, .secs = 2, .files = 32,
 		 .tree_per_dir = 10000, .rnd = 88172645463325252ULL};
 static uint64_t hist[HIST_SIZE];
+static FILE *each; /* -L: of each call when it was to be sent and how long it took */
 
 _Noreturn void die(const char *what)
 {
@@ -57,7 +67,7 @@ uint64_t now_ns(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(CLOCK_BOOTTIME, &ts); /* as the server's own lines have it */
 	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
 }
 
@@ -140,6 +150,15 @@ static bool no_result(enum op op)
 	return op == OP_NULL || is_echo(op);
 }
 
+static void note(uint64_t sent_ns, uint64_t took_ns)
+{
+	uint64_t both[2] = {sent_ns, took_ns};
+
+	hist[hist_bin(took_ns)]++;
+	if (each && fwrite(both, sizeof(both), 1, each) != 1)
+		die("writing the times");
+}
+
 static void on_reply(struct conn *c, const uint8_t *msg, size_t len)
 {
 	struct rd r;
@@ -157,7 +176,7 @@ static void on_reply(struct conn *c, const uint8_t *msg, size_t len)
 		fprintf(stderr, "load: %s: wrong reply (%zu bytes, status %u)\n", ops[s->op].name,
 			len, len >= 28 ? (unsigned)msg[26] << 8 | msg[27] : 0);
 	L.calls++;
-	hist[hist_bin(now_ns() - s->sent_ns)]++;
+	note(s->sent_ns, now_ns() - s->sent_ns);
 	s->xid = 0;
 	c->in_flight--;
 }
@@ -175,7 +194,7 @@ int dial(uint16_t port)
 	return fd;
 }
 
-static void put_call(struct conn *c, unsigned i, enum op op)
+static void put_call(struct conn *c, unsigned i, enum op op, uint64_t at_ns)
 {
 	struct slot *s = &c->slot[i];
 	uint32_t slots = L.conns * L.depth, number = c->id * L.depth + i;
@@ -195,7 +214,7 @@ static void put_call(struct conn *c, unsigned i, enum op op)
 		die("output buffer too small");
 	mark_set(c->out + c->out_len, wr_len(&w));
 	c->out_len += wr_len(&w);
-	s->sent_ns = now_ns();
+	s->sent_ns = at_ns;
 	c->in_flight++;
 }
 
@@ -227,8 +246,47 @@ static void refill(struct conn *c, enum op op)
 	if (c->out_len == 0) /* else: what is there first, or the buffer would creep */
 		for (unsigned i = 0; i < L.depth && !L.stop; i++)
 			if (c->slot[i].xid == 0)
-				put_call(c, i, op);
+				put_call(c, i, op, now_ns());
 	flush(c);
+}
+
+/* Those whose moment has come, each to the next connection that has a place. */
+static struct {
+	uint64_t began_ns, sent;
+	unsigned conn;
+} pace;
+
+static bool slot_free(const struct conn *c, unsigned *i)
+{
+	for (*i = 0; *i < L.depth; ++*i)
+		if (c->slot[*i].xid == 0)
+			return true;
+	return false;
+}
+
+static uint64_t pace_next(void)
+{
+	return pace.began_ns + (uint64_t)((double)pace.sent * 1e9 / L.rate);
+}
+
+static void pace_send(enum op op)
+{
+	uint64_t now = now_ns();
+
+	for (unsigned full = 0; full < L.conns && pace_next() <= now && !L.stop;) {
+		struct conn *c = &L.conn[pace.conn++ % L.conns];
+		unsigned i;
+
+		if (c->in_flight == L.depth || !slot_free(c, &i)) {
+			full++;
+			continue;
+		}
+		full = 0;
+		put_call(c, i, op, pace_next());
+		pace.sent++;
+	}
+	for (unsigned i = 0; i < L.conns; i++)
+		flush(&L.conn[i]);
 }
 
 static void take_replies(struct conn *c)
@@ -287,16 +345,20 @@ static void conns_open(void)
 
 static void round_trip(enum op op)
 {
+	struct timespec wait = {.tv_nsec = L.rate > 0 ? 50000 : 999999999};
 	struct epoll_event ev[64];
-	int n = epoll_wait(L.ep, ev, 64, 1000);
+	int n = epoll_pwait2(L.ep, ev, 64, &wait, NULL);
 
 	for (int i = 0; i < n; i++) {
 		struct conn *c = ev[i].data.ptr;
 
 		if (ev[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 			take_replies(c);
-		refill(c, op);
+		if (L.rate <= 0 || L.stop)
+			refill(c, op);
 	}
+	if (L.rate > 0)
+		pace_send(op);
 }
 
 /* Bulk replies come in many segments.  To be woken for each of them would cost the server, on the
@@ -315,7 +377,9 @@ void drive(enum op op, uint64_t end)
 	L.stop = false;
 	if (bulk)
 		wake_at(BULK_WAKE_BYTES);
-	for (unsigned i = 0; i < L.conns; i++)
+	pace.began_ns = now_ns();
+	pace.sent = 0;
+	for (unsigned i = 0; i < L.conns && L.rate <= 0; i++)
 		refill(&L.conn[i], op);
 	while (now_ns() < end && !L.stop)
 		round_trip(op);
@@ -337,7 +401,14 @@ static void measure(enum op op)
 
 	memset(hist, 0, sizeof(hist));
 	L.calls = L.errors = L.entries = 0;
+	if (L.times && !(each = fopen(L.times, "we")))
+		die(L.times);
+	L.rate = L.want_rate;
 	drive(op, t0 + (uint64_t)(L.secs * 1e9));
+	L.rate = 0;
+	if (each && fclose(each))
+		die(L.times);
+	each = NULL;
 	cpu = server_cpu_ns() - cpu;
 	secs = (double)(now_ns() - t0) / 1e9;
 	printf("op=%s conns=%u depth=%u calls=%llu secs=%.2f rate=%.0f server_us=%.3f "
@@ -362,8 +433,8 @@ static enum op op_by_name(const char *name)
 static _Noreturn void usage(void)
 {
 	fprintf(stderr, "usage: load [-c CONNS] [-q DEPTH] [-t SECONDS] [-p SERVER_PID] [-e EXPORT] "
-			"[-m MOUNT_PORT]\n\t[-F FILES] [-n TREE_FILES] [-D PER_DIRECTORY] [-w NAME] [-k] "
-			"ADDRESS PORT OP ...\n");
+			"[-m MOUNT_PORT]\n\t[-F FILES] [-n TREE_FILES] [-D PER_DIRECTORY] [-w NAME] "
+			"[-k] [-l]\n\t[-R RATE] [-L FILE] ADDRESS PORT OP ...\n");
 	exit(2);
 }
 
@@ -372,7 +443,7 @@ static void options(int argc, char **argv)
 	static char work[32];
 	int o;
 
-	while ((o = getopt(argc, argv, "c:q:t:p:e:m:F:n:D:w:k")) != -1) {
+	while ((o = getopt(argc, argv, "c:q:t:p:e:m:F:n:D:w:klR:L:")) != -1) {
 		switch (o) {
 		case 'c':
 			L.conns = (unsigned)strtoul(optarg, NULL, 10);
@@ -407,6 +478,15 @@ static void options(int argc, char **argv)
 		case 'k':
 			L.keep = true;
 			break;
+		case 'l':
+			L.lazy = true;
+			break;
+		case 'R':
+			L.want_rate = strtod(optarg, NULL);
+			break;
+		case 'L':
+			L.times = optarg;
+			break;
 		default:
 			usage();
 		}
@@ -434,8 +514,10 @@ int main(int argc, char **argv)
 		enum op op = op_by_name(argv[i]);
 
 		nfs |= !is_echo(op);
-		if (!L.tree_files && (op == OP_LIST || op == OP_TLOOKUP || op == OP_TGETATTR))
+		if (!L.tree_files && (op == OP_LIST || op == OP_TLOOKUP || op == OP_TGETATTR ||
+				      op == OP_STEADY))
 			usage();
+		L.spread |= op == OP_STEADY;
 	}
 	L.in_size = 2UL * MIB;
 	L.out_size = L.depth * (MIB + 4096UL);

@@ -47,6 +47,7 @@
 	X(FSSTAT, 18)                                                                              \
 	X(COMMIT, 21)                                                                              \
 	X(MIX, 0)                                                                                  \
+	X(STEADY, 0)                                                                               \
 	X(LIST, 17)                                                                                \
 	X(TLOOKUP, 3)                                                                              \
 	X(TGETATTR, 1)                                                                             \
@@ -101,7 +102,8 @@ struct load {
 	const char *addr, *export, *work; /* `work`: name of its directory */
 	uint16_t port, mount_port;
 	unsigned conns, depth;
-	double secs;
+	double secs, rate, want_rate; /* rate > 0: calls a second */
+	const char *times;
 	int pid;
 	struct conn *conn;
 	struct fh root, dir, list, link;
@@ -119,6 +121,8 @@ struct load {
 	uint64_t rnd;
 	int ep;
 	bool stop, keep, found; /* `found`: an earlier run left it */
+	bool lazy;   /* no handles of the tree's files */
+	bool spread; /* CREATE works in all directories of the tree */
 };
 extern struct load L;
 

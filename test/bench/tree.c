@@ -180,7 +180,8 @@ static void make_tree(int fd)
 	for (uint32_t i = 0; i < L.tree_dirs; i++)
 		L.tree_dir[i] = make_numbered(fd, 9, &L.dir, "tree", i);
 	L.filled = 0;
-	drive(L.found ? OP_FINDTREE : OP_FILLTREE, UINT64_MAX);
+	if (!L.found || !L.lazy)
+		drive(L.found ? OP_FINDTREE : OP_FILLTREE, UINT64_MAX);
 }
 
 void set_up(void)
@@ -197,6 +198,8 @@ void set_up(void)
 		die("memory");
 	for (uint32_t i = 0; i < L.files; i++)
 		L.file[i] = make_numbered(fd, 8, &L.dir, "file", i);
+	if (L.found) /* names that no earlier run used */
+		L.created = (uint32_t)(now_ns() / 1000000000ULL % 4000 * 1000000);
 	if (!L.found) {
 		drive(OP_FILLDATA, UINT64_MAX);
 		commit_files(fd);
