@@ -9,9 +9,21 @@
 #define LABEL_USED   76U
 #define BATCH_MAGIC  0x48464231U /* "HFB1" */
 #define CALLER_FLAG  1U
-#define INODE_ROW	1U
+#define INODE_ROW	2U
+/* Flags of an inode row: which parts follow, in this order.  Without its part a thing is as usual. */
 #define INODE_OBJECT	1U
 #define INODE_XATTR	2U
+#define INODE_LINKS	4U     /* not 1; a directory: not 2 */
+#define INODE_OWNER	8U     /* not 0 and 0 */
+#define INODE_DEVICE	0x10U
+#define INODE_SIZE	0x20U  /* not 0 */
+#define INODE_USED	0x40U  /* not the size in whole blocks */
+#define INODE_ATIME	0x80U  /* not mtime */
+#define INODE_CTIME	0x100U /* not mtime */
+#define INODE_DIR	0x200U
+#define INODE_VERIFIER	0x400U
+#define INODE_TARGET	0x800U
+#define INODE_FLAGS	0xfffU
 #define XATTR_VERSION	1U
 #define META_VERSION	1U
 #define META_CLEAN	1U
@@ -314,9 +326,6 @@ int change_decode(struct change *c, struct rd *in)
 
 /* ---- index rows ----------------------------------------------------------------------------- */
 
-/* The fixed part of an inode row is written and read by place: this is the hottest codec. */
-#define INODE_FIXED 106U
-
 static void st32(uint8_t *p, uint32_t v)
 {
 	v = __builtin_bswap32(v);
@@ -345,42 +354,107 @@ static uint64_t ld64(const uint8_t *p)
 	return __builtin_bswap64(v);
 }
 
+/* An inode row has what every inode has, and what this one has besides. */
+#define INODE_FIXED 18U
+#define BLOCK	    4096U
+
+static const struct {
+	unsigned flag, size;
+} inode_part[] = {
+    {INODE_LINKS, 4}, {INODE_OWNER, 8}, {INODE_DEVICE, 8}, {INODE_SIZE, 8},	 {INODE_USED, 8},
+    {INODE_ATIME, 8}, {INODE_CTIME, 8}, {INODE_DIR, 24},   {INODE_VERIFIER, 8}, {INODE_TARGET, 2},
+};
+
+static uint32_t links_usual(enum store_type type)
+{
+	return type == STORE_DIR ? 2 : 1;
+}
+
+static uint64_t used_usual(uint64_t size)
+{
+	return (size + BLOCK - 1) / BLOCK * BLOCK;
+}
+
+static unsigned inode_flags(const struct inode_row *r)
+{
+	const struct store_inode *p = &r->pub;
+
+	return (r->has_object ? INODE_OBJECT : 0) | (r->has_xattr ? INODE_XATTR : 0) |
+	       (p->nlink != links_usual(p->type) ? INODE_LINKS : 0) |
+	       (p->uid || p->gid ? INODE_OWNER : 0) | (p->major || p->minor ? INODE_DEVICE : 0) |
+	       (p->size ? INODE_SIZE : 0) | (p->used != used_usual(p->size) ? INODE_USED : 0) |
+	       (p->atime_ns != p->mtime_ns ? INODE_ATIME : 0) |
+	       (p->ctime_ns != p->mtime_ns ? INODE_CTIME : 0) |
+	       (p->parent || r->entries || r->cookie_next ? INODE_DIR : 0) |
+	       (p->verifier ? INODE_VERIFIER : 0) | (r->target_len ? INODE_TARGET : 0);
+}
+
+static uint8_t *add32(uint8_t *at, uint32_t v)
+{
+	st32(at, v);
+	return at + 4;
+}
+
+static uint8_t *add64(uint8_t *at, uint64_t v)
+{
+	st64(at, v);
+	return at + 8;
+}
+
+/* What only some have, in the order of the flags. */
+static uint8_t *inode_parts_encode(const struct inode_row *r, unsigned flags, uint8_t *at)
+{
+	const struct store_inode *p = &r->pub;
+
+	if (flags & INODE_LINKS)
+		at = add32(at, p->nlink);
+	if (flags & INODE_OWNER)
+		at = add32(add32(at, p->uid), p->gid);
+	if (flags & INODE_DEVICE)
+		at = add32(add32(at, p->major), p->minor);
+	if (flags & INODE_SIZE)
+		at = add64(at, p->size);
+	if (flags & INODE_USED)
+		at = add64(at, p->used);
+	if (flags & INODE_ATIME)
+		at = add64(at, (uint64_t)p->atime_ns);
+	if (flags & INODE_CTIME)
+		at = add64(at, (uint64_t)p->ctime_ns);
+	if (flags & INODE_DIR)
+		at = add64(add64(add64(at, p->parent), r->entries), r->cookie_next);
+	if (flags & INODE_VERIFIER)
+		at = add64(at, p->verifier);
+	return at;
+}
+
 size_t inode_row_encode(const struct inode_row *r, uint8_t *out, size_t size)
 {
 	const struct store_inode *p = &r->pub;
-	size_t len = INODE_FIXED + (r->target_len ? r->target_len + 1 : 0);
+	unsigned flags = inode_flags(r);
+	uint8_t *at;
 
-	hf_assert(len <= size && r->target_len <= STORE_TARGET_MAX);
-	st32(out, INODE_ROW << 24 | (uint32_t)p->type << 16 | (r->has_object ? INODE_OBJECT : 0) |
-		      (r->has_xattr ? INODE_XATTR : 0));
+	hf_assert(size >= ROW_INODE_MAX && r->target_len <= STORE_TARGET_MAX && p->mode <= 07777);
+	st32(out, INODE_ROW << 24 | (uint32_t)p->type << 16 | flags);
 	st32(out + 4, p->generation);
-	st32(out + 8, p->mode);
-	st32(out + 12, p->nlink);
-	st32(out + 16, p->uid);
-	st32(out + 20, p->gid);
-	st32(out + 24, p->major);
-	st32(out + 28, p->minor);
-	st64(out + 32, p->size);
-	st64(out + 40, p->used);
-	st64(out + 48, (uint64_t)p->atime_ns);
-	st64(out + 56, (uint64_t)p->mtime_ns);
-	st64(out + 64, (uint64_t)p->ctime_ns);
-	st64(out + 72, p->parent);
-	st64(out + 80, p->verifier);
-	st64(out + 88, r->entries);
-	st64(out + 96, r->cookie_next);
-	out[104] = (uint8_t)(r->target_len >> 8);
-	out[105] = (uint8_t)r->target_len;
+	out[8] = (uint8_t)(p->mode >> 8);
+	out[9] = (uint8_t)p->mode;
+	st64(out + 10, (uint64_t)p->mtime_ns);
+	at = inode_parts_encode(r, flags, out + INODE_FIXED);
 	if (r->target_len) {
-		memcpy(out + INODE_FIXED, p->target, r->target_len);
-		out[len - 1] = 0;
+		*at++ = (uint8_t)(r->target_len >> 8);
+		*at++ = (uint8_t)r->target_len;
+		memcpy(at, p->target, r->target_len);
+		at += r->target_len;
+		*at++ = 0;
 	}
-	return len;
+	return (size_t)(at - out);
 }
 
-static bool inode_row_sane(const struct inode_row *r, unsigned type, unsigned flags)
+static bool inode_row_sane(const struct inode_row *r)
 {
-	if (type < STORE_REG || type > STORE_FIFO || (flags & ~(INODE_OBJECT | INODE_XATTR)))
+	enum store_type type = r->pub.type;
+
+	if (type < STORE_REG || type > STORE_FIFO)
 		return false;
 	if (r->has_object && type != STORE_REG)
 		return false;
@@ -389,45 +463,84 @@ static bool inode_row_sane(const struct inode_row *r, unsigned type, unsigned fl
 	return r->pub.size <= STORE_FILE_SIZE_MAX && r->pub.mode <= 07777;
 }
 
-int inode_row_decode(struct inode_row *r, const uint8_t *in, size_t len)
+static uint32_t take32(const uint8_t **at)
+{
+	*at += 4;
+	return ld32(*at - 4);
+}
+
+static uint64_t take64(const uint8_t **at)
+{
+	*at += 8;
+	return ld64(*at - 8);
+}
+
+static void inode_parts_decode(struct inode_row *r, unsigned flags, const uint8_t *at)
 {
 	struct store_inode *p = &r->pub;
-	const uint8_t *target;
-	uint32_t head;
 
-	if (len < INODE_FIXED)
+	if (flags & INODE_LINKS)
+		p->nlink = take32(&at);
+	if (flags & INODE_OWNER) {
+		p->uid = take32(&at);
+		p->gid = take32(&at);
+	}
+	if (flags & INODE_DEVICE) {
+		p->major = take32(&at);
+		p->minor = take32(&at);
+	}
+	if (flags & INODE_SIZE)
+		p->size = take64(&at);
+	p->used = flags & INODE_USED ? take64(&at) : used_usual(p->size);
+	if (flags & INODE_ATIME)
+		p->atime_ns = (int64_t)take64(&at);
+	if (flags & INODE_CTIME)
+		p->ctime_ns = (int64_t)take64(&at);
+	if (flags & INODE_DIR) {
+		p->parent = take64(&at);
+		r->entries = take64(&at);
+		r->cookie_next = take64(&at);
+	}
+	if (flags & INODE_VERIFIER)
+		p->verifier = take64(&at);
+}
+
+/* The target, or NULL: it is none. */
+static const uint8_t *inode_target(const uint8_t *at, const uint8_t *end, size_t *len)
+{
+	*len = (size_t)at[0] << 8 | at[1];
+	at += 2;
+	if ((size_t)(end - at) != *len + 1 || at[*len] != 0 || memchr(at, 0, *len))
+		return NULL;
+	return at;
+}
+
+int inode_row_decode(struct inode_row *r, const uint8_t *in, size_t len)
+{
+	size_t want = INODE_FIXED;
+	unsigned flags;
+
+	if (len < INODE_FIXED || in[0] != INODE_ROW)
 		return -EBADMSG;
-	head = ld32(in);
-	*p = (struct store_inode){
-	    .generation = ld32(in + 4),
-	    .mode = ld32(in + 8),
-	    .nlink = ld32(in + 12),
-	    .uid = ld32(in + 16),
-	    .gid = ld32(in + 20),
-	    .major = ld32(in + 24),
-	    .minor = ld32(in + 28),
-	    .size = ld64(in + 32),
-	    .used = ld64(in + 40),
-	    .atime_ns = (int64_t)ld64(in + 48),
-	    .mtime_ns = (int64_t)ld64(in + 56),
-	    .ctime_ns = (int64_t)ld64(in + 64),
-	    .parent = ld64(in + 72),
-	    .verifier = ld64(in + 80),
-	};
-	r->entries = ld64(in + 88);
-	r->cookie_next = ld64(in + 96);
-	r->target_len = (size_t)in[104] << 8 | in[105];
-	r->has_object = head & INODE_OBJECT;
-	r->has_xattr = head & INODE_XATTR;
-	if (head >> 24 != INODE_ROW || !inode_row_sane(r, head >> 16 & 255, head & 0xffff) ||
-	    len != INODE_FIXED + (r->target_len ? r->target_len + 1 : 0))
+	flags = (unsigned)in[2] << 8 | in[3];
+	for (size_t i = 0; i < sizeof(inode_part) / sizeof(inode_part[0]); i++)
+		if (flags & inode_part[i].flag)
+			want += inode_part[i].size;
+	if ((flags & ~INODE_FLAGS) || len < want || (len > want && !(flags & INODE_TARGET)))
 		return -EBADMSG;
-	target = in + INODE_FIXED;
-	if (r->target_len && (target[r->target_len] != 0 || memchr(target, 0, r->target_len)))
-		return -EBADMSG;
-	p->type = (enum store_type)(head >> 16 & 255);
-	p->target = r->target_len ? (const char *)target : NULL;
-	return 0;
+	*r = (struct inode_row){.has_object = flags & INODE_OBJECT, .has_xattr = flags & INODE_XATTR};
+	r->pub.type = (enum store_type)in[1];
+	r->pub.generation = ld32(in + 4);
+	r->pub.mode = (uint32_t)in[8] << 8 | in[9];
+	r->pub.nlink = links_usual(r->pub.type);
+	r->pub.mtime_ns = r->pub.atime_ns = r->pub.ctime_ns = (int64_t)ld64(in + 10);
+	inode_parts_decode(r, flags, in + INODE_FIXED);
+	if (flags & INODE_TARGET) {
+		r->pub.target = (const char *)inode_target(in + want - 2, in + len, &r->target_len);
+		if (!r->pub.target)
+			return -EBADMSG;
+	}
+	return inode_row_sane(r) ? 0 : -EBADMSG;
 }
 
 static void put_u64(uint8_t *out, uint64_t v)

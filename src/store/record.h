@@ -15,7 +15,7 @@
 
 /* ---- LABEL ---------------------------------------------------------------------------------- */
 #define LABEL_SIZE    4096U
-#define LABEL_VERSION 1U
+#define LABEL_VERSION 2U
 
 struct label {
 	uint8_t uuid[16];

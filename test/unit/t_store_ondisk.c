@@ -81,6 +81,40 @@ static void t_batch_example(void)
 	CHECK(rd_done(&ch));
 }
 
+/* Each part by itself, and all of them. */
+static void t_inode_parts(void)
+{
+	struct inode_row plain = {.pub = {.type = STORE_LNK, .generation = 5, .mode = 0777, .nlink = 1,
+					  .atime_ns = 7, .mtime_ns = 7, .ctime_ns = 7, .target = "there"},
+				  .target_len = 5};
+	uint8_t bytes[ROW_INODE_MAX];
+
+	for (unsigned parts = 0; parts < 1U << 10; parts++) {
+		struct inode_row r = plain, again;
+		size_t len;
+
+		r.pub.nlink = parts & 1 ? 3 : 1;
+		r.pub.gid = parts & 2 ? 100 : 0;
+		r.pub.minor = parts & 4 ? 1 : 0;
+		r.pub.size = parts & 8 ? 4097 : 0;
+		r.pub.used = parts & 16 ? 1 : r.pub.size ? 8192 : 0;
+		r.pub.atime_ns = parts & 32 ? -8 : 7;
+		r.pub.ctime_ns = parts & 64 ? 9 : 7;
+		r.cookie_next = parts & 128 ? 3 : 0;
+		r.pub.verifier = parts & 256 ? 1 : 0;
+		r.has_xattr = parts & 512;
+		len = inode_row_encode(&r, bytes, sizeof(bytes));
+		CHECK_EQ(0, inode_row_decode(&again, bytes, len));
+		CHECK(again.pub.target && strcmp(again.pub.target, "there") == 0);
+		again.pub.target = r.pub.target;
+		CHECK(memcmp(&again.pub, &r.pub, sizeof(r.pub)) == 0);
+		CHECK(again.cookie_next == r.cookie_next && again.has_xattr == r.has_xattr);
+		CHECK_EQ(-EBADMSG, inode_row_decode(&again, bytes, len - 1));
+		bytes[2] |= 0x10;
+		CHECK_EQ(-EBADMSG, inode_row_decode(&again, bytes, len));
+	}
+}
+
 static void t_meta_example(void)
 {
 	uint8_t bytes[META_SIZE], again[META_SIZE];
@@ -165,6 +199,7 @@ int main(void)
 {
 	CASE(t_label_example);
 	CASE(t_batch_example);
+	CASE(t_inode_parts);
 	CASE(t_meta_example);
 	CASE(t_damage);
 	CASE(t_unknown);
