@@ -28,7 +28,7 @@ static struct series {
 
 static struct worker *server(struct sim *s, unsigned vs)
 {
-	for (unsigned i = 0; i < SIM_WORKERS; i++)
+	for (unsigned i = 0; i < s->worker_end; i++)
 		if (s->worker[i].vs == vs && worker_answers(s, &s->worker[i]))
 			return &s->worker[i];
 	return NULL;
@@ -67,10 +67,18 @@ static void measure(struct sim *s, struct sim_item *it)
 		if (s->gap_ns[v] > r->limit_ms * MS)
 			sim_fail(s, "pause", "clients of vs %u waited %.1f ms after one %s", v,
 				 (double)s->gap_ns[v] / 1e6, r->name);
-		if (r->count < SAMPLES)
-			r->ns[r->count++] = s->gap_ns[v];
+		s->measured |= 1U << v;
 	}
 	s->done = true;
+}
+
+void calm_count(uint64_t seed, unsigned measured, const uint64_t *gap_ns)
+{
+	struct series *r = &series[seed % WHAT_COUNT];
+
+	for (unsigned v = 0; v < SIM_VS; v++)
+		if (measured >> v & 1 && r->count < SAMPLES)
+			r->ns[r->count++] = gap_ns[v];
 }
 
 static void happen(struct sim *s, struct sim_item *it)

@@ -83,7 +83,7 @@ void device_write(struct sim *s, struct host *h, const struct action *a)
 	memcpy(it->data, a->slot.sector, SLOT_SIZE);
 	slot_finish(it->data);
 	s->device[d].sector[h->at].pending++;
-	if (slot_decode(&slot, it->data) != 0)
+	if (slot_parse(&slot, it->data) != 0)
 		sim_fail(s, "interface", "n%u: a slot that cannot be decoded", h->at + 1);
 	check_status(s, h, slot.payload, slot.payload_len);
 	it = completion(s, h, a, EV_SLOT_WRITTEN, ns);

@@ -263,9 +263,9 @@ static bool maze(struct sim *s, struct fault *f)
 	f->links = f->ways = 0;
 	for (unsigned i = 0; i < s->node_count; i++) {
 		for (unsigned k = 0; k < i; k++)
-			f->links |= (uint32_t)chance(s, permille) << (i * SIM_NODES + k);
+			f->links |= (uint64_t)chance(s, permille) << (i * SIM_NODES + k);
 		for (unsigned d = 0; d < s->device_count; d++)
-			f->ways |= (uint32_t)chance(s, permille) << (i * SIM_DEVICES + d);
+			f->ways |= (uint64_t)chance(s, permille) << (i * SIM_DEVICES + d);
 	}
 	maze_by(s, f, 1);
 	return true;

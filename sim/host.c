@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 
+#define RATE     (1 << 20)
 #define HELD_MAX 500 /* packets beyond this are lost in the socket buffer */
 
 /* ---- clock ---------------------------------------------------------------------------------- */
@@ -19,13 +20,13 @@ uint64_t host_local_ns(const struct host *h, uint64_t real_ns)
 {
 	uint64_t up = real_ns - h->offset_ns;
 
-	return (uint64_t)((int64_t)up + (int64_t)up * h->rate_ppm / 1000000 + h->shift_ns);
+	return (uint64_t)((int64_t)up + (int64_t)up * h->rate / RATE + h->shift_ns);
 }
 
 uint64_t host_real_ns(const struct host *h, uint64_t local_ns)
 {
 	int64_t up = (int64_t)local_ns - h->shift_ns;
-	int64_t real = up - up * h->rate_ppm / 1000000;
+	int64_t real = up - up * h->rate / RATE;
 	uint64_t t;
 
 	if (real < 0)
@@ -321,12 +322,12 @@ static void arrange_tick(struct sim *s, struct host *h)
 	} else if (++h->tick_storm > 2000) {
 		sim_fail(s, "interface", "n%u: its deadline stays in the past", h->at + 1);
 	}
-	if (h->tick_at_ns && h->tick_at_ns <= at && h->tick_at_ns >= s->now_ns)
-		return; /* one comes soon enough */
+	if (h->tick_at_ns && h->tick_at_ns <= at)
+		return; /* one comes soon enough, as late as that may be */
 	late = h->slow ? below(s, h->slow * MS) : below(s, 300 * US);
-	h->tick_at_ns = at + late;
+	h->tick_at_ns = at;
 	h->tick_token++;
-	host_put(s, h, h->tick_at_ns - s->now_ns, tick)->a = h->tick_token;
+	host_put(s, h, at + late - s->now_ns, tick)->a = h->tick_token;
 }
 
 void host_step(struct sim *s, struct host *h, struct event *ev)
@@ -353,7 +354,7 @@ void host_boot(struct sim *s, struct host *h)
 		h->powered = true;
 		h->offset_ns = s->now_ns - (s->now_ns ? below(s, s->now_ns) : 0);
 		h->shift_ns = (int64_t)between(s, 4 * SECOND, 100 * SECOND);
-		h->rate_ppm = (int64_t)below(s, 10001) - 5000;
+		h->rate = (int64_t)below(s, 10001) - 5000; /* 0.5 % */
 	}
 	h->up = true;
 	if (h->generation_sent > h->generation_max)
@@ -412,7 +413,7 @@ void host_power_off(struct sim *s, struct host *h, const char *why)
 	process_ends(s, h);
 	h->powered = false;
 	h->kernel++;
-	for (unsigned i = 0; i < SIM_WORKERS; i++)
+	for (unsigned i = 0; i < s->worker_end; i++)
 		if (s->worker[i].used && s->worker[i].host == h->at)
 			s->worker[i].alive = false;
 	for (unsigned v = 0; v < s->vs_count; v++)
@@ -432,7 +433,7 @@ void host_daemon_dies(struct sim *s, struct host *h, const char *why)
 	if (!h->up)
 		return;
 	say(s, h, "st", "exit", "%s", why);
-	for (unsigned i = 0; i < SIM_WORKERS; i++)
+	for (unsigned i = 0; i < s->worker_end; i++)
 		if (s->worker[i].used && s->worker[i].alive && s->worker[i].host == h->at)
 			kernel_put(s, h, below(s, 400 * MS), orphan_dies)->x = i;
 	process_ends(s, h);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -20,11 +21,9 @@ static jmp_buf panic_out;
 static volatile sig_atomic_t seed_runs;
 
 struct options {
-	uint64_t first, last;
-	struct sim_mode mode;
+	struct sim_range range;
 	bool marks;
-	unsigned failures_max;
-	const char *require;
+	const char *require, *list;
 };
 
 /* An assertion of the brain is a checker like the others: it already said what it found. */
@@ -37,68 +36,92 @@ static void on_abort(int sig)
 
 static int usage(void)
 {
-	fputs("usage: holdfast-sim --seed N [--trace | --brief]\n"
-	      "       holdfast-sim --seeds A-B [--calm | --only FAULTS] [--first] [--marks] "
-	      "[--require FILE]\n",
+	fputs("usage: holdfast-sim --seed N [--only FAULTS] [--nodes A-B] [--trace | --brief]\n"
+	      "       holdfast-sim --seeds A-B [--calm | --only FAULTS] [--nodes A-B] [--first]\n"
+	      "                    [--jobs N] [--marks] [--require FILE]\n"
+	      "       holdfast-sim --list FILE\n",
 	      stderr);
 	return 2;
 }
 
-static bool number(const char *text, char end, uint64_t *out, const char **rest)
+/* `A` or `A-B`. */
+static bool range_of(const char *text, uint64_t *lo, uint64_t *hi)
 {
-	char *stop;
+	char *end;
 
-	*out = strtoull(text, &stop, 10);
-	*rest = stop + 1;
-	return stop != text && *stop == end;
+	*lo = *hi = strtoull(text, &end, 10);
+	if (end == text)
+		return false;
+	if (*end == '-') {
+		text = end + 1;
+		*hi = strtoull(text, &end, 10);
+	}
+	return *end == '\0' && end != text && *lo <= *hi;
 }
 
-static bool parse(int argc, char **argv, struct options *o)
+static bool parse_value(struct options *o, const char *name, const char *value)
 {
-	const char *rest;
+	struct sim_range *r = &o->range;
+	uint64_t lo, hi;
 
-	o->first = 1;
-	o->last = 0;
-	o->failures_max = FAILURES_MAX;
+	if (strcmp(name, "--seed") == 0 || strcmp(name, "--seeds") == 0)
+		return range_of(value, &r->first, &r->last);
+	if (strcmp(name, "--require") == 0) {
+		o->require = value;
+	} else if (strcmp(name, "--list") == 0) {
+		o->list = value;
+	} else if (strcmp(name, "--only") == 0) {
+		r->mode.only = value;
+	} else if (strcmp(name, "--jobs") == 0) {
+		if (!range_of(value, &lo, &hi) || lo != hi || lo < 1 || lo > SIM_JOBS)
+			return false;
+		r->jobs = (unsigned)lo;
+	} else if (strcmp(name, "--nodes") == 0) {
+		if (!range_of(value, &lo, &hi) || lo < 2 || hi > SIM_NODES)
+			return false;
+		r->mode.nodes_lo = (unsigned)lo;
+		r->mode.nodes_hi = (unsigned)hi;
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static bool parse(int argc, const char *const *argv, struct options *o)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+	o->range = (struct sim_range){.first = 1, .failures_max = FAILURES_MAX};
+	o->range.jobs = processors < 1 ? 1 : processors > SIM_JOBS ? SIM_JOBS : (unsigned)processors;
 	for (int i = 1; i < argc; i++) {
-		bool more = i + 1 < argc;
-
-		if (strcmp(argv[i], "--seed") == 0 && more) {
-			if (!number(argv[++i], '\0', &o->first, &rest))
-				return false;
-			o->last = o->first;
-		} else if (strcmp(argv[i], "--seeds") == 0 && more) {
-			if (!number(argv[++i], '-', &o->first, &rest) ||
-			    !number(rest, '\0', &o->last, &rest))
-				return false;
-		} else if (strcmp(argv[i], "--require") == 0 && more) {
-			o->require = argv[++i];
-		} else if (strcmp(argv[i], "--trace") == 0) {
-			o->mode.trace = true;
+		if (strcmp(argv[i], "--trace") == 0) {
+			o->range.mode.trace = true;
 		} else if (strcmp(argv[i], "--brief") == 0) {
-			o->mode.trace = o->mode.brief = true;
-		} else if (strcmp(argv[i], "--only") == 0 && more) {
-			o->mode.only = argv[++i];
+			o->range.mode.trace = o->range.mode.brief = true;
 		} else if (strcmp(argv[i], "--first") == 0) {
-			o->failures_max = 1;
+			o->range.failures_max = 1;
 		} else if (strcmp(argv[i], "--calm") == 0) {
-			o->mode.calm = true;
+			o->range.mode.calm = true;
 		} else if (strcmp(argv[i], "--marks") == 0) {
 			o->marks = true;
+		} else if (i + 1 < argc && parse_value(o, argv[i], argv[i + 1])) {
+			i++;
 		} else {
 			return false;
 		}
 	}
-	return o->first <= o->last;
+	return o->list || o->range.first <= o->range.last;
 }
 
-static int run_guarded(struct sim *s, uint64_t seed, const struct options *o)
+/* ---- one seed -------------------------------------------------------------------------------- */
+
+int sim_guarded(struct sim *s, uint64_t seed, const struct sim_mode *mode)
 {
 	int rc;
 
 	seed_runs = 1;
 	if (setjmp(panic_out) == 0) {
-		rc = sim_run(s, seed, &o->mode);
+		rc = sim_run(s, seed, mode);
 	} else {
 		rc = 2;
 		snprintf(s->failed, sizeof(s->failed), "assertion of the brain, see above");
@@ -107,18 +130,67 @@ static int run_guarded(struct sim *s, uint64_t seed, const struct options *o)
 	return rc;
 }
 
-/* The same seed must give the same trace. */
-static bool same_again(struct sim *s, const struct options *o)
+void sim_result(const struct sim *s, struct seed_result *r)
 {
-	struct options quiet = *o;
-	uint64_t first;
+	memset(r, 0, sizeof(*r));
+	r->state = s->failed[0] ? SEED_FAILED : SEED_PASSED;
+	r->hash = s->hash;
+	r->now_ns = s->now_ns;
+	r->heal_ns = s->healed_ns ? s->now_ns - s->healed_ns : 0;
+	for (unsigned v = 0; v < SIM_VS; v++)
+		r->answers += s->answers[v];
+	r->writes = s->writes_ok;
+	r->measured = s->measured;
+	memcpy(r->gap_ns, s->gap_ns, sizeof(r->gap_ns));
+}
 
-	quiet.mode.trace = false;
-	if (run_guarded(s, o->first, &quiet) != 0)
-		return true; /* it fails by itself */
-	first = s->hash;
-	run_guarded(s, o->first, &quiet);
-	return first == s->hash;
+void sim_report(uint64_t seed, double at_s, const char *text, const struct sim_mode *mode)
+{
+	char nodes[32] = "";
+
+	if (mode->nodes_lo)
+		snprintf(nodes, sizeof(nodes), " --nodes %u-%u", mode->nodes_lo, mode->nodes_hi);
+	fflush(stdout);
+	printf("seed %llu FAILED at %.3f s: %s\n", (unsigned long long)seed, at_s, text);
+	printf("  again: holdfast-sim --seed %llu%s%s%s%s --brief\n", (unsigned long long)seed,
+	       mode->calm ? " --calm" : "", mode->only ? " --only " : "",
+	       mode->only ? mode->only : "", nodes);
+}
+
+/* ---- many ------------------------------------------------------------------------------------ */
+
+void total_add(struct sim_total *sum, uint64_t seed, const struct seed_result *r)
+{
+	sum->hash = sum->hash * 31 + r->hash;
+	sum->answers += r->answers;
+	sum->writes += r->writes;
+	sum->virtual_ns += r->now_ns;
+	if (r->state == SEED_FAILED) {
+		sum->failed++;
+		return;
+	}
+	sum->passed++;
+	calm_count(seed, r->measured, r->gap_ns);
+	if (r->heal_ns > sum->slowest_ns) {
+		sum->slowest_ns = r->heal_ns;
+		sum->slowest = seed;
+	}
+}
+
+/* The same seed must give the same trace. */
+static bool same_again(const struct sim_range *r)
+{
+	struct sim *s = mem_zalloc(1, sizeof(*s));
+	uint64_t first;
+	bool same = true;
+
+	if (sim_guarded(s, r->first, &r->mode) == 0) { /* else it fails by itself */
+		first = s->hash;
+		sim_guarded(s, r->first, &r->mode);
+		same = first == s->hash;
+	}
+	free(s);
+	return same;
 }
 
 /* Each line of the file is the name of a mark; # begins a comment. */
@@ -143,6 +215,39 @@ static unsigned missing_marks(const char *path)
 	return missing;
 }
 
+/* Each line of the file is a seed that once failed: `SEED [--only FAULTS] [--nodes A-B]  # why`. */
+static bool run_list(const char *path, struct sim_total *sum)
+{
+	FILE *f = fopen(path, "r");
+	char line[512];
+
+	if (!f) {
+		fprintf(stderr, "holdfast-sim: %s cannot be read\n", path);
+		return false;
+	}
+	while (fgets(line, sizeof(line), f)) {
+		const char *argv[8] = {"", "--seed"};
+		char *rest = line;
+		struct options o = {0};
+		int argc = 2;
+
+		line[strcspn(line, "#\n")] = '\0';
+		for (char *word; argc < 8 && (word = strsep(&rest, " \t")) != NULL;)
+			if (word[0])
+				argv[argc++] = word;
+		if (argc == 2)
+			continue;
+		if (!parse(argc, argv, &o)) {
+			fprintf(stderr, "holdfast-sim: %s: not a seed: %s\n", path, argv[2]);
+			fclose(f);
+			return false;
+		}
+		range_run(&o.range, sum);
+	}
+	fclose(f);
+	return true;
+}
+
 static double seconds(void)
 {
 	struct timespec ts;
@@ -151,64 +256,63 @@ static double seconds(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+static void run_one(const struct sim_range *r, struct sim_total *sum)
+{
+	struct sim *s = mem_zalloc(1, sizeof(*s));
+	struct seed_result res;
+
+	sim_guarded(s, r->first, &r->mode);
+	sim_result(s, &res);
+	total_add(sum, r->first, &res);
+	if (s->failed[0])
+		sim_report(r->first, (double)s->now_ns / 1e9, s->failed, &r->mode);
+	free(s);
+}
+
+static void print_totals(const struct options *o, const struct sim_total *sum, double took)
+{
+	calm_report();
+	if (o->marks)
+		mark_dump(stdout);
+	if (o->range.mode.trace || o->list) /* a trace is the same every time */
+		return;
+	printf("seeds=%llu-%llu hash=%016llx seeds_per_s=%.2f jobs=%u virtual_s=%llu answers=%llu "
+	       "writes=%llu slowest_heal_s=%.1f (seed %llu)\n",
+	       (unsigned long long)o->range.first, (unsigned long long)o->range.last,
+	       (unsigned long long)sum->hash,
+	       (double)(sum->passed + sum->failed) / (took > 0 ? took : 1), o->range.jobs,
+	       (unsigned long long)sum->virtual_ns / SECOND, (unsigned long long)sum->answers,
+	       (unsigned long long)sum->writes, (double)sum->slowest_ns / 1e9,
+	       (unsigned long long)sum->slowest);
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {0};
-	struct sim *s = mem_zalloc(1, sizeof(*s));
-	uint64_t passed = 0, failed = 0, hash = 0, answers = 0, writes = 0, virtual_s = 0,
-		 slowest = 0, slowest_ns = 0;
+	struct sim_total sum = {0};
 	double begun = seconds(), took;
 
-	if (!parse(argc, argv, &o))
+	if (!parse(argc, (const char *const *)argv, &o))
 		return usage();
 	signal(SIGABRT, on_abort);
-	for (uint64_t seed = o.first; seed <= o.last && failed < o.failures_max; seed++) {
-		int rc = run_guarded(s, seed, &o);
-
-		hash = hash * 31 + s->hash;
-		for (unsigned v = 0; v < SIM_VS; v++)
-			answers += s->answers[v];
-		writes += s->writes_ok;
-		virtual_s += s->now_ns / SECOND;
-		if (rc == 0 && s->healed_ns && s->now_ns - s->healed_ns > slowest_ns) {
-			slowest_ns = s->now_ns - s->healed_ns;
-			slowest = seed;
-		}
-		if (rc == 0) {
-			passed++;
-			continue;
-		}
-		failed++;
-		fflush(stdout);
-		printf("seed %llu FAILED at %.3f s: %s\n", (unsigned long long)seed,
-		       (double)s->now_ns / 1e9, s->failed);
-		printf("  again: holdfast-sim --seed %llu%s%s%s --brief\n",
-		       (unsigned long long)seed, o.mode.calm ? " --calm" : "",
-		       o.mode.only ? " --only " : "", o.mode.only ? o.mode.only : "");
-		if (rc == 2)
-			break; /* a panic can happen once in a process */
+	if (o.list) {
+		if (!run_list(o.list, &sum))
+			return 2;
+	} else if (o.range.mode.trace) {
+		run_one(&o.range, &sum);
+	} else {
+		range_run(&o.range, &sum);
 	}
 	took = seconds() - begun;
-	if (failed == 0 && !o.mode.trace && !same_again(s, &o)) {
+	if (sum.failed == 0 && !o.list && !o.range.mode.trace && !same_again(&o.range)) {
 		printf("seed %llu FAILED: a second run gave another trace\n",
-		       (unsigned long long)o.first);
-		failed++;
+		       (unsigned long long)o.range.first);
+		sum.failed++;
 	}
-	calm_report();
-	if (o.marks)
-		mark_dump();
-	if (!o.mode.trace) /* a trace is the same every time */
-		printf("seeds=%llu-%llu hash=%016llx seeds_per_s=%.2f virtual_s=%llu answers=%llu "
-		       "writes=%llu slowest_heal_s=%.1f (seed %llu)\n",
-		       (unsigned long long)o.first, (unsigned long long)o.last,
-		       (unsigned long long)hash, (double)(passed + failed) / (took > 0 ? took : 1),
-		       (unsigned long long)virtual_s, (unsigned long long)answers,
-		       (unsigned long long)writes, (double)slowest_ns / 1e9,
-		       (unsigned long long)slowest);
-	if (o.require && failed == 0)
-		failed += missing_marks(o.require);
-	free(s);
-	printf("%llu passed, %llu failed\n", (unsigned long long)passed,
-	       (unsigned long long)failed);
-	return failed ? 1 : 0;
+	print_totals(&o, &sum, took);
+	if (o.require && sum.failed == 0)
+		sum.failed += missing_marks(o.require);
+	printf("%llu passed, %llu failed\n", (unsigned long long)sum.passed,
+	       (unsigned long long)sum.failed);
+	return sum.failed ? 1 : 0;
 }

@@ -6,22 +6,23 @@
 
 #include "base/mem.h"
 
-static bool sooner(const struct sim_item *a, const struct sim_item *b)
+static bool sooner(const struct sim_due *a, const struct sim_due *b)
 {
 	return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
 }
 
 static void insert(struct sim_queue *q, struct sim_item *it)
 {
+	struct sim_due due = {.at_ns = it->at_ns, .order = q->order++, .item = it};
 	size_t i;
 
 	if (q->count == q->room) {
 		q->room = q->room ? 2 * q->room : 1024;
-		q->heap = mem_realloc(q->heap, q->room * sizeof(struct sim_item *));
+		q->heap = mem_realloc(q->heap, q->room * sizeof(*q->heap));
 	}
-	for (i = q->count++; i > 0 && sooner(it, q->heap[(i - 1) / 2]); i = (i - 1) / 2)
+	for (i = q->count++; i > 0 && sooner(&due, &q->heap[(i - 1) / 2]); i = (i - 1) / 2)
 		q->heap[i] = q->heap[(i - 1) / 2];
-	q->heap[i] = it;
+	q->heap[i] = due;
 }
 
 struct sim_item *queue_put(struct sim *s, uint64_t delay_ns, sim_fn *fn)
@@ -42,7 +43,6 @@ struct sim_item *queue_put(struct sim *s, uint64_t delay_ns, sim_fn *fn)
 void queue_again(struct sim *s, struct sim_item *it, uint64_t delay_ns)
 {
 	it->at_ns = s->now_ns + delay_ns;
-	it->order = s->queue.order++;
 	it->queued = true;
 	insert(&s->queue, it);
 }
@@ -50,21 +50,22 @@ void queue_again(struct sim *s, struct sim_item *it, uint64_t delay_ns)
 struct sim_item *queue_pop(struct sim *s)
 {
 	struct sim_queue *q = &s->queue;
-	struct sim_item *top, *last;
+	struct sim_item *top;
+	struct sim_due last;
 	size_t i = 0;
 
 	if (q->count == 0)
 		return NULL;
-	top = q->heap[0];
+	top = q->heap[0].item;
 	last = q->heap[--q->count];
 	for (;;) {
 		size_t child = 2 * i + 1;
 
 		if (child >= q->count)
 			break;
-		if (child + 1 < q->count && sooner(q->heap[child + 1], q->heap[child]))
+		if (child + 1 < q->count && sooner(&q->heap[child + 1], &q->heap[child]))
 			child++;
-		if (!sooner(q->heap[child], last))
+		if (!sooner(&q->heap[child], &last))
 			break;
 		q->heap[i] = q->heap[child];
 		i = child;
@@ -87,7 +88,7 @@ void queue_clear(struct sim *s)
 	struct sim_queue *q = &s->queue;
 
 	while (q->count)
-		queue_free(s, q->heap[--q->count]);
+		queue_free(s, q->heap[--q->count].item);
 	while (q->spare) {
 		struct sim_item *it = q->spare;
 

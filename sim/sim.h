@@ -10,13 +10,16 @@
  * How it is cut:
  *	queue.c		the event queue: time, then order of insertion; the generator
  *	world.c		makes a cluster from a seed; the main loop; safety phase, healing, liveness
- *	host.c		a node: instance, clock, pause and crash; steps the brain, carries out
- *actions net.c		network paths: latency, loss, duplication, reorder, cuts, replays device.c
- *coordination devices and persistent memory
- *	unit.c		storage units: reservation R, record S, RESERVE and RELEASE as the shell
- *does worker.c	workers with lease pages, addresses with kernel lifetimes, the clients fault.c
- *faults and operator commands, and how each is undone check.c		the checkers, the trace, the
- *coverage marks main.c		command line and ranges of seeds
+ *	host.c		a node: instance, clock, pause and crash; steps the brain, carries out actions
+ *	net.c		network paths: latency, loss, duplication, reorder, cuts, replays
+ *	device.c	coordination devices and persistent memory
+ *	unit.c		storage units: reservation R, record S, RESERVE and RELEASE as the shell does
+ *	worker.c	workers with lease pages, addresses with kernel lifetimes, the clients
+ *	fault.c		faults and operator commands, and how each is undone
+ *	check.c		the checkers, the trace, the coverage marks
+ *	calm.c		one thing happens to a healthy cluster: how long clients wait
+ *	range.c		a range of seeds over the processors
+ *	main.c		command line, totals, required marks
  *
  * Three kinds of things happen at a time: what a process of a node does (dropped when that instance
  * is gone, held back while the node is paused), what its kernel does (dropped when the machine lost
@@ -28,10 +31,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "core/node.h"
 
-#define SIM_NODES    5
+#define SIM_NODES    8
 #define SIM_VS       5
 #define SIM_UNITS    8
 #define SIM_PATHS    3
@@ -40,6 +44,7 @@
 #define SIM_FAULTS   32
 #define SIM_CONTROLS 64
 #define SIM_LANDINGS 16
+#define SIM_JOBS     64
 #define US           1000ULL
 #define MS           1000000ULL
 #define SECOND       1000000000ULL
@@ -52,7 +57,7 @@ enum sim_bound { BOUND_WORLD, BOUND_KERNEL, BOUND_PROCESS };
 
 /* Something that happens at a time. */
 struct sim_item {
-	uint64_t at_ns, order;
+	uint64_t at_ns;
 	sim_fn *fn;
 	enum sim_bound bound;
 	unsigned host;
@@ -66,8 +71,14 @@ struct sim_item {
 	struct sim_item *next;
 };
 
+/* The times are beside the pointers, so that moving through the heap touches no item. */
+struct sim_due {
+	uint64_t at_ns, order;
+	struct sim_item *item;
+};
+
 struct sim_queue {
-	struct sim_item **heap;
+	struct sim_due *heap;
 	size_t count, room;
 	uint64_t order;
 	struct sim_item *spare;
@@ -108,7 +119,7 @@ struct host {
 	uint64_t cleared_process; /* operators spoke to it after healing */
 	unsigned port_bad[SIM_PATHS];
 	uint64_t offset_ns, resume_order;
-	int64_t rate_ppm, shift_ns;
+	int64_t rate, shift_ns; /* rate: how much faster, in 2^-20 */
 	uint64_t back_ns; /* fault: the next event is stamped that much too early */
 	unsigned slow;    /* fault: late ticks */
 	bool persist_valid;
@@ -183,7 +194,7 @@ struct fault {
 	bool used;
 	uint64_t token;
 	unsigned a, b, c;
-	uint32_t links, ways;
+	uint64_t links, ways;
 };
 
 enum sim_phase { PHASE_FAULTS, PHASE_HEALED };
@@ -194,17 +205,20 @@ struct sim {
 	uint64_t seed, now_ns, hash;
 	struct sim_prng rng;
 	struct sim_queue queue;
-	bool trace, brief, quiet; /* quiet: one thing happens, see calm.c */
+	bool trace, brief, only;
+	bool quiet; /* one thing happens, see calm.c */
 	enum sim_phase phase;
 	uint64_t faults_end_ns, healed_ns, bound_ns;
 	bool done;
 	unsigned calm;
+	unsigned measured; /* --calm: bit for each vs that was there */
 	struct node_conf conf; /* `self` and `persisted` differ by node */
 	unsigned node_count, vs_count, unit_count, device_count, path_count;
 	struct host host[SIM_NODES];
 	struct device device[SIM_DEVICES];
 	struct unit unit[SIM_UNITS];
 	struct worker worker[SIM_WORKERS];
+	unsigned worker_end; /* all beyond are unused */
 	struct link link[SIM_NODES][SIM_NODES][SIM_PATHS];
 	unsigned step_fail, op_hang; /* permille of failing and hanging shell operations */
 	unsigned stale;              /* permille of repeated old completions */
@@ -236,9 +250,37 @@ uint64_t between(struct sim *s, uint64_t lo, uint64_t hi);
 /* How a seed is run. */
 struct sim_mode {
 	bool trace, brief, calm;
-	const char *only; /* fault kinds that begin so, or NULL */
+	const char *only;            /* fault kinds that begin so, or NULL */
+	unsigned nodes_lo, nodes_hi; /* how many nodes; 0: as the seed says, 2 to 5 */
 };
 int sim_run(struct sim *s, uint64_t seed, const struct sim_mode *mode);
+
+/* main.c */
+/* What a seed came to. */
+enum seed_state { SEED_NOT_RUN, SEED_PASSED, SEED_FAILED };
+struct seed_result {
+	enum seed_state state;
+	unsigned measured;
+	uint64_t hash, now_ns, heal_ns, answers, writes, gap_ns[SIM_VS];
+};
+
+struct sim_total {
+	uint64_t passed, failed, hash, answers, writes, virtual_ns, slowest, slowest_ns;
+};
+
+/* 0 passed, 1 a checker spoke, 2 an assertion did: no further seed in this process. */
+int sim_guarded(struct sim *s, uint64_t seed, const struct sim_mode *mode);
+void sim_result(const struct sim *s, struct seed_result *r);
+void sim_report(uint64_t seed, double at_s, const char *text, const struct sim_mode *mode);
+void total_add(struct sim_total *sum, uint64_t seed, const struct seed_result *r);
+
+/* range.c */
+struct sim_range {
+	uint64_t first, last;
+	unsigned jobs, failures_max;
+	struct sim_mode mode;
+};
+void range_run(const struct sim_range *r, struct sim_total *sum);
 
 /* host.c */
 void host_boot(struct sim *s, struct host *h);
@@ -304,6 +346,7 @@ void fault_mark_names(void (*each)(const char *name));
 
 /* calm.c */
 void calm_start(struct sim *s);
+void calm_count(uint64_t seed, unsigned measured, const uint64_t *gap_ns);
 void calm_report(void);
 
 /* check.c */
@@ -323,6 +366,7 @@ const char *ev_name(enum ev_type t);
 const char *act_name(enum act_type t);
 void mark(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 uint64_t mark_hits(const char *name);
-void mark_dump(void);
+void mark_add(const char *name, uint64_t hits);
+void mark_dump(FILE *to);
 
 #endif

@@ -10,15 +10,20 @@
 
 #define ADDRESS_LIFE_NS (3 * SECOND)
 
+static bool over(const struct worker *w)
+{
+	return !w->used || (!w->alive && !w->inflight);
+}
+
 static void retire(struct worker *w)
 {
-	if (!w->alive && !w->inflight)
+	if (over(w))
 		w->used = false;
 }
 
 struct worker *worker_find(struct sim *s, unsigned host, unsigned vs, uint64_t epoch)
 {
-	for (unsigned i = 0; i < SIM_WORKERS; i++) {
+	for (unsigned i = 0; i < s->worker_end; i++) {
 		struct worker *w = &s->worker[i];
 
 		if (w->used && w->alive && w->host == host && w->vs == vs && w->epoch == epoch &&
@@ -38,7 +43,7 @@ static bool uses(const struct sim *s, unsigned vs, unsigned unit)
 
 bool worker_quiet(const struct sim *s, unsigned unit, int host)
 {
-	for (unsigned i = 0; i < SIM_WORKERS; i++) {
+	for (unsigned i = 0; i < s->worker_end; i++) {
 		const struct worker *w = &s->worker[i];
 
 		if (w->used && (w->alive || w->inflight) && uses(s, w->vs, unit) &&
@@ -139,17 +144,19 @@ static void ready(struct sim *s, struct sim_item *it)
 
 void worker_start(struct sim *s, struct host *h, const struct action *a)
 {
-	struct worker *w = NULL;
+	struct worker *w;
 	unsigned at = 0;
 	struct sim_item *it;
 
-	for (unsigned i = 0; i < SIM_WORKERS && !w; i++)
-		if (!s->worker[i].used || (!s->worker[i].alive && !s->worker[i].inflight)) {
-			w = &s->worker[i];
-			at = i;
-		}
-	if (!w)
+	while (at < s->worker_end && !over(&s->worker[at]))
+		at++;
+	if (at == SIM_WORKERS)
 		sim_fail(s, "interface", "too many workers");
+	w = &s->worker[at];
+	if (at == s->worker_end)
+		s->worker_end++;
+	while (s->worker_end > at + 1 && over(&s->worker[s->worker_end - 1]))
+		s->worker[--s->worker_end].used = false;
 	memset(w, 0, sizeof(*w));
 	w->used = w->alive = true;
 	w->host = h->at;
@@ -424,7 +431,7 @@ static void writeback(struct sim *s)
 
 static void clients(struct sim *s, struct sim_item *it)
 {
-	for (unsigned i = 0; i < SIM_WORKERS; i++) {
+	for (unsigned i = 0; i < s->worker_end; i++) {
 		struct worker *w = &s->worker[i];
 
 		if (w->used && w->vs == it->x && worker_answers(s, w))

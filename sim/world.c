@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SAFETY_NS  (60 * SECOND)
+#define FAULTS_MIN 3
+
 jmp_buf sim_out;
 
 static void make_times(struct sim *s)
@@ -53,12 +56,15 @@ static void make_units(struct sim *s)
 	}
 }
 
-static void make_world(struct sim *s)
+static void make_world(struct sim *s, const struct sim_mode *mode)
 {
 	static const unsigned nodes[] = {2, 2, 2, 3, 3, 4, 5};
 	struct node_conf *c = &s->conf;
 
 	c->node_count = s->node_count = nodes[below(s, 7)];
+	if (mode->nodes_lo)
+		c->node_count = s->node_count =
+		    mode->nodes_lo + (unsigned)below(s, mode->nodes_hi - mode->nodes_lo + 1);
 	c->device_count = s->device_count = 1 + (unsigned)below(s, 3);
 	c->path_count = s->path_count = 1 + (unsigned)below(s, 3);
 	c->path_clients[0] = true;
@@ -168,7 +174,15 @@ static void watch(struct sim *s, struct sim_item *it)
 
 static void heal(struct sim *s, struct sim_item *it)
 {
-	(void)it;
+	/* A seed is at least so much (--only may name faults that cannot begin here). */
+	if (s->faults_begun < FAULTS_MIN && !s->only && s->now_ns < 600 * SECOND) {
+		queue_again(s, it, SECOND);
+		return;
+	}
+	if (!s->only && (s->faults_begun < FAULTS_MIN || s->now_ns < SAFETY_NS + SECOND))
+		sim_fail(s, "interface", "only %llu faults in %llu s",
+			 (unsigned long long)s->faults_begun,
+			 (unsigned long long)(s->now_ns / SECOND));
 	say(s, NULL, "st", "heal", "faults=%llu", (unsigned long long)s->faults_begun);
 	s->phase = PHASE_HEALED;
 	faults_heal(s);
@@ -284,13 +298,14 @@ int sim_run(struct sim *s, uint64_t seed, const struct sim_mode *mode)
 	s->trace = mode->trace;
 	s->brief = mode->brief;
 	s->quiet = mode->calm;
+	s->only = mode->only != NULL;
 	s->hash = 0xcbf29ce484222325ULL;
 	prng_seed(&s->rng, seed);
 	for (unsigned i = 0; i < SIM_NODES; i++)
 		s->host[i].process = s->host[i].kernel = 1; /* 0 means any */
 	rc = setjmp(sim_out);
 	if (rc == 0) {
-		make_world(s);
+		make_world(s, mode);
 		s->now_ns = SECOND;
 		for (unsigned i = 0; i < s->node_count; i++)
 			queue_put(s, below(s, 3) ? below(s, 500 * MS) : below(s, 6 * SECOND), boot)
@@ -300,7 +315,7 @@ int sim_run(struct sim *s, uint64_t seed, const struct sim_mode *mode)
 			calm_start(s);
 		} else {
 			faults_start(s, mode->only);
-			s->faults_end_ns = s->now_ns + 60 * SECOND + below(s, 30 * SECOND);
+			s->faults_end_ns = s->now_ns + SAFETY_NS + below(s, 30 * SECOND);
 			queue_put(s, s->faults_end_ns - s->now_ns, heal);
 		}
 		loop(s);

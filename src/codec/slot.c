@@ -68,12 +68,20 @@ bool slot_intact(const uint8_t sector[SLOT_SIZE])
 
 int slot_decode(struct slot *s, const uint8_t sector[SLOT_SIZE])
 {
-	struct rd r;
-
 	memset(s, 0, sizeof(*s));
 	if (slot_blank(sector))
 		return -ENODATA;
 	if (!slot_intact(sector))
+		return -EBADMSG;
+	return slot_parse(s, sector);
+}
+
+int slot_parse(struct slot *s, const uint8_t sector[SLOT_SIZE])
+{
+	struct rd r;
+
+	memset(s, 0, sizeof(*s));
+	if (memcmp(sector, slot_magic, 8) != 0)
 		return -EBADMSG;
 	rd_init(&r, sector + 8, SLOT_SIZE - 8);
 	if (rd_u16(&r) != SLOT_VERSION)

@@ -43,6 +43,8 @@ bool slot_blank(const uint8_t sector[SLOT_SIZE]);  /* never written */
 bool slot_intact(const uint8_t sector[SLOT_SIZE]); /* magic and CRC */
 /* 0; -ENODATA when blank; -EBADMSG when torn or malformed; -EPROTO for another version. */
 int slot_decode(struct slot *s, const uint8_t sector[SLOT_SIZE]);
+/* The same without the CRC, for a sector that was found intact already: MAC and CRC cover it. */
+int slot_parse(struct slot *s, const uint8_t sector[SLOT_SIZE]);
 
 /* Sector 0: names the cluster and the device, so that a wrong disk is noticed. */
 struct slot_header {

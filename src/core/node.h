@@ -223,7 +223,7 @@ struct event {
 		} msg;
 		struct {
 			unsigned device;
-			/* Sectors of nodes 1 to 8, in order; err[i] of node i+1: 0 read and MAC good,
+			/* Sectors of nodes 1 to 8, in order; err[i] of node i+1: 0 read, CRC and MAC good,
 			 * -ENODATA never written, -EBADMSG torn, forged or of another cluster. */
 			const uint8_t (*sector)[SLOT_SIZE];
 			int err[NODE_NODES_MAX];

@@ -189,7 +189,7 @@ static void own_slot(struct node *n, const uint8_t *sector)
 {
 	struct slot s;
 
-	if (slot_decode(&s, sector) != 0 || memcmp(s.cluster, n->conf.cluster, 16) != 0)
+	if (slot_parse(&s, sector) != 0 || memcmp(s.cluster, n->conf.cluster, 16) != 0)
 		return;
 	for (unsigned d = 0; d < n->conf.device_count; d++)
 		if (n->device[d].write_count < s.write_count)
@@ -221,7 +221,7 @@ static void drop_slot(struct node *n, struct node_peer *p, unsigned device, cons
 static int slot_message(const struct node *n, const struct node_peer *p, const uint8_t *sector,
 			struct slot *s, struct status_msg *m)
 {
-	int err = slot_decode(s, sector);
+	int err = slot_parse(s, sector);
 
 	if (err)
 		return err;

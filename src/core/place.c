@@ -311,13 +311,14 @@ static void move_on(struct node *n, unsigned vs)
 
 	if (v->state != VS_SERVING || n->leaving)
 		return;
-	best = place_best(n, vs, true);
-	p = peer_get(n, best);
-	if (p && !held_down && client_quality(n, n->port_quality) == 0 &&
-	    client_quality(n, p->msg.port_quality) > 0) {
-		HF_MARK("place.port_down");
-		vs_move(n, vs, best, REASON_PORT_DOWN);
-		return;
+	if (!held_down && client_quality(n, n->port_quality) == 0) {
+		best = place_best(n, vs, true);
+		p = peer_get(n, best);
+		if (p && client_quality(n, p->msg.port_quality) > 0) {
+			HF_MARK("place.port_down");
+			vs_move(n, vs, best, REASON_PORT_DOWN);
+			return;
+		}
 	}
 	p = peer_get(n, home);
 	if (n->conf.vs[vs].giveback_auto && p && !held_down && settled &&

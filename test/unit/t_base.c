@@ -58,16 +58,17 @@ static void t_cursor_full_output_is_sticky(void)
 
 static void t_crc32c_known_and_equal(void)
 {
-	uint8_t noise[1031];
+	uint8_t noise[7001]; /* longer than three long strands twice over */
 
 	/* RFC 3720 B.4: 32 bytes of zeros. */
 	memset(noise, 0, 32);
 	CHECK_EQ(0x8a9136aaU, crc32c(0, noise, 32));
 	for (size_t i = 0; i < sizeof(noise); i++)
-		noise[i] = (uint8_t)(i * 131 + 7);
+		noise[i] = (uint8_t)(i * i * 131 + i / 7 + 7);
 	for (size_t n = 0; n < sizeof(noise); n += 13)
 		CHECK_EQ(crc32c_table(0, noise, n), crc32c(0, noise, n));
 	CHECK_EQ(crc32c(0, noise, 100), crc32c(crc32c(0, noise, 37), noise + 37, 63));
+	CHECK_EQ(crc32c_table(0, noise, 7001), crc32c(crc32c(0, noise, 401), noise + 401, 6600));
 }
 
 static void t_list_order_and_double_delete(void)
