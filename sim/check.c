@@ -319,7 +319,7 @@ static bool wrote_lately(const struct sim *s, const struct sector *sec)
 	return false;
 }
 
-static void check_213(struct sim *s, struct host *h, unsigned victim)
+static void check_213(struct sim *s, struct host *h, unsigned victim, const struct action *a)
 {
 	uint64_t fresh = s->conf.times.fresh_ns + s->conf.times.fresh_ns / 20;
 	uint64_t wait = s->conf.times.wait_ns - s->conf.times.wait_ns / 50;
@@ -346,7 +346,9 @@ static void check_213(struct sim *s, struct host *h, unsigned victim)
 	for (unsigned i = 0; i < s->worker_end && !h->by_force[victim]; i++) {
 		const struct worker *w = &s->worker[i];
 
+		/* A later epoch than the taker knows of makes RESERVE lose. */
 		if (w->used && w->alive && w->open && !w->revoked && w->host == victim &&
+		    w->vs == a->vs && w->unit_epoch[0] <= a->reserve.victim_epoch &&
 		    host_local_ns(&s->host[victim], s->now_ns) < w->page_until_ns)
 			sim_fail(s, "lease", "n%u takes from n%u, whose lease for vs %u still runs",
 				 h->at + 1, victim + 1, w->vs);
@@ -368,7 +370,7 @@ void check_vote(struct sim *s, struct host *h, const struct action *a)
 	for (unsigned i = 0; i < h->node.peer_count; i++)
 		if (h->node.peer[i].id == a->reserve.victim && h->node.peer[i].step == 'c' &&
 		    v->reason != REASON_GAVE_UP) {
-			check_213(s, h, victim);
+			check_213(s, h, victim, a);
 			mark("sim.checked_213");
 			return;
 		}
