@@ -39,7 +39,8 @@ static int usage(void)
 	fputs("usage: holdfast-sim --seed N [--only FAULTS] [--nodes A-B] [--trace | --brief]\n"
 	      "       holdfast-sim --seeds A-B [--calm | --only FAULTS] [--nodes A-B] [--first]\n"
 	      "                    [--jobs N] [--marks] [--require FILE]\n"
-	      "       holdfast-sim --list FILE\n",
+	      "       holdfast-sim --list FILE\n"
+	      "       holdfast-sim --config --seeds A-B [--trace]\n",
 	      stderr);
 	return 2;
 }
@@ -292,6 +293,8 @@ int main(int argc, char **argv)
 	struct sim_total sum = {0};
 	double begun = seconds(), took;
 
+	if (argc > 1 && strcmp(argv[1], "--config") == 0)
+		return config_main(argc - 1, argv + 1);
 	if (!parse(argc, (const char *const *)argv, &o))
 		return usage();
 	signal(SIGABRT, on_abort);

@@ -349,6 +349,9 @@ void calm_start(struct sim *s);
 void calm_count(uint64_t seed, unsigned measured, const uint64_t *gap_ns);
 void calm_report(void);
 
+/* config.c: the model of its own for core/chosen.h; exit status */
+int config_main(int argc, char **argv);
+
 /* check.c */
 _Noreturn void sim_fail(struct sim *s, const char *checker, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -53,7 +53,7 @@ bool slot_blank(const uint8_t sector[SLOT_SIZE])
 	return true;
 }
 
-static bool crc_good(const uint8_t *sector)
+bool slot_crc_good(const uint8_t sector[SLOT_SIZE])
 {
 	struct rd r;
 
@@ -63,7 +63,7 @@ static bool crc_good(const uint8_t *sector)
 
 bool slot_intact(const uint8_t sector[SLOT_SIZE])
 {
-	return memcmp(sector, slot_magic, 8) == 0 && crc_good(sector);
+	return memcmp(sector, slot_magic, 8) == 0 && slot_crc_good(sector);
 }
 
 int slot_decode(struct slot *s, const uint8_t sector[SLOT_SIZE])
@@ -127,7 +127,7 @@ int slot_header_decode(struct slot_header *h, const uint8_t sector[SLOT_SIZE])
 	memset(h, 0, sizeof(*h));
 	if (slot_blank(sector))
 		return -ENODATA;
-	if (memcmp(sector, head_magic, 8) != 0 || !crc_good(sector))
+	if (memcmp(sector, head_magic, 8) != 0 || !slot_crc_good(sector))
 		return -EBADMSG;
 	rd_init(&r, sector + 8, SLOT_SIZE - 8);
 	if (rd_u16(&r) != SLOT_VERSION)

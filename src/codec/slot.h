@@ -41,6 +41,7 @@ void slot_encode(const struct slot *s, uint8_t sector[SLOT_SIZE]);
 void slot_finish(uint8_t sector[SLOT_SIZE]);
 bool slot_blank(const uint8_t sector[SLOT_SIZE]);  /* never written */
 bool slot_intact(const uint8_t sector[SLOT_SIZE]); /* magic and CRC */
+bool slot_crc_good(const uint8_t sector[SLOT_SIZE]); /* of any sector in a shared area */
 /* 0; -ENODATA when blank; -EBADMSG when torn or malformed; -EPROTO for another version. */
 int slot_decode(struct slot *s, const uint8_t sector[SLOT_SIZE]);
 /* The same without the CRC, for a sector that was found intact already: MAC and CRC cover it. */

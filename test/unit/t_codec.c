@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "codec/block.h"
 #include "codec/drop.h"
 #include "codec/envelope.h"
 #include "codec/owner.h"
@@ -318,8 +319,66 @@ static size_t example(const char *path, const char *name, uint8_t *out, size_t s
 	return len;
 }
 
+static struct block sample_block(void)
+{
+	struct block b = {.node = 2, .key_id = 1, .write_count = 6, .promised = 25, .accepted = 17};
+
+	memset(b.cluster, 0xc1, sizeof(b.cluster));
+	b.committed = (struct block_value){.version = 4, .len = 900, .author = 1, .made_ns = 5};
+	memset(b.committed.hash, 0xa4, BLOCK_HASH_LEN);
+	memset(b.committed.prev, 0xa3, BLOCK_HASH_LEN);
+	b.committed_place = 1;
+	b.value = (struct block_value){.version = 5, .len = 950, .author = 2, .made_ns = 6};
+	memset(b.value.hash, 0xa5, BLOCK_HASH_LEN);
+	memset(b.value.prev, 0xa4, BLOCK_HASH_LEN);
+	b.value_place = 0;
+	return b;
+}
+
+/* covers: V3 VS-158 */
+static void t_block(void)
+{
+	struct block b = sample_block(), back, copy[BLOCK_COPIES] = {{0}};
+	struct block_text_head h = {.node = 2, .key_id = 1, .value = sample_block().value}, got;
+	uint8_t sector[SLOT_SIZE] = {0};
+
+	CHECK_EQ(-ENODATA, block_decode(&back, sector));
+	block_encode(&b, sector);
+	CHECK_EQ(-EBADMSG, block_decode(&back, sector)); /* no CRC yet */
+	slot_finish(sector);
+	CHECK_EQ(0, block_decode(&back, sector));
+	CHECK(memcmp(&b, &back, sizeof(b)) == 0);
+	for (unsigned i = 0; i < SLOT_SIZE; i += 7) {
+		sector[i] ^= 0x10;
+		CHECK(block_decode(&back, sector) != 0);
+		sector[i] ^= 0x10;
+	}
+	sector[9] = 2; /* a later version */
+	slot_finish(sector);
+	CHECK_EQ(-EPROTO, block_decode(&back, sector));
+	b.accepted = b.promised + 8; /* no node of ours writes that */
+	block_encode(&b, sector);
+	slot_finish(sector);
+	CHECK_EQ(-EBADMSG, block_decode(&back, sector));
+	block_text_encode(&h, sector);
+	slot_finish(sector);
+	CHECK_EQ(0, block_text_decode(&got, sector));
+	CHECK(memcmp(&h, &got, sizeof(h)) == 0);
+	CHECK_EQ(-EBADMSG, block_decode(&back, sector));
+	copy[1].write_count = 7;
+	copy[0].write_count = 8;
+	CHECK_EQ(0, block_newest(copy, (const int[]){0, 0}));
+	CHECK_EQ(1, block_newest(copy, (const int[]){-EBADMSG, 0}));
+	CHECK_EQ(-ENODATA, block_newest(copy, (const int[]){-ENODATA, -EBADMSG}));
+	CHECK_EQ(-EBADMSG, block_newest(copy, (const int[]){-EBADMSG, -EBADMSG}));
+	CHECK_EQ(16, block_sector(1, 8));
+	CHECK_EQ(31, block_sector(8, 7));
+	CHECK_EQ(BLOCK_AREA_SECTORS, block_text_sector(8, BLOCK_PLACES - 1) + BLOCK_TEXT_SECTORS);
+}
+
 static void t_doc_examples(void)
 {
+	struct block want = sample_block(), block;
 	uint8_t bytes[SLOT_SIZE] = {0};
 	struct status_msg m = sample(), back;
 	struct owner o = sample_owner(), got;
@@ -337,6 +396,11 @@ static void t_doc_examples(void)
 	slot_finish(bytes);
 	CHECK_EQ(0, slot_decode(&s, bytes));
 	CHECK_EQ(8, (long long)s.sequence);
+	memset(bytes, 0, sizeof(bytes));
+	CHECK_EQ(240, (long long)example("doc/coordination.md", "block", bytes, 240));
+	slot_finish(bytes);
+	CHECK_EQ(0, block_decode(&block, bytes));
+	CHECK(memcmp(&want, &block, sizeof(want)) == 0);
 	memset(bytes, 0, sizeof(bytes));
 	len = example("doc/coordination.md", "owner", bytes, OWNER_SIZE);
 	CHECK_EQ(160, (long long)len);
@@ -382,6 +446,7 @@ static int dump_examples(void)
 	uint8_t bytes[SLOT_SIZE];
 	struct status_msg m = sample();
 	struct owner o = sample_owner();
+	struct block b = sample_block();
 	struct slot s;
 
 	dump("envelope", bytes, sample_envelope(bytes, sizeof(bytes)));
@@ -389,6 +454,8 @@ static int dump_examples(void)
 	s = sample_slot(NULL, 0);
 	slot_encode(&s, bytes);
 	dump("slot", bytes, 64);
+	block_encode(&b, bytes);
+	dump("block", bytes, 240);
 	owner_encode(&o, bytes);
 	dump("owner", bytes, 160);
 	return 0;
@@ -408,6 +475,7 @@ int main(int argc, char **argv)
 	CASE(t_owner);
 	CASE(t_owner_key);
 	CASE(t_envelope);
+	CASE(t_block);
 	CASE(t_doc_examples);
 	CASE(t_doc_drops);
 	return check_end();
