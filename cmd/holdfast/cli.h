@@ -50,6 +50,7 @@ int cli_adopt(struct cli *c, const char *dir);
 int cli_release(struct cli *c, const char *dir);
 int cli_check(struct cli *c, const char *dir);
 int cli_init(struct cli *c);
+int cli_unit_scan(struct cli *c);
 /* `files` ends with NULL; none: this node's. */
 int cli_events(struct cli *c, char **files);
 

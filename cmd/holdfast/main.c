@@ -221,6 +221,12 @@ static int do_init(struct cli *c, char **w)
 	return cli_init(c);
 }
 
+static int do_unit_scan(struct cli *c, char **w)
+{
+	(void)w;
+	return cli_unit_scan(c);
+}
+
 static int do_events(struct cli *c, char **w)
 {
 	return cli_events(c, w);
@@ -259,6 +265,8 @@ static const struct command {
     {"reboot", NULL, 0, false, do_reboot, "reboot                      leave STOPPED (231)"},
     {"shutdown", NULL, 0, false, do_shutdown,
      "shutdown                    hand everything over, then end the daemon"},
+    {"unit", "scan", 0, true, do_unit_scan,
+     "unit scan                   disks that are here: WWID, paths, what the configuration calls them"},
     {"check", NULL, 1, true, do_check,
      "check STOREDIR              verify a store that is not open [--repair]"},
     {"adopt", NULL, 1, true, do_adopt,

@@ -101,11 +101,12 @@ bool wwid_is_valid(const char *text)
 
 	if (n < 5 || n >= WWID_MAX)
 		return false;
-	if (strncmp(text, "t10.", 4) == 0) {
+	if (strncmp(text, "t10.", 4) == 0 || strncmp(text, "uuid.", 5) == 0 ||
+	    strncmp(text, "nvme.", 5) == 0) {
 		for (const char *p = text + 4; *p; p++)
 			if (*p < 0x20 || *p > 0x7e)
 				return false;
-		return text[n - 1] != ' ';
+		return text[n - 1] != ' ' && text[n - 1] != '.';
 	}
 	if (strncmp(text, "naa.", 4) != 0 && strncmp(text, "eui.", 4) != 0)
 		return false;

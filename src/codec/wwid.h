@@ -6,6 +6,7 @@
  *	naa.600508b1001c4d1f	NAA (type 3), binary, lower case
  *	eui.0017380000001234	EUI-64 (type 2)
  *	t10.IET     00010001	T10 vendor identification (type 1), trailing blanks cut, others kept
+ *	uuid.2f8a..., nvme.144d-...	NVMe, as the kernel says it (sysfs `wwid`; eui. too)
  *
  * A logical unit may have several; the page comes from a target and is not trusted. */
 #ifndef HF_CODEC_WWID_H

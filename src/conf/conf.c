@@ -211,12 +211,13 @@ TEXT(un_control, struct conf_unit, control, lex_path, "control")
 
 static void un_backend(struct ctx *p, void *at)
 {
-	static const char *const words[] = {"dir", "loop", "iscsi", NULL};
+	static const char *const words[] = {"dir", "loop", "iscsi", "scsi", NULL};
 
 	((struct conf_unit *)at)->backend = (enum conf_backend)lex_choice(&p->x, "backend", words);
 }
 
 TEXT(un_wwid, struct conf_unit, wwid, lex_string, "wwid")
+TEXT(un_devices, struct conf_unit, devices, lex_string, "devices")
 TEXT(un_target, struct conf_unit, target, lex_string, "target")
 TEXT(un_initiator, struct conf_unit, initiator, lex_string, "initiator")
 NUMBER(un_lun, struct conf_unit, lun, LIMIT_LUN, unsigned)
@@ -247,7 +248,7 @@ static const struct key UNIT_KEYS[] = {
 	{"control", un_control, false},	 {"type", un_type, false},
 	{"portal", un_portal, true},	 {"target", un_target, false},
 	{"lun", un_lun, false},		 {"initiator", un_initiator, false},
-	{"wwid", un_wwid, false},
+	{"wwid", un_wwid, false},	 {"devices", un_devices, false},
 	{NULL, NULL, false},
 };
 

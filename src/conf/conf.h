@@ -54,7 +54,7 @@ struct conf_node {
 	struct conf_path metrics;	       /* port 0: none */
 };
 
-enum conf_backend { CONF_DIR, CONF_LOOP, CONF_ISCSI };
+enum conf_backend { CONF_DIR, CONF_LOOP, CONF_ISCSI, CONF_SCSI };
 enum conf_fstype { CONF_EXT4, CONF_XFS };
 
 struct conf_unit {
@@ -75,6 +75,7 @@ struct conf_unit {
 	struct conf_path portal[CONF_PORTALS_MAX];
 	char target[CONF_IQN_MAX], initiator[CONF_IQN_MAX]; /* initiator: %n is the node */
 	unsigned lun;
+	char devices[CONF_PATH_MAX]; /* scsi: where its paths are looked for, globs; %n is the node */
 };
 
 struct conf_address {

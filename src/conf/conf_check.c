@@ -131,6 +131,23 @@ static int check_iscsi(const struct check *k, struct conf_unit *u)
 	return 0;
 }
 
+static int check_scsi(const struct check *k, struct conf_unit *u)
+{
+	static const char usual[] = "/dev/sd* /dev/nvme*n*"; /* io/scan.h */
+
+	if (!u->wwid[0] || !u->mount_point[0])
+		return bad(k, u->line, "unit %s with backend scsi needs wwid and mount_point", u->name);
+	if (u->path[0] || u->fence_command[0] || u->image[0] || u->record[0] || u->control[0])
+		return bad(k, u->line, "unit %s: path, fence_command, image, record and control do not "
+			   "belong to backend scsi", u->name);
+	if (!wwid_is_valid(u->wwid))
+		return bad(k, u->line, "unit %s: wwid %s: allowed naa. or eui. with hexadecimal digits "
+			   "(small), t10. with text, as `holdfast unit scan` shows it", u->name, u->wwid);
+	if (!u->devices[0])
+		memcpy(u->devices, usual, sizeof(usual));
+	return 0;
+}
+
 static int check_unit(const struct check *k, struct conf *c, unsigned at)
 {
 	struct conf_unit *u = &c->unit[at];
@@ -145,7 +162,11 @@ static int check_unit(const struct check *k, struct conf *c, unsigned at)
 	if (u->backend != CONF_ISCSI && has_iscsi(u))
 		return bad(k, u->line, "unit %s: portal, target and initiator belong to backend iscsi",
 			   u->name);
+	if (u->backend != CONF_SCSI && u->devices[0])
+		return bad(k, u->line, "unit %s: devices belongs to backend scsi", u->name);
 	switch (u->backend) {
+	case CONF_SCSI:
+		return check_scsi(k, u);
 	case CONF_ISCSI:
 		return check_iscsi(k, u);
 	case CONF_DIR:

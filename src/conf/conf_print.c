@@ -76,9 +76,10 @@ static void put_unit(FILE *to, const struct conf_unit *u)
 {
 	char text[64];
 
-	fprintf(to, "unit %s {\n\tbackend %s\n", u->name, u->backend == CONF_DIR  ? "dir" :
-		u->backend == CONF_LOOP ? "loop" :
-					  "iscsi");
+	static const char *const backends[] = {[CONF_DIR] = "dir", [CONF_LOOP] = "loop",
+					       [CONF_ISCSI] = "iscsi", [CONF_SCSI] = "scsi"};
+
+	fprintf(to, "unit %s {\n\tbackend %s\n", u->name, backends[u->backend]);
 	put_path(to, "\t", "path", u->path);
 	put_path(to, "\t", "fence_command", u->fence_command);
 	put_path(to, "\t", "image", u->image);
@@ -94,6 +95,7 @@ static void put_unit(FILE *to, const struct conf_unit *u)
 	if (u->backend == CONF_ISCSI)
 		fprintf(to, "\tlun %u\n", u->lun);
 	put_path(to, "\t", "wwid", u->wwid);
+	put_path(to, "\t", "devices", u->devices);
 	if (u->backend != CONF_DIR)
 		fprintf(to, "\ttype %s\n", u->fstype == CONF_XFS ? "xfs" : "ext4");
 	fputs("}\n", to);

@@ -96,6 +96,22 @@ static int spec_iscsi(struct unit_spec *u, const struct conf *c, const struct co
 	return rc;
 }
 
+static int spec_scsi(struct unit_spec *u, const struct conf *c, const struct conf_unit *cu,
+		     const char *node)
+{
+	char lock[CONF_NAME_MAX + 16];
+	int rc = path_of(u->root, cu->mount_point, "", node);
+
+	snprintf(lock, sizeof(lock), "/%s.lock", cu->name);
+	if (rc == 0)
+		rc = path_of(u->lock, c->run_dir, lock, node);
+	if (rc == 0)
+		rc = path_of(u->devices, cu->devices, "", node);
+	memcpy(u->wwid, cu->wwid, sizeof(u->wwid));
+	u->fstype = cu->fstype == CONF_XFS ? "xfs" : "ext4";
+	return rc;
+}
+
 int spec_unit(struct unit_spec *u, const struct conf *c, unsigned index, const char *node)
 {
 	const struct conf_unit *cu = &c->unit[index];
@@ -114,6 +130,9 @@ int spec_unit(struct unit_spec *u, const struct conf *c, unsigned index, const c
 	case CONF_ISCSI:
 		u->backend = UNIT_ISCSI;
 		return spec_iscsi(u, c, cu, node);
+	case CONF_SCSI:
+		u->backend = UNIT_SCSI;
+		return spec_scsi(u, c, cu, node);
 	}
 	return -EINVAL;
 }

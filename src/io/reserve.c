@@ -36,6 +36,8 @@ static const struct rsv_ops *ops_of(enum unit_backend b)
 		return &rsv_loop_ops;
 	case UNIT_ISCSI:
 		return &rsv_iscsi_ops;
+	case UNIT_SCSI:
+		return &rsv_scsi_ops;
 	}
 	hf_assert(0);
 	return NULL;
@@ -55,7 +57,7 @@ void reserve_close(struct reserve *r)
 
 const char *reserve_where(const struct unit_spec *u)
 {
-	return u->target[0] ? u->target : u->control[0] ? u->control : u->record;
+	return u->target[0] ? u->target : u->wwid[0] ? u->wwid : u->control[0] ? u->control : u->record;
 }
 
 int rsv_file_record(struct reserve *r, uint8_t block[RSV_BLOCK], bool write)

@@ -4,6 +4,7 @@
  *	dir		a file (io/unit.c locks it)		none here
  *	loop		a file of the test array		its command socket
  *	iscsi		the unit's last 64 KiB, libiscsi	PERSISTENT RESERVE, libiscsi
+ *	scsi	the unit's last 64 KiB, O_DIRECT	linux/pr.h, SG_IO, NVMe's Reservation Report
  *
  * A transport only carries: it reads the state, gives one command, reads and writes the record's
  * block.  What to do is decided once, in reserve.c, from what was read and never from a command's
@@ -87,7 +88,7 @@ void reserve_release(struct reserve *r, const struct seal *s, const struct unit_
 int reserve_look(struct reserve *r, struct unit_answer *out);
 
 /* ---- transports --------------------------------------------------------------------------------- */
-extern const struct rsv_ops rsv_dir_ops, rsv_loop_ops, rsv_iscsi_ops;
+extern const struct rsv_ops rsv_dir_ops, rsv_loop_ops, rsv_iscsi_ops, rsv_scsi_ops;
 /* S as a file, for those that have one. */
 int rsv_file_record(struct reserve *r, uint8_t block[RSV_BLOCK], bool write);
 

@@ -7,6 +7,7 @@
  *	loop	the record file of the array	persistent reservation WE-RO, one key for each
  *		(same reservation as the image)	(node, boot generation)
  *	iscsi	the unit's last 64 KiB		the same, of the target, by libiscsi
+ *	scsi	the unit's last 64 KiB		the same, by the kernel's block devices
  *
  * All also have a lock file (for `dir` the record itself) with OFD locks on single bytes:
  *
@@ -31,13 +32,14 @@
 #define UNIT_PATH_MAX	 512
 #define UNIT_PORTALS_MAX 4
 #define UNIT_IQN_MAX	 224
+#define UNIT_DEV_MAX	 64
 #define UNIT_LOCK_MUTEX	 8192
 #define UNIT_LOCK_WORKER 8193
 #define UNIT_LOCK_LUN	 8194
 #define UNIT_LUN_INO	 2 /* of the file that holdfast-lun shows */
 #define UNIT_LOCK_OWNER(epoch) (off_t)((1ULL << 20) + (epoch))
 
-enum unit_backend { UNIT_DIR, UNIT_LOOP, UNIT_ISCSI };
+enum unit_backend { UNIT_DIR, UNIT_LOOP, UNIT_ISCSI, UNIT_SCSI };
 
 struct unit_spec {
 	enum unit_backend backend;
@@ -54,6 +56,7 @@ struct unit_spec {
 	char portal[UNIT_PORTALS_MAX][72]; /* "198.51.100.1:3260", "[2001:db8::1]:3260" */
 	char target[UNIT_IQN_MAX], initiator[UNIT_IQN_MAX];
 	char wwid[96]; /* codec/wwid.h */
+	char devices[UNIT_PATH_MAX]; /* scsi: where to look for its paths, globs */
 	uint64_t key;  /* what holdfast-lun registers at the mount; 0: the unit has no owner (init) */
 };
 
@@ -158,8 +161,12 @@ void unit_say(struct unit_answer *out, enum unit_outcome outcome, int err, const
 	__attribute__((format(printf, 4, 5)));
 
 uint16_t unit_key_node(uint64_t key);
-/* Descriptor of an attached loop device, its path; detached when nobody has it open. */
-int unit_attach(const struct unit_spec *u, char path[32]);
+/* Descriptor and path of the device that the file system is on: for `scsi` itself, else a loop device that
+ * is detached when nobody has it open.  -errno with a line in `text`. */
+int unit_attach(const struct unit_spec *u, char path[UNIT_DEV_MAX], char *text, size_t size);
+/* scsi (unit_disk.c) */
+int unit_disk_attach(const struct unit_spec *u, char dev[UNIT_DEV_MAX], char *text, size_t size);
+int unit_disk_prove_free(const struct unit_spec *u, char *text, size_t size);
 int unit_loop_blank(const struct unit_spec *u); /* 1: nothing in its first MiB */
 /* holdfast-lun of an iscsi unit (unit_lun.c) */
 int unit_lun_start(const struct unit_spec *u, char *text, size_t size);

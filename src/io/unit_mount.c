@@ -36,9 +36,9 @@ __attribute__((format(printf, 4, 5))) static int say(int rc, char *text, size_t 
 	return rc;
 }
 
-static int open_loop(int number, char path[32])
+static int open_loop(int number, char path[UNIT_DEV_MAX])
 {
-	snprintf(path, 32, "/dev/loop%d", number);
+	snprintf(path, UNIT_DEV_MAX, "/dev/loop%d", number);
 	return open(path, O_RDWR | O_CLOEXEC);
 }
 
@@ -102,6 +102,8 @@ static int prove_detached(const struct unit_spec *u, char *text, size_t size)
 		return say(rc, text, size, "the mounts cannot be read: %s", strerror(-rc));
 	if (rc > 0)
 		return say(-EBUSY, text, size, "%s is still mounted", u->root);
+	if (u->backend == UNIT_SCSI)
+		return unit_disk_prove_free(u, text, size);
 	rc = find_loop(u);
 	if (rc >= 0)
 		return say(-EBUSY, text, size, "/dev/loop%d still has %s attached", rc, u->image);
@@ -132,7 +134,7 @@ static int configure(int loop_fd, int image_fd, const struct unit_spec *u)
 	return ioctl(loop_fd, LOOP_CONFIGURE, &c) < 0 ? -errno : 0;
 }
 
-int unit_attach(const struct unit_spec *u, char path[32])
+static int attach_loop(const struct unit_spec *u, char path[UNIT_DEV_MAX])
 {
 	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	int image = open(u->image, O_RDWR | O_DIRECT | O_CLOEXEC);
@@ -165,6 +167,16 @@ int unit_attach(const struct unit_spec *u, char path[32])
 	return fd;
 }
 
+int unit_attach(const struct unit_spec *u, char path[UNIT_DEV_MAX], char *text, size_t size)
+{
+	int fd;
+
+	if (u->backend == UNIT_SCSI)
+		return unit_disk_attach(u, path, text, size);
+	fd = attach_loop(u, path);
+	return fd < 0 ? say(fd, text, size, "%.150s: no loop device: %s", u->image, strerror(-fd)) : fd;
+}
+
 static void make_parents(const char *path)
 {
 	char at[UNIT_PATH_MAX];
@@ -180,7 +192,7 @@ static void make_parents(const char *path)
 
 int unit_mount(const struct unit_spec *u, char *text, size_t size)
 {
-	char dev[32];
+	char dev[UNIT_DEV_MAX];
 	int fd, rc = 0;
 
 	if (u->backend == UNIT_DIR)
@@ -192,13 +204,13 @@ int unit_mount(const struct unit_spec *u, char *text, size_t size)
 		if (rc)
 			return rc;
 	}
-	fd = unit_attach(u, dev);
+	fd = unit_attach(u, dev, text, size);
 	if (fd < 0)
-		return say(fd, text, size, "%s: no loop device: %s", u->image, strerror(-fd));
+		return fd;
 	/* No page of an earlier life of this device number may be taken for the disk's. */
 	ioctl(fd, BLKFLSBUF, 0);
 	if (mount(dev, u->root, u->fstype, MS_NOATIME | MS_NODEV | MS_NOSUID | MS_NOEXEC, "") < 0)
-		rc = say(-errno, text, size, "%s on %s: mount: %s", u->image, u->root,
+		rc = say(-errno, text, size, "%s on %s: mount: %s", dev, u->root,
 			 strerror(errno));
 	close(fd);
 	return rc;

@@ -104,17 +104,15 @@ static int fsck_device(const struct unit_spec *u, const char *command, const cha
 
 int unit_fsck(const struct unit_spec *u, const char *command, char *text, size_t size)
 {
-	char dev[32];
+	char dev[UNIT_DEV_MAX];
 	int rc, fd;
 
 	rc = unit_unmount(u, true, text, size);
 	if (rc)
 		return rc;
-	fd = unit_attach(u, dev);
-	if (fd < 0) {
-		snprintf(text, size, "%.150s: no loop device: %s", u->image, strerror(-fd));
+	fd = unit_attach(u, dev, text, size);
+	if (fd < 0)
 		return fd;
-	}
 	ioctl(fd, BLKFLSBUF, 0);
 	rc = fsck_device(u, command, dev);
 	ioctl(fd, BLKFLSBUF, 0); /* nothing that the checker read is taken for what it wrote */

@@ -36,3 +36,14 @@ FORGE := $(OUT)/forge
 tools: $(FORGE)
 $(FORGE): $(OUT)/test/lab/forge.o $(OUT)/test/unit/lib_forge.o $(LIB)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# A kernel's SCSI disks by iSCSI, a real target and its initiators, all inside one guest.
+UNITCTL := $(OUT)/unitctl
+ISCSILOGIN := $(OUT)/iscsilogin
+tools: $(UNITCTL) $(ISCSILOGIN)
+$(UNITCTL): $(OUT)/test/lab/unitctl.o $(LIB)
+	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(ISCSILOGIN): $(OUT)/test/lab/iscsilogin.o
+	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^
+.PHONY: guest-scsi
+guest-scsi: tools all
+	@OUT=$(OUT) test/lab/scsi-test

@@ -183,6 +183,45 @@ static void t_iscsi(void)
 	CHECK(strstr(err, "wwid sda: allowed naa.") != NULL);
 }
 
+/* A unit of the kernel's own disks has a name and nothing else; where its paths are looked for may differ
+ * from node to node. covers: VS-107 VS-108 VS-109 */
+static void t_scsi(void)
+{
+	static const struct {
+		const char *text, *says;
+	} rows[] = {
+		{"", NULL},
+		{"devices \"/dev/%n/* /dev/x*\" type xfs", NULL},
+		{"image \"/i\"", "do not belong to backend scsi"},
+		{"fence_command \"/bin/true\"", "do not belong to backend scsi"},
+		{"portal 192.0.2.10", "belong to backend iscsi"},
+		{"} unit w { backend scsi mount_point \"/w\"\n"
+		 "wwid \"naa.600000000000002a\"",
+		 "units u and w have the same wwid"},
+		{"} unit w { backend scsi mount_point \"/w\" wwid \"sdb\"", "wwid sdb: allowed naa."},
+		{"} unit w { backend scsi mount_point \"/w\"", "needs wwid and mount_point"},
+		{"} unit w { backend dir path \"/w\" devices \"/dev/sd*\"",
+		 "devices belongs to backend scsi"},
+	};
+	char text[2048];
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		snprintf(text, sizeof(text),
+			 "cluster t { coordination \"/c\" }\nnode a { id 1 network 127.0.0.1 }\n"
+			 "unit u { backend scsi wwid \"naa.600000000000002a\" mount_point \"/m\" %s }\n",
+			 rows[i].text);
+		if (rows[i].says) {
+			CHECK_EQ(-EINVAL, parse(text));
+			CHECK(strstr(err, rows[i].says) != NULL);
+			continue;
+		}
+		CHECK_EQ(0, parse(text));
+		CHECK_EQ(CONF_SCSI, conf.unit[0].backend);
+		CHECK(strcmp(conf.unit[0].devices, i ? "/dev/%n/* /dev/x*" :
+						       "/dev/sd* /dev/nvme*n*") == 0);
+	}
+}
+
 static void t_mistakes(void)
 {
 	static const struct {
@@ -275,6 +314,7 @@ int main(void)
 	CASE(t_limits);
 	CASE(t_timers);
 	CASE(t_iscsi);
+	CASE(t_scsi);
 	CASE(t_mistakes);
 	CASE(t_nets);
 	CASE(t_paths);

@@ -60,6 +60,8 @@ static void t_valid(void)
 {
 	CHECK(wwid_is_valid("naa.600000000000002a") && wwid_is_valid("eui.0017380000000001"));
 	CHECK(wwid_is_valid("t10.IET     00010001"));
+	CHECK(wwid_is_valid("uuid.2f8a0c1e-0000-4000-8000-00000000000a"));
+	CHECK(wwid_is_valid("nvme.144d-5334-53-00000001") && !wwid_is_valid("uuid."));
 	CHECK(!wwid_is_valid("naa.") && !wwid_is_valid("naa.6") && !wwid_is_valid("naa.6G"));
 	CHECK(!wwid_is_valid("naa.60AB") && !wwid_is_valid("sda") && !wwid_is_valid("t10.x "));
 	CHECK(!wwid_is_valid(""));

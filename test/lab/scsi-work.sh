@@ -1,0 +1,378 @@
+#!/bin/bash
+# scsi-work.sh OUT [PART ...] - runs inside the guest: what a unit on real SCSI disks must do.
+#
+# The target is the kernel's own (LIO) behind two iSCSI portals; each node has a session to each, so
+# a node's unit has two paths, and there are three nodes: n1, n2 and the stranger n3, who has no
+# business here.  Each node sees only its own disks (a folder of links, `devices` in the
+# configuration).  unitctl makes the calls that holdfastd's helpers make.
+out=$1
+shift
+parts=${*:-basic fence restart leftover paths names map}
+D=/run/scsi
+T=/sys/kernel/config/target
+IQN=iqn.2026-01.test:lun
+SERIAL=11112222-3333-4444-5555-666677778888
+WWID=naa.60014051111222233334444555566667
+MIB=96
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mkdir -p $D && cd $D || exit 1
+
+n=0 bad=0
+ok() { echo "ok   $1"; n=$((n + 1)); }
+fail() { echo "FAIL $1: $2"; bad=$((bad + 1)); }
+# text, wanted pattern, what came
+expect() { case $3 in $2) ok "$1" ;; *) fail "$1" "got: $3" ;; esac; }
+step() { echo "-- $1 at $(cut -d' ' -f1 /proc/uptime)"; }
+has_part() { case " $parts " in *" $1 "*) return 0 ;; esac; return 1; }
+
+# ---- target
+target_core() { # the disk; $1: with reservations it remembers
+	B=$T/core/fileio_0/d0
+	mkdir -p $B
+	echo "fd_dev_name=$D/lun.img,fd_dev_size=$((MIB << 20))" >$B/control
+	echo $SERIAL >$B/wwn/vpd_unit_serial
+	echo 1 >$B/enable
+	local f=/run/target/pr/aptpl_$SERIAL line=
+	if [ -n "$1" ] && [ -s $f ]; then
+		cp $f $D/aptpl
+		while read -r l; do
+			case $l in
+			PR_REG_START*) line= ;;
+			PR_REG_END*) echo "$line" >$B/pr/res_aptpl_metadata || echo "aptpl: refused: $line" ;;
+			*) line=$line${line:+,}$l ;;
+			esac
+		done <$D/aptpl
+	fi
+}
+target_ports() {
+	mkdir -p $T/iscsi/$IQN
+	for p in 1 2; do
+		local g=$T/iscsi/$IQN/tpgt_$p
+		mkdir -p $g/lun/lun_0
+		ln -s $T/core/fileio_0/d0 $g/lun/lun_0/d0
+		echo 0 >$g/attrib/authentication
+		for i in n1 n2 n3; do
+			mkdir -p $g/acls/iqn.2026-01.test:$i/lun_0
+			ln -s $g/lun/lun_0 $g/acls/iqn.2026-01.test:$i/lun_0/l
+			echo 0 >$g/acls/iqn.2026-01.test:$i/lun_0/write_protect
+		done
+		mkdir $g/np/127.0.0.$p:3260
+		echo 1 >$g/enable
+	done
+}
+target_down() {
+	for p in 1 2; do
+		local g=$T/iscsi/$IQN/tpgt_$p
+		echo 0 >$g/enable
+		rmdir $g/np/*
+		for i in n1 n2 n3; do
+			rm $g/acls/iqn.2026-01.test:$i/lun_0/l
+			rmdir $g/acls/iqn.2026-01.test:$i/lun_0 $g/acls/iqn.2026-01.test:$i
+		done
+		rm -f $g/lun/lun_0/d*
+		rmdir $g/lun/lun_0 $g
+	done
+	rmdir $T/iscsi/$IQN $T/core/fileio_0/d0
+}
+
+# ---- initiators
+declare -A session
+login() { # node path: its disk becomes $D/node.dev/pPATH
+	local s host d i
+	s=$("$out/iscsilogin" 127.0.0.$2 3260 iqn.2026-01.test:$1 $IQN $2 2) || { fail login "$1 $2"; return; }
+	s=${s#session=}
+	s=${s%% *}
+	session[$1.$2]=$s
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		d=$(echo /sys/class/iscsi_session/session$s/device/target*/*/block/sd*)
+		[ -e "$d" ] && break
+		sleep 0.1
+	done
+	mkdir -p $D/$1.dev
+	ln -sfn /dev/${d##*/} $D/$1.dev/p$2
+}
+logout() { "$out/iscsilogin" -d ${session[$1.$2]}; rm -f $D/$1.dev/p$2; }
+login_all() { for i in n1 n2 n3; do for p in 1 2; do login $i $p; done; done; }
+logout_all() { for i in n1 n2 n3; do for p in 1 2; do logout $i $p; done; done; }
+disk() { readlink $D/$1.dev/p$2; }
+state() { echo "$3" >/sys/block/"$(basename "$(disk $1 $2)")"/device/state; }
+
+# ---- nodes
+declare -A gen=([n1]=11 [n2]=22)
+u() { local i=$1; shift; timeout 40 "$out/unitctl" $D/conf $i ${gen[$i]} u1 "$@"; }
+keys() { # path: what the stranger sees there, past a unit attention
+	sg_persist -n -r "$(disk n3 ${1:-1})" >/dev/null 2>&1
+	sg_persist -n -k "$(disk n3 ${1:-1})" 2>/dev/null | grep -v generation | grep -o '0x[0-9a-f]*' | sort | uniq -c | awk '{printf "%s%sx%s", s, $1, $2; s=" "}'
+}
+key() { printf '0x4846%02x%010x' "${1#n}" "${gen[$1]}"; }
+poke() { # node path: a direct write to the last block before the record; words of its end
+	dd if=/dev/zero of="$(disk $1 $2)" bs=4096 seek=$(((MIB << 8) - 32)) count=1 oflag=direct conv=notrunc 2>&1 |
+		sed -n 's/.*writing.*: //p;s/.*bytes.*copied.*/written/p' | head -1
+}
+epoch() { sed -n 's/.* epoch=\([0-9]*\).*/\1/p' <<<"$1"; }
+
+mp() { modprobe -d /run/root "$@"; }
+mp configfs
+mount -t configfs none /sys/kernel/config
+mp target_core_mod
+mkdir -p /run/target/pr /run/target/alua
+echo /run/target >$T/dbroot
+mp -a target_core_file iscsi_target_mod iscsi_tcp sd_mod || { echo "no LIO or iscsi_tcp here"; exit 1; }
+truncate -s ${MIB}M $D/lun.img
+target_core ""
+target_ports
+login_all
+cat >$D/conf <<EOF
+cluster "t" {
+	key "$D/key"
+	coordination "$D/coord"
+	run_dir "$D/%n"
+	state_dir "$D/%n"
+}
+node n1 { id 1 network 127.0.0.1 port 7400 }
+node n2 { id 2 network 127.0.0.1 port 7401 }
+unit u1 {
+	backend scsi
+	wwid "$WWID"
+	devices "$D/%n.dev/*"
+	mount_point "$D/%n/u1"
+	type ext4
+}
+EOF
+mkdir -p n1 n2
+(umask 77; echo "1 $(printf '5a%.0s' $(seq 32)) send" >key)
+step ready
+area=$(((MIB << 10) - 64))
+
+if has_part basic; then
+	r=$(u n1 free)
+	expect "a blank record is no record" "outcome=error*blank*" "$r"
+	r=$(u n1 make)
+	expect "the record is made" "rc=0*" "$r"
+	r=$(u n1 make)
+	expect "and never made twice" "rc=-17*" "$r"
+	r=$(u n1 free)
+	expect "an unowned unit is won" "outcome=won owner=1 holder=1*" "$r"
+	expect "with a key on both paths, APTPL" "2x$(key n1)" "$(keys)"
+	expect "the target was asked to remember" "*labels=0*" "$r"
+	r=$(u n1 mount)
+	expect "a unit without a file system says so" "rc=-61*$area KiB*" "$r"
+	mkfs.ext4 -q -F "$(disk n1 1)" 2>&1
+	r=$(u n1 mount)
+	expect "a file system over the record is not mounted" "rc=-27*$area KiB*" "$r"
+	# mkfs has written over the record: once more
+	mkfs.ext4 -q -F "$(disk n1 1)" ${area}k 2>&1
+	u n1 make >/dev/null
+	r=$(u n1 free)
+	expect "won" "outcome=won*" "$r"
+	r=$(u n1 mount)
+	expect "and mounted" "rc=0*" "$r"
+	echo kept >n1/u1/file && sync -f n1/u1/file
+	r=$(u n2 read)
+	expect "another node reads the pair" "outcome=won owner=1 holder=1*" "$r"
+	r=$(u n2 free)
+	expect "and does not get it" "outcome=lost owner=1*" "$r"
+	expect "nor leaves a key" "2x$(key n1)" "$(keys)"
+	expect "a stranger cannot write" "Invalid exchange" "$(poke n3 1)"
+	expect "nor the other node, on any path" "Invalid exchange" "$(poke n2 2)"
+	expect "the owner can, on both" "written written" "$(poke n1 1) $(poke n1 2)"
+	# F1
+	unshare -m --propagation private sleep 60 &
+	ns=$!
+	sleep 0.2
+	r=$(u n1 unmount)
+	expect "F1: a mount left in another namespace is found" "rc=-16*something holds it*" "$r"
+	r=$(u n1 release)
+	expect "F1: and nothing is released" "outcome=error*" "$r"
+	expect "F1: the reservation stays" "2x$(key n1)" "$(keys)"
+	kill $ns; wait $ns 2>/dev/null
+	r=$(u n1 release)
+	expect "released when it is gone" "outcome=won*" "$r"
+	expect "no key is left" "" "$(keys)"
+	r=$(u n2 read)
+	expect "the pair is <U,U>" "outcome=won owner=0 holder=0*" "$r"
+	step basic
+else
+	mkfs.ext4 -q -F "$(disk n1 1)" ${area}k 2>&1
+	u n1 make >/dev/null
+fi
+
+if has_part fence; then
+	r=$(u n1 free)
+	e=$(epoch "$r")
+	u n1 mount >/dev/null
+	echo before >n1/u1/file; sync -f n1/u1/file
+	# The victim writes on both paths without a pause, to blocks of the free end, numbered.
+	for p in 1 2; do
+		(i=0; while printf '%-4096s' "$i" | dd of="$(disk n1 $p)" bs=4096 seek=$(((MIB << 8) - 30 - p)) count=1 \
+			oflag=direct conv=notrunc iflag=fullblock 2>/dev/null; do i=$((i + 1)); done; echo "$i" >writer.$p) &
+		w[p]=$!
+	done
+	sleep 0.5
+	t=$(date +%s%N)
+	r=$(u n2 victim 1 "$e")
+	t=$((($(date +%s%N) - t) / 1000000))
+	expect "takeover from a writing owner ($t ms)" "outcome=won owner=2 holder=2*" "$r"
+	a=$(dd if="$(disk n2 1)" bs=4096 skip=$(((MIB << 8) - 32)) count=2 iflag=direct 2>/dev/null | md5sum)
+	wait ${w[1]} ${w[2]}
+	sleep 0.3
+	b=$(dd if="$(disk n2 1)" bs=4096 skip=$(((MIB << 8) - 32)) count=2 iflag=direct 2>/dev/null | md5sum)
+	expect "no write of the former owner came after" "$a" "$b"
+	expect "it wrote until then" "[1-9]*" "$(cat writer.1)"
+	expect "only the winner's keys stand" "2x$(key n2)" "$(keys)"
+	expect "the former owner's writes conflict" "Invalid exchange Invalid exchange" "$(poke n1 1) $(poke n1 2)"
+	r=$(u n1 read)
+	expect "past its unit attention it reads who has it" "outcome=won owner=2 holder=2*" "$r"
+	r=$(u n1 keep 99)
+	expect "it keeps nothing" "outcome=lost owner=2*" "$r"
+	r=$(u n1 lost)
+	expect "what it had mounted is shut down and gone" "rc=0*" "$r"
+	gen[n1]=12
+	r=$(u n1 free)
+	expect "nor gets it with a new generation" "*outcome=lost*" "$r"
+	expect "and no key came back" "2x$(key n2)" "$(keys)"
+	r=$(u n2 mount)
+	expect "the winner mounts" "rc=0*" "$r"
+	expect "what was on disk is there" "before" "$(cat n2/u1/file)"
+	r=$(u n2 keep 99)
+	expect "it goes on with a new epoch, mounted" "outcome=won owner=2*" "$r"
+	u n2 unmount >/dev/null
+	r=$(u n2 release)
+	expect "released" "outcome=won*" "$r"
+	step fence
+fi
+
+if has_part restart; then
+	r=$(u n1 free)
+	expect "n1 has it" "outcome=won*" "$r"
+	logout_all
+	target_down
+	target_core remembered
+	target_ports
+	login n2 2; login n2 1; login n3 1; login n3 2; login n1 2; login n1 1
+	r=$(u n2 read)
+	expect "APTPL: the target came back with the reservation" "outcome=won owner=1 holder=1*" "$r"
+	expect "APTPL: with both keys" "2x$(key n1)" "$(keys)"
+	expect "APTPL: a stranger still cannot write" "Invalid exchange" "$(poke n3 1)"
+	r=$(u n1 keep 99)
+	expect "APTPL: the owner goes on, its disks have other names" "outcome=won*" "$r"
+	logout_all
+	target_down
+	rm -f /run/target/pr/*
+	target_core ""
+	target_ports
+	login_all
+	r=$(u n1 read)
+	expect "a target that forgot: the pair is <n1,U>" "outcome=won owner=1 holder=0*" "$r"
+	r=$(u n1 keep 99)
+	expect "then even the owner by S keeps nothing (F3)" "outcome=lost*" "$r"
+	r=$(u n2 free)
+	expect "S is definitive: another does not get it" "outcome=lost owner=1*" "$r"
+	gen[n1]=13
+	r=$(u n1 free)
+	expect "its owner takes it anew" "outcome=won owner=1 holder=1*" "$r"
+	r=$(u n1 release)
+	expect "and releases it" "outcome=won*" "$r"
+	step restart
+fi
+
+if has_part leftover; then
+	sg_persist -n -o -G -S 0xdead "$(disk n3 1)" >/dev/null 2>&1
+	sg_persist -n -o -R -K 0xdead -T 1 "$(disk n3 1)" >/dev/null 2>&1
+	expect "a stranger has an exclusive reservation" "1x0xdead" "$(keys)"
+	r=$(u n2 free)
+	expect "leftover keys and a reservation of another type are cleared" "outcome=won owner=2 holder=2*" "$r"
+	expect "only mine are left" "2x$(key n2)" "$(keys)"
+	expect "of the right type" "*registrants only*" "$(sg_persist -n -r "$(disk n3 1)" 2>/dev/null | tail -1)"
+	sg_persist -n -o -G -S 0xbeef "$(disk n3 2)" >/dev/null 2>&1
+	r=$(u n2 keep 99)
+	expect "somebody registered beside the owner: it keeps nothing" "outcome=lost*" "$r"
+	r=$(u n2 free)
+	expect "a whole takeover clears that" "outcome=won*" "$r"
+	expect "only mine again" "2x$(key n2)" "$(keys)"
+	u n2 release >/dev/null
+	step leftover
+fi
+
+if has_part paths; then
+	state n1 1 offline
+	r=$(u n1 free)
+	expect "one of two paths is gone: won by the other" "outcome=won*" "$r"
+	expect "with one key" "1x$(key n1)" "$(keys)"
+	r=$(u n1 mount)
+	expect "mounted on what is left" "rc=0*" "$r"
+	state n1 1 running
+	r=$(u n1 keep 99)
+	expect "the path is back and gets its key" "outcome=won*" "$r"
+	expect "two keys" "2x$(key n1)" "$(keys)"
+	state n1 1 offline; state n1 2 offline
+	r=$(u n1 read)
+	expect "no path at all is an error, with words" "outcome=error*none of 2 paths answers*" "$r"
+	r=$(u n1 release)
+	expect "nothing is released that cannot be proved" "outcome=error*" "$r"
+	state n1 1 running; state n1 2 running
+	u n1 lost >/dev/null
+	# A session that ends leaves a registration behind which no path of mine has any more.
+	logout n1 1
+	r=$(u n1 release)
+	expect "release takes the keys of lost paths along" "outcome=won*" "$r"
+	expect "no key is left behind" "" "$(keys)"
+	login n1 1
+	step paths
+fi
+
+if has_part names; then
+	mkdir -p $T/core/fileio_1/d1
+	truncate -s ${MIB}M other.img
+	echo "fd_dev_name=$D/other.img,fd_dev_size=$((MIB << 20))" >$T/core/fileio_1/d1/control
+	echo 99992222-3333-4444-5555-666677778888 >$T/core/fileio_1/d1/wwn/vpd_unit_serial
+	echo 1 >$T/core/fileio_1/d1/enable
+	r=$(cd / && "$out/holdfast" -c $D/conf -N n1 unit scan 2>&1)
+	expect "scan lists the unit by its name in the configuration" "*$WWID*u1*" "$r"
+	# Behind path 2 there is another unit now; the kernel does not know yet.
+	g=$T/iscsi/$IQN/tpgt_2
+	for i in n1 n2 n3; do rm $g/acls/iqn.2026-01.test:$i/lun_0/l; rmdir $g/acls/iqn.2026-01.test:$i/lun_0; done
+	rm $g/lun/lun_0/d0
+	ln -s $T/core/fileio_1/d1 $g/lun/lun_0/d1
+	for i in n1 n2 n3; do mkdir $g/acls/iqn.2026-01.test:$i/lun_0; ln -s $g/lun/lun_0 $g/acls/iqn.2026-01.test:$i/lun_0/l; done
+	r=$(u n1 free)
+	expect "another unit behind a path: the unit is refused" "outcome=error*is naa.60014059999222233334444555566667 now*" "$r"
+	expect "no key on either" " " "$(keys 1) $(keys 2)"
+	logout n1 2; login n1 2
+	r=$(u n1 free)
+	expect "rescanned, that device is no path and the other serves" "outcome=won*" "$r"
+	expect "one key, on the right unit" "1x$(key n1) " "$(keys 1) $(keys 2)"
+	u n1 release >/dev/null
+	for i in n1 n2 n3; do rm $g/acls/iqn.2026-01.test:$i/lun_0/l; rmdir $g/acls/iqn.2026-01.test:$i/lun_0; done
+	rm $g/lun/lun_0/d1
+	ln -s $T/core/fileio_0/d0 $g/lun/lun_0/d0
+	for i in n1 n2 n3; do mkdir $g/acls/iqn.2026-01.test:$i/lun_0; ln -s $g/lun/lun_0 $g/acls/iqn.2026-01.test:$i/lun_0/l; echo 0 >$g/acls/iqn.2026-01.test:$i/lun_0/write_protect; done
+	for i in n1 n2 n3; do logout $i 2; login $i 2; done
+	step names
+fi
+
+if has_part map; then
+	if mp -a dm-mod dm-multipath dm-round-robin 2>/dev/null && command -v dmsetup >/dev/null; then
+		a=$(cat /sys/block/"$(basename "$(disk n1 1)")"/dev) b=$(cat /sys/block/"$(basename "$(disk n1 2)")"/dev)
+		echo "0 $((MIB << 11)) multipath 0 0 1 1 round-robin 0 2 1 $a 1 $b 1" |
+			dmsetup create -u "mpath-$WWID" --verifyudev mp1 2>/dev/null ||
+			echo "0 $((MIB << 11)) multipath 0 0 1 1 round-robin 0 2 1 $a 1 $b 1" | dmsetup create --noudevsync -u "mpath-$WWID" mp1
+		dmsetup mknodes 2>/dev/null
+		r=$(u n1 free)
+		expect "multipath: won below the map" "outcome=won*" "$r"
+		expect "multipath: a key on each path" "2x$(key n1)" "$(keys)"
+		r=$(u n1 mount)
+		expect "multipath: mounted" "rc=0*" "$r"
+		expect "multipath: the map is" "*dm*|*mapper*" "$(grep " $D/n1/u1 " /proc/mounts | cut -d' ' -f1 | sed 's/$/|/;s/^\(.*mapper.*\)|/dm \1|mapper/')"
+		expect "multipath: another mount of the map would be found" "outcome=error*" "$(u n1 release)"
+		u n1 unmount
+		r=$(u n1 release)
+		expect "multipath: released" "outcome=won*" "$r"
+		dmsetup remove mp1
+	else
+		echo "-- no dm-multipath here"
+	fi
+	step map
+fi
+echo "-- end at $(cut -d' ' -f1 /proc/uptime)"
+[ $bad -eq 0 ] && [ $n -gt 0 ]
