@@ -202,6 +202,7 @@ static enum vs_exit rpc_up(struct vs *v, char *err, size_t err_size)
 			      .export_count = cv->export_count,
 			      .nfs_port = cv->nfs_port,
 			      .mount_port = cv->mount_port,
+			      .read_fence_strict = cv->read_fence_strict,
 			      .portmap_port = cv->portmap ? 111 : 0};
 	struct rpc_server_args a = {.loop = v->loop, .conf = &nc};
 

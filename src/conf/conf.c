@@ -457,6 +457,13 @@ static void vs_giveback(struct ctx *p, void *at)
 		(enum conf_giveback)lex_choice(&p->x, "giveback", words);
 }
 
+static void vs_read_fence(struct ctx *p, void *at)
+{
+	static const char *const words[] = {"lease", "strict", NULL};
+
+	((struct conf_vserver *)at)->read_fence_strict = lex_choice(&p->x, "read_fence", words) == 1;
+}
+
 static void vs_portmap(struct ctx *p, void *at)
 {
 	((struct conf_vserver *)at)->portmap = lex_on_off(&p->x, "portmap");
@@ -482,7 +489,7 @@ static const struct key VSERVER_KEYS[] = {
 	{"portmap", vs_portmap, false},	    {"nfs_port", vs_nfs_port, false},
 	{"mount_port", vs_mount_port, false}, {"address", vs_address, true},
 	{"store", vs_store, true},	    {"export", vs_export, true},
-	{"poll", vs_poll, false},
+	{"poll", vs_poll, false},	    {"read_fence", vs_read_fence, false},
 	{NULL, NULL, false},
 };
 

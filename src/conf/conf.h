@@ -131,6 +131,7 @@ struct conf_vserver {
 	bool migrate; /* false: never moved automatically */
 	bool portmap;
 	uint16_t nfs_port, mount_port;
+	bool read_fence_strict; /* replies wait for a log write begun after their request (F4) */
 	uint64_t poll_ns; /* how long the worker watches before it sleeps; 0: not at all */
 	unsigned address_count, store_count, export_count;
 	struct conf_address address[CONF_ADDRS_MAX];

@@ -140,6 +140,7 @@ static void put_vserver(FILE *to, const struct conf_vserver *v)
 		v->giveback == CONF_GIVEBACK_AUTO ? "auto" : "manual", v->migrate ? "on" : "off",
 		v->portmap ? "on" : "off", v->nfs_port, v->mount_port);
 	put_number(to, "\t", LIMIT_POLL, v->poll_ns);
+	fprintf(to, "\tread_fence %s\n", v->read_fence_strict ? "strict" : "lease");
 	for (unsigned i = 0; i < v->address_count; i++) {
 		const struct conf_address *a = &v->address[i];
 

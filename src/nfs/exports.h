@@ -42,6 +42,7 @@ struct nfs_conf {
 	const struct export_conf *exports;
 	unsigned export_count;
 	uint16_t nfs_port, mount_port;
+	bool read_fence_strict;	/* replies wait for a log write begun after their request (F4) */
 	uint16_t portmap_port; /* 0: off; no portmap program is answered then */
 };
 

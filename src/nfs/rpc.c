@@ -67,6 +67,10 @@ void rpc_reply(struct rpc_server *s, struct rpc_peer *peer, struct fs *fs, uint6
 
 	if (fs && lsn == LSN_LAST)
 		lsn = store_last_lsn(fs->store);
+#ifndef HF_MUTANT_NFS_LOOSE_FENCE
+	if (fs && s->read_fence_strict)
+		lsn = store_fence(fs->store);
+#endif
 #ifdef HF_MUTANT_NFS_REPLY_EARLY
 	fs = NULL;
 #endif
@@ -554,6 +558,7 @@ int rpc_server_new(struct rpc_server **sp, const struct rpc_server_args *a, char
 	s->nfs_port = conf->nfs_port;
 	s->mount_port = conf->mount_port;
 	s->portmap_port = conf->portmap_port;
+	s->read_fence_strict = conf->read_fence_strict;
 	s->retry.fire = on_retry;
 	list_init(&s->later);
 	list_init(&s->parked);

@@ -188,6 +188,7 @@ struct rpc_server {
 	void *arg;
 	bool replied;
 	uint16_t nfs_port, mount_port, portmap_port;
+	bool read_fence_strict;
 	struct exports exports;
 	struct fs *fs;
 	unsigned fs_count;

@@ -468,10 +468,7 @@ static void wake_stalled(struct store *s)
 	if (!s->log.stalled || s->cp.closed)
 		return;
 	s->log.stalled = false;
-	if (store_op_begin(s, NULL, &wait))
-		return;
-	s->op.type = REC_NOTE;
-	store_op_end(s, NULL, 0);
+	op_note(s, &wait);
 }
 
 static void on_helper_done(struct loop_wake *w)

@@ -89,7 +89,7 @@ uint64_t store_op_end(struct store *s, const void *reply, size_t reply_len)
 
 	hf_assert(op->active && reply_len <= STORE_REPLY_MAX);
 	/* A full index has no room for the memory of failures: the checkpoint must not fail. */
-	if (op->changes == 0 && !index_has_room(s, false)) {
+	if (op->changes == 0 && op->has_caller && !index_has_room(s, false)) {
 		HF_MARK("store.failure_forgotten");
 		op->active = false;
 		return s->last_lsn;
@@ -105,6 +105,27 @@ uint64_t store_op_end(struct store *s, const void *reply, size_t reply_len)
 	return 0;
 #endif
 	return op->unstable ? 0 : op->lsn;
+}
+
+int op_note(struct store *s, uint64_t *wait_lsn)
+{
+	int err = store_op_begin(s, NULL, wait_lsn);
+
+	if (err)
+		return err;
+	s->op.type = REC_NOTE;
+	store_op_end(s, NULL, 0);
+	return 0;
+}
+
+uint64_t store_fence(struct store *s)
+{
+	uint64_t wait;
+
+	hf_assert(!s->op.active);
+	if (s->log.fill->count == 0 && !s->cp.closed && op_note(s, &wait))
+		return wait;
+	return s->last_lsn;
 }
 
 void store_op_cancel(struct store *s)

@@ -132,6 +132,9 @@ void store_info(const struct store *s, struct store_info *out);
 bool store_is_damaged(const struct store *s);
 uint64_t store_last_lsn(const struct store *s);
 uint64_t store_durable_lsn(const struct store *s);
+/* Not less than store_last_lsn(), and the write that makes it durable has not begun: who waits for it
+ * knows afterwards that the storage was still ours (F4, read_fence strict). */
+uint64_t store_fence(struct store *s);
 
 struct store_space {
 	uint64_t bytes_total, bytes_free, bytes_avail;

@@ -493,5 +493,7 @@ int recover(struct store *s, bool dry, struct recovered *out, char *err, size_t 
 
 /* ops.c */
 void op_start(struct store *s, const struct store_caller *c);
+/* A record that changes nothing: 0, or STORE_WAIT. */
+int op_note(struct store *s, uint64_t *wait_lsn);
 
 #endif

@@ -140,7 +140,8 @@ static void open_server(struct nt *t)
 				.export_count = 4,
 				.nfs_port = 2049,
 				.mount_port = 2050,
-				.portmap_port = 111};
+				.portmap_port = 111,
+				.read_fence_strict = t->read_fence_strict};
 	struct rpc_server_args a = {.loop = t->loop, .conf = &conf, .may_serve = may_serve, .arg = t};
 	char err[256] = "";
 

@@ -54,6 +54,7 @@ struct nt {
 	uint32_t flavor;
 	uint32_t xid;
 	bool lease; /* what may_serve() says */
+	bool read_fence_strict;
 	uint8_t *msg;
 	size_t msg_len;
 	struct wr w;

@@ -420,6 +420,37 @@ static void t_silence_without_a_lease(void)
 	down();
 }
 
+/* All is durable and yet an answer waits, for a write of the log that began after its question; one
+ * write does for many.   covers: F4 */
+static void t_read_fence(void)
+{
+	size_t before;
+	uint64_t lsn;
+
+	up();
+	t->read_fence_strict = true;
+	nt_server_restart(t);
+	nt_settle(t);
+	before = t->peer->count;
+	lsn = store_last_lsn(t->store);
+	CHECK_EQ(lsn, store_durable_lsn(t->store));
+	for (int i = 0; i < 3; i++) {
+		nt_begin(t, NFS_PROGRAM, NFS_V3, NFSPROC3_GETATTR);
+		xdr_put_GETATTR3args(&t->w, &(struct GETATTR3args){nt_wire(&t->root)});
+		CHECK(nt_send(t));
+	}
+	CHECK_EQ(before, t->peer->count);
+	CHECK_EQ(lsn + 1, store_last_lsn(t->store));
+	CHECK(nt_wait(t, t->peer, before + 3));
+	CHECK(store_durable_lsn(t->store) >= lsn + 1);
+	/* Changes bring their own write. */
+	lsn = store_last_lsn(t->store);
+	CHECK_EQ(NFS3_OK, nt_mkdir(t, &t->root, "d", 0755, NULL));
+	CHECK_EQ(lsn + 1, store_last_lsn(t->store));
+	t->read_fence_strict = false;
+	down();
+}
+
 /* ---- portmapper ----------------------------------------------------------------------------- */
 static uint32_t getport(uint32_t prog, uint32_t vers, uint32_t prot)
 {
@@ -523,6 +554,7 @@ int main(void)
 	CASE(t_export_of_a_subdirectory);
 	CASE(t_handles);
 	CASE(t_silence_without_a_lease);
+	CASE(t_read_fence);
 	CASE(t_portmap_2);
 	CASE(t_rpcbind);
 	return check_end();
