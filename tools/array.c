@@ -15,10 +15,10 @@
  *
  *	time_ns=BOOTTIME node=n1 key=0x.. unit=u1 op=write offset=N length=N result=ok|EBADE|EIO
  *
- * DIR/admin takes `cut NODE`, `heal NODE`, `poweroff NODE` (cut, and drop what was not flushed),
- * `poweron NODE`, `sync` (the log is on disk), `status`, `quit`; each is answered with one line that begins
- * with OK or ERROR when it is done. Files of a mount stay answerable by killing this process: nothing here
- * waits for a mount of its own. */
+ * DIR/admin takes `cut NODE [UNIT]`, `heal NODE` (all of it), `poweroff NODE` (cut, and drop what was not
+ * flushed), `poweron NODE`, `sync` (the log is on disk), `status`, `quit`; each is answered with one
+ * line that begins with OK or ERROR when it is done. Files of a mount stay answerable by killing this
+ * process: nothing here waits for a mount of its own. */
 #define FUSE_USE_VERSION 35
 
 #include <errno.h>
@@ -59,6 +59,7 @@ struct node {
 	char name[32];
 	unsigned path; /* index: the I_T nexus */
 	bool cut, off; /* (a) both stop I/O */
+	bool cut_vol[UNITS_MAX]; /* (a) the path to this one alone */
 	struct fuse_session *se;
 };
 
@@ -433,7 +434,7 @@ static struct node *find_node(const char *name)
 static void set_paths(struct node *n)
 {
 	for (unsigned i = 0; i < array.vol_count; i++)
-		vol_set_off(&array.vol[i], n->path, n->cut || n->off);
+		vol_set_off(&array.vol[i], n->path, n->cut || n->off || n->cut_vol[i]);
 }
 
 static uint64_t drop_all(const struct node *n)
@@ -456,14 +457,23 @@ static void answer_status(char *out, size_t size)
 							   : "up");
 }
 
-static void answer_fault(const char *word, struct node *n, char *out, size_t size)
+static void answer_fault(const char *word, struct node *n, const char *unit, char *out, size_t size)
 {
+	struct vol *v = *unit ? find_vol(unit) : NULL;
 	uint64_t lost = 0;
 
-	if (strcmp(word, "cut") == 0)
+	if (*unit && (!v || strcmp(word, "cut") != 0)) {
+		snprintf(out, size, ARRAYCTL_ERROR " %s", v ? "what?" : "no such unit");
+		return;
+	}
+	if (v)
+		n->cut_vol[v - array.vol] = true;
+	else if (strcmp(word, "cut") == 0)
 		n->cut = true;
-	else if (strcmp(word, "heal") == 0)
+	else if (strcmp(word, "heal") == 0) {
 		n->cut = false;
+		memset(n->cut_vol, 0, sizeof(n->cut_vol));
+	}
 	else if (strcmp(word, "poweroff") == 0)
 		n->off = true;
 	else if (strcmp(word, "poweron") == 0)
@@ -480,11 +490,11 @@ static void answer_fault(const char *word, struct node *n, char *out, size_t siz
 
 static void answer_admin(struct node *unused, const char *line, char *out, size_t size)
 {
-	char word[16] = "", name[32] = "";
+	char word[16] = "", name[32] = "", unit[32] = "";
 	struct node *n;
 
 	(void)unused;
-	sscanf(line, "%15s %31s", word, name);
+	sscanf(line, "%15s %31s %31s", word, name, unit);
 	n = find_node(name);
 	pthread_mutex_lock(&array.admin_lock);
 	pthread_mutex_lock(&array.log_lock);
@@ -497,7 +507,7 @@ static void answer_admin(struct node *unused, const char *line, char *out, size_
 	else if (strcmp(word, "quit") == 0)
 		kill(getpid(), SIGTERM);
 	else if (n)
-		answer_fault(word, n, out, size);
+		answer_fault(word, n, unit, out, size);
 	else
 		snprintf(out, size, ARRAYCTL_ERROR " no such node");
 	pthread_mutex_unlock(&array.admin_lock);

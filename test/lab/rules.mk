@@ -20,6 +20,12 @@ lab-smoke: tools all
 	@OUT=$(OUT) test/lab/run smoke
 lab-full: tools all
 	@OUT=$(OUT) test/lab/run full
+# The same of whole clusters, two and three nodes: what they do and what they say about it.
+.PHONY: cluster-smoke cluster-full
+cluster-smoke: tools all
+	@OUT=$(OUT) test/lab/cluster smoke
+cluster-full: tools all
+	@OUT=$(OUT) test/lab/cluster full
 lab-soak: tools all
 	@OUT=$(OUT) test/lab/run soak
 guest: tools all
