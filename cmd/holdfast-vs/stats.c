@@ -112,6 +112,7 @@ static json_t *store_json(const struct vs_store *st)
 	set(o, "checkpoints", s.checkpoints);
 	set(o, "checkpoint_ns_last", s.checkpoint_ns_last);
 	set(o, "checkpoint_ns_max", s.checkpoint_ns_max);
+	set(o, "cold_reads", s.cold_reads);
 	set(o, "overlay_bytes", s.overlay_bytes);
 	set(o, "cached_inodes", s.cached_inodes);
 	set(o, "dup_entries", s.dup_entries);

@@ -108,6 +108,24 @@ static size_t read_size(const struct call *c)
 	return (size_t)len;
 }
 
+static void on_warm(void *arg)
+{
+	struct held *h = arg;
+
+	rpc_release(h->srv, h);
+}
+
+/* The disk is read while other calls go on; then this one is run again, from its bytes. */
+static int read_later(struct call *c, size_t len)
+{
+	struct held *h = held_new(c->srv, HELD_CALL, c->peer, c->msg, c->msg_len);
+
+	list_add_tail(&c->srv->later, &h->link);
+	c->srv->stats.cold++;
+	store_warm(c->fs->store, c->obj.ino, c->args.read.offset, len, on_warm, h);
+	return RUN_LATER;
+}
+
 int nfs3_read(struct call *c)
 {
 	struct obj *o = &c->obj;
@@ -127,12 +145,14 @@ int nfs3_read(struct call *c)
 	c->bulk = len > RPC_COPY_MAX ? bulk_get(c->srv, len + READ_SLACK) : NULL;
 	data = c->bulk ? c->bulk : c->out.p;
 	if (len)
-		err = store_read(o->fs->store, o->ino, c->args.read.offset, len, data, &got, &eof,
-				 &wait);
+		err = store_read_try(o->fs->store, o->ino, c->args.read.offset, len, data, &got,
+				     &eof, &wait);
 	if (err) {
 		if (c->bulk)
 			bulk_put(c->srv, c->bulk);
 		c->bulk = NULL;
+		if (err == STORE_COLD)
+			return read_later(c, len);
 		c->wait_lsn = wait;
 		return nfs3_status(err);
 	}

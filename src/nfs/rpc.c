@@ -428,7 +428,7 @@ bool rpc_receive(struct rpc_server *s, struct rpc_peer *from, const uint8_t *msg
 }
 
 /* ---- release -------------------------------------------------------------------------------- */
-static void release(struct rpc_server *s, struct held *h)
+void rpc_release(struct rpc_server *s, struct held *h)
 {
 	struct rpc_peer *peer;
 	void *bulk = h->bulk;
@@ -456,7 +456,7 @@ static void release(struct rpc_server *s, struct held *h)
 static void release_all(struct rpc_server *s, struct list *ready)
 {
 	while (!list_empty(ready))
-		release(s, LIST_OWNER(ready->next, struct held, link));
+		rpc_release(s, LIST_OWNER(ready->next, struct held, link));
 }
 
 static void release_to(struct rpc_server *s, struct fs *fs, uint64_t lsn)

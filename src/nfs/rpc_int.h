@@ -220,6 +220,8 @@ void rpc_run(struct rpc_server *s, struct rpc_peer *peer, const uint8_t *msg, si
 struct proc_stat *rpc_stat(const struct call *c);
 /* Ends a HELD_LATER with its reply. */
 void rpc_reply_late(struct rpc_server *s, struct held *h, uint64_t lsn, const struct wr *out);
+/* What it waited for has happened: its reply leaves, or its call is run again. */
+void rpc_release(struct rpc_server *s, struct held *h);
 /* Takes `h` over until the lease is back. */
 void rpc_park(struct rpc_server *s, struct held *h);
 /* The header of an accepted, successful reply. */

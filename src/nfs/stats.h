@@ -9,6 +9,7 @@
 	ROW(replies, "replies handed to the transport")                                            \
 	ROW(held, "replies that waited for the log")                                               \
 	ROW(rerun, "calls put by and run again later (busy object or full log)")                   \
+	ROW(cold, "READs of data that were not in memory")                                         \
 	ROW(repeats, "repeated calls answered with their first answer")                            \
 	ROW(repeats_pending, "repeats of a call still in progress, its reply redirected")          \
 	ROW(silent, "calls and replies put aside because the lease had ended")                       \

@@ -506,7 +506,7 @@ static void close_progress(struct store *s)
 		loop_timer_clear(s->loop, &s->cp.timer);
 		flock(s->label_fd, LOCK_UN);
 		done(s->close_arg, 0);
-	} else if (list_empty(&s->commits)) {
+	} else if (list_empty(&s->commits) && list_empty(&s->colds)) {
 		s->cp.close = s->cp.closed = true;
 		checkpoint_freeze(s);
 	}

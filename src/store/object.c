@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -187,7 +188,25 @@ void object_cut_progress(struct store *s)
 
 /* ---- data -------------------------------------------------------------------------------------- */
 
-int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf)
+/* Bytes, 0 at the end, or -1 with errno; EAGAIN: it would wait for the disk, and `try`.  A file system
+ * that cannot say so (an older tmpfs) is one in memory, or it is waited for. */
+static ssize_t read_some(const struct inode *ip, uint8_t *buf, size_t len, uint64_t off, bool try)
+{
+	struct iovec v = {.iov_base = buf, .iov_len = len};
+	ssize_t n;
+
+#ifdef HF_MUTANT_COLD_BLOCKS
+	try = false;
+#endif
+	if (try) {
+		n = preadv2(ip->fd, &v, 1, (off_t)off, RWF_NOWAIT);
+		if (n > 0 || (n < 0 && errno != EOPNOTSUPP))
+			return n;
+	}
+	return pread(ip->fd, buf, len, (off_t)off);
+}
+
+int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf, bool try)
 {
 	size_t at = 0;
 	int err = object_open(s, ip, false);
@@ -195,8 +214,10 @@ int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, voi
 	if (err)
 		return err;
 	while (at < len) {
-		ssize_t n = pread(ip->fd, (uint8_t *)buf + at, len - at, (off_t)(off + at));
+		ssize_t n = read_some(ip, (uint8_t *)buf + at, len - at, off + at, try);
 
+		if (n < 0 && errno == EAGAIN && try)
+			return STORE_COLD;
 		if (n < 0)
 			return store_io_error(s, "read of an object", errno);
 		if (n == 0)
@@ -234,13 +255,14 @@ static void contents_change(struct store *s, struct inode *ip, uint64_t off, siz
 }
 
 /* Reads a block to be kept; its end may lie behind the object's: zeros. */
-static int block_load(struct store *s, struct inode *ip, uint64_t block, const uint8_t **data)
+static int block_load(struct store *s, struct inode *ip, uint64_t block, const uint8_t **data,
+		      bool try)
 {
 	uint8_t *at = blocks_add(s->blocks, ip->contents, block);
 	int err;
 
 	HF_MARK("store.block_kept");
-	err = object_read(s, ip, block * BLOCKS_SIZE, BLOCKS_SIZE, at);
+	err = object_read(s, ip, block * BLOCKS_SIZE, BLOCKS_SIZE, at, try);
 
 	if (err)
 		blocks_drop(s->blocks, ip->contents, block);
@@ -249,19 +271,21 @@ static int block_load(struct store *s, struct inode *ip, uint64_t block, const u
 }
 
 /* All blocks of a small read that nobody has asked for yet are read at once. */
-static int read_new(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf)
+static int read_new(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf,
+		    bool try)
 {
 	for (uint64_t b = off / BLOCKS_SIZE; b <= (off + len - 1) / BLOCKS_SIZE; b++)
 		(void)blocks_wanted(s->blocks, ip->contents, b);
-	return object_read(s, ip, off, len, buf);
+	return object_read(s, ip, off, len, buf, try);
 }
 
-int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t len, uint8_t *buf)
+int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t len, uint8_t *buf,
+		      bool try)
 {
 	uint64_t id = contents_id(s, ip);
 
 	if (!id)
-		return object_read(s, ip, off, len, buf);
+		return object_read(s, ip, off, len, buf, try);
 	while (len) {
 		uint64_t block = off / BLOCKS_SIZE;
 		size_t in = off % BLOCKS_SIZE, n = BLOCKS_SIZE - in < len ? BLOCKS_SIZE - in : len;
@@ -269,9 +293,9 @@ int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t le
 		int err = 0;
 
 		if (!data && !blocks_wanted(s->blocks, id, block))
-			return read_new(s, ip, off, len, buf);
+			return read_new(s, ip, off, len, buf, try);
 		if (!data)
-			err = block_load(s, ip, block, &data);
+			err = block_load(s, ip, block, &data, try);
 		if (err)
 			return err;
 		memmove(buf, data + in, n); /* the library's: gcc would inline a slower memcpy() */

@@ -754,8 +754,8 @@ static int reg_get(struct store *s, uint64_t ino, struct inode **out)
 	return (*out)->row.pub.type == STORE_REG ? 0 : -EINVAL;
 }
 
-int store_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *got,
-	       bool *eof, uint64_t *wait_lsn)
+static int do_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *got,
+		   bool *eof, uint64_t *wait_lsn, bool try)
 {
 	struct inode *ip;
 	uint64_t left;
@@ -773,9 +773,9 @@ int store_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *bu
 	if (len > left)
 		len = (size_t)left;
 	if (ip->row.has_object && len <= READ_SMALL)
-		err = object_read_small(s, ip, off, len, buf);
+		err = object_read_small(s, ip, off, len, buf, try);
 	else if (ip->row.has_object)
-		err = object_read(s, ip, off, len, buf);
+		err = object_read(s, ip, off, len, buf, try);
 	else
 		memset(buf, 0, len);
 	if (err)
@@ -783,6 +783,18 @@ int store_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *bu
 	*got = len;
 	*eof = len == left;
 	return 0;
+}
+
+int store_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *got,
+	       bool *eof, uint64_t *wait_lsn)
+{
+	return do_read(s, ino, off, len, buf, got, eof, wait_lsn, false);
+}
+
+int store_read_try(struct store *s, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *got,
+		   bool *eof, uint64_t *wait_lsn)
+{
+	return do_read(s, ino, off, len, buf, got, eof, wait_lsn, !s->reads_wait);
 }
 
 /* What must be over before this write may begin. */

@@ -133,6 +133,7 @@ static struct store *store_new(const struct store_open_args *a)
 	list_init(&s->log.pool);
 	list_init(&s->conns);
 	list_init(&s->commits);
+	list_init(&s->colds);
 	list_init(&s->cuts);
 	list_init(&s->hook.link);
 	s->hook.call = on_round;
@@ -400,11 +401,12 @@ void store_free(struct store *s)
 	if (!s)
 		return;
 	loop_hook_del(&s->hook);
+	commits_abandon(s); /* before anything that takes completions */
+	colds_abandon(s);
 	if (s->cp.wake.call)
 		checkpoint_fini(s);
 	else
 		free(s->cp.gone);
-	commits_abandon(s);
 	defer_fini(s);
 	dup_fini(s);
 	cache_fini(s);

@@ -27,6 +27,7 @@
 struct store;
 
 #define STORE_WAIT	    1
+#define STORE_COLD	    2
 #define STORE_EXIT_FATAL    70
 #define STORE_ROOT_INO	    1ULL
 #define STORE_NAME_MAX	    255
@@ -163,6 +164,13 @@ int store_readdir(struct store *s, uint64_t dir, uint64_t after, store_dir_fn *e
 /* Up to `len` bytes at `off` (short at end of file); *got bytes.  May give STORE_WAIT. */
 int store_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *got,
 	       bool *eof, uint64_t *wait_lsn);
+/* The same, but never waits for the disk: STORE_COLD then, and store_warm() should follow. */
+int store_read_try(struct store *s, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *got,
+		   bool *eof, uint64_t *wait_lsn);
+/* Brings a range into memory that store_read_try() just called cold, then calls `done`, in which
+ * store_read_try() should be called again: that one waits if it must. */
+void store_warm(struct store *s, uint64_t ino, uint64_t off, size_t len, void (*done)(void *arg),
+		void *arg);
 
 /* ---- changing ------------------------------------------------------------------------------ */
 /* Begins an operation for this caller (NULL: our own doing, nothing is remembered for repeats);
@@ -240,6 +248,7 @@ void store_conn_forget_all(struct store *s);
 /* ---- numbers ------------------------------------------------------------------------------- */
 struct store_stats {
 	uint64_t records, batches, log_bytes, checkpoints, checkpoint_ns_last, checkpoint_ns_max;
+	uint64_t cold_reads; /* of what was not in memory */
 	uint64_t overlay_bytes, cached_inodes, dup_entries, dup_clients;
 	uint64_t stalls;	  /* both halves were full: nothing could be changed for a while */
 	uint64_t paced, paced_ns; /* log writes that were held back a little, and how long in all */

@@ -8,6 +8,7 @@
  *	cache.c      live inodes and names over generations and index; apply() of rows
  *	blocks.c     file blocks that are read often
  *	object.c     object files: opening, reading, effects, space
+ *	cold.c       reads that would wait for the disk
  *	dir.c        lookup and listing
  *	ops.c        the changing calls
  *	commit.c     COMMIT
@@ -288,6 +289,8 @@ struct store {
 	bool conns_dirty;
 	struct list cuts;    /* inodes with a leftover behind their end, pinned */
 	struct list commits; /* waiting for the fsync, or for room in the log */
+	struct list colds;   /* reads under way of what was not in memory */
+	bool reads_wait;     /* a call is run again after that: it may wait for the disk */
 
 	uint64_t index_pages, index_asked_ns;
 	uint64_t index_room;	  /* pages that the index may grow by before it must ask again */
@@ -385,9 +388,11 @@ int object_ready(struct store *s, struct inode *ip, bool make, uint64_t *wait_ls
 /* Writes the records that cut leftovers, in the round's end. */
 void object_cut_progress(struct store *s);
 void object_close(struct store *s, struct inode *ip);
-int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf);
+/* 0, -errno, or STORE_COLD: it is not in memory, and `try`. */
+int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf, bool try);
 /* The same for what may be asked for again soon. */
-int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t len, uint8_t *buf);
+int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t len, uint8_t *buf,
+		      bool try);
 int object_write(struct store *s, struct inode *ip, uint64_t off, const void *data, size_t len);
 int object_reserve(struct store *s, struct inode *ip, uint64_t off, size_t len);
 void object_effect(struct store *s, const struct effect *e);
@@ -411,6 +416,10 @@ void apply_change(struct store *s, const struct change *c, uint64_t lsn, bool fr
 /* commit.c */
 /* Ends commits whose fsync is done, as far as the log has room. */
 void commit_progress(struct store *s);
+
+/* cold.c */
+/* The store goes; what the kernel still has in hand ends by itself. */
+void colds_abandon(struct store *s);
 
 /* dup.c */
 void dup_init(struct store *s);

@@ -16,13 +16,14 @@
 #include "disk.h"
 
 #define OPS_MAX    64U
+#define TIMERS_MAX 4U
 #define STACK_SIZE ((size_t)512 << 10)
 
 enum kind { OP_WRITE, OP_FSYNC };
 
 struct loop {
 	struct list hooks;
-	struct loop_timer *timer;
+	struct loop_timer *timer[TIMERS_MAX];
 	struct loop_wake *wake;
 	bool woken, again;
 	uint64_t now_ns;
@@ -191,6 +192,13 @@ void loop_write(struct loop *l, struct loop_op *op, int fd, const void *buf, siz
 	disk_log_begin(fd, buf, len, off);
 }
 
+/* Only what was not in memory is read so, and here everything is. */
+void loop_read(struct loop *l, struct loop_op *op, int fd, void *buf, size_t len, uint64_t off)
+{
+	(void)l, (void)op, (void)fd, (void)buf, (void)len, (void)off;
+	abort();
+}
+
 void loop_fsync(struct loop *l, struct loop_op *op, int fd, bool data_only)
 {
 	(void)data_only;
@@ -199,8 +207,13 @@ void loop_fsync(struct loop *l, struct loop_op *op, int fd, bool data_only)
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t deadline_ns)
 {
+	unsigned i = 0;
+
 	t->deadline_ns = deadline_ns;
-	l->timer = t;
+	while (l->timer[i] && l->timer[i] != t)
+		if (++i == TIMERS_MAX)
+			abort();
+	l->timer[i] = t;
 }
 
 void loop_timer_clear(struct loop *l, struct loop_timer *t)
@@ -263,12 +276,14 @@ static void finish(struct loop *l, unsigned i)
 
 static void timers(struct loop *l)
 {
-	struct loop_timer *t = l->timer;
+	for (unsigned i = 0; i < TIMERS_MAX; i++) {
+		struct loop_timer *t = l->timer[i];
 
-	if (!t || t->deadline_ns == 0 || t->deadline_ns > l->now_ns)
-		return;
-	t->deadline_ns = 0;
-	t->fire(t);
+		if (!t || t->deadline_ns == 0 || t->deadline_ns > l->now_ns)
+			continue;
+		t->deadline_ns = 0;
+		t->fire(t);
+	}
 }
 
 /* One round; each of what is under way goes on or does not, as the dice say. */
