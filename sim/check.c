@@ -78,6 +78,7 @@ const char *ev_name(enum ev_type t)
 	    [EV_PORT] = "port",
 	    [EV_LOAD] = "load",
 	    [EV_CONTROL] = "control",
+	    [EV_KEYS] = "keys",
 	};
 
 	return name[t];

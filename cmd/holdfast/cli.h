@@ -25,6 +25,7 @@ struct cli {
 	const char *conf_path; /* -c, default /etc/holdfast/holdfast.conf */
 	const char *node;      /* -N */
 	const char *user;      /* adopt: --user */
+	const char *from;      /* key add: --from */
 	char socket[512];      /* -s, else RUN_DIR/control.sock of the configuration */
 	const char *since;     /* events: --since */
 	bool json, dry_run, force, yes, repair, all, follow;
@@ -51,6 +52,10 @@ int cli_release(struct cli *c, const char *dir);
 int cli_check(struct cli *c, const char *dir);
 int cli_init(struct cli *c);
 int cli_unit_scan(struct cli *c);
+
+int cli_key_show(struct cli *c);
+int cli_key_add(struct cli *c);
+int cli_key_step(struct cli *c, const char *verb, const char *id);
 /* `files` ends with NULL; none: this node's. */
 int cli_events(struct cli *c, char **files);
 

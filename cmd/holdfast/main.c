@@ -234,6 +234,28 @@ static int do_events(struct cli *c, char **w)
 
 #define ANY_WORDS 1000 /* none or more */
 
+static int do_key_show(struct cli *c, char **w)
+{
+	(void)w;
+	return cli_key_show(c);
+}
+
+static int do_key_add(struct cli *c, char **w)
+{
+	(void)w;
+	return cli_key_add(c);
+}
+
+static int do_key_use(struct cli *c, char **w)
+{
+	return cli_key_step(c, "key-use", w[0]);
+}
+
+static int do_key_drop(struct cli *c, char **w)
+{
+	return cli_key_step(c, "key-drop", w[0]);
+}
+
 static const struct command {
 	const char *noun, *verb; /* verb NULL: the noun is the whole command */
 	unsigned words;
@@ -267,6 +289,14 @@ static const struct command {
      "shutdown                    hand everything over, then end the daemon"},
     {"unit", "scan", 0, true, do_unit_scan,
      "unit scan                   disks that are here: WWID, paths, what the configuration calls them"},
+    {"key", "show", 0, false, do_key_show,
+     "key show                    the cluster's keys, and who has which"},
+    {"key", "add", 0, false, do_key_add,
+     "key add                     make a new key, or take those of a copied key file [--from FILE]"},
+    {"key", "use", 1, false, do_key_use,
+     "key use ID                  send and sign with it, when all nodes have it [--dry-run]"},
+    {"key", "drop", 1, false, do_key_drop,
+     "key drop ID                 forget it, when no node sends with it [--dry-run]"},
     {"check", NULL, 1, true, do_check,
      "check STOREDIR              verify a store that is not open [--repair]"},
     {"adopt", NULL, 1, true, do_adopt,
@@ -334,6 +364,7 @@ static bool options(struct cli *c, int argc, char **argv)
 					      {"force", no_argument, NULL, 'f'},
 					      {"in", required_argument, NULL, 'i'},
 					      {"user", required_argument, NULL, 'u'},
+					      {"from", required_argument, NULL, 'K'},
 					      {"timeout", required_argument, NULL, 't'},
 					      {"repair", no_argument, NULL, 'r'},
 					      {"since", required_argument, NULL, 'S'},
@@ -395,6 +426,9 @@ static bool options(struct cli *c, int argc, char **argv)
 			break;
 		case 'u':
 			c->user = optarg;
+			break;
+		case 'K':
+			c->from = optarg;
 			break;
 		case 't':
 			c->timeout_ms = (unsigned)(duration_s(optarg) * 1000);

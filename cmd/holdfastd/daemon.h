@@ -11,6 +11,7 @@
  *	workers.c     workers: start, messages, lease, end
  *	sockets.c     the sockets that a worker serves on
  *	addresses.c   virtual addresses, announcements, tickles
+ *	keys.c	      the cluster's keys: rotation in steps
  *	trouble.c     what stands in a virtual server's way, in words
  *	diary.c	      what goes into the event log
  *	requests.c    the control socket's verbs
@@ -163,6 +164,8 @@ struct daemon {
 	char libexec[PATH_TEXT_MAX]; /* where holdfast-vs is */
 	uint8_t boot_id[16];
 	struct seal seal;
+	char key_path[PATH_TEXT_MAX];
+	struct keys *keys; /* keys.c */
 	struct times times;
 
 	/* brain.c */
@@ -242,6 +245,15 @@ void persist_write(struct daemon *d, const struct action *a);
 int peers_open(struct daemon *d, char *err, size_t err_size);
 void peers_send(struct daemon *d, const struct action *a);
 
+/* keys.c */
+/* After brain_init(): tells the brain which keys there are. */
+void keys_open(struct daemon *d);
+/* key-show, key-add, key-use, key-drop; false: none of these. */
+bool keys_request(struct daemon *d, uint32_t id, const char *verb, json_t *request);
+/* SIGHUP: the file was changed by hand; taken over if every step in it may be taken now. */
+void keys_reload(struct daemon *d);
+void keys_signed(struct daemon *d, unsigned unit, const struct unit_answer *out);
+
 /* drops.c */
 /* `from` is text for people: an address, a node. */
 void drops_note(struct daemon *d, unsigned way, enum drop why, const char *from);
@@ -266,6 +278,8 @@ void ports_open(struct daemon *d);
 /* units.c */
 int units_open(struct daemon *d, char *err, size_t err_size);
 void units_act(struct daemon *d, const struct action *a);
+/* Signs S anew with the key in use now; keys_signed() is told. */
+void units_sign(struct daemon *d, unsigned unit);
 /* Ends the repair that is under way there, if there is one. */
 void units_repair_stop(struct daemon *d, unsigned unit);
 

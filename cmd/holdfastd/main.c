@@ -2,8 +2,8 @@
  *
  * Everything that can be found wrong is found before the first packet is sent, gives one line (what,
  * where, what to do) and a status from daemon.h, and has changed nothing.  What needs privilege and
- * is refused degrades with one line.  SIGTERM and SIGINT hand everything over and end; a second one ends
- * at once. */
+ * is refused degrades with one line.  SIGHUP reads the key file again.  SIGTERM and SIGINT hand everything
+ * over and end; a second one ends at once. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -235,6 +235,10 @@ static void on_signal(struct loop_op *op, int res)
 	if (res < 0)
 		return;
 	while (read(d->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (si.ssi_signo == SIGHUP) {
+			keys_reload(d);
+			continue;
+		}
 		log_notice("daemon: signal %u: %s", si.ssi_signo,
 			   d->leaving ? "leaving at once" : "handing over");
 		if (d->leaving)
@@ -251,9 +255,9 @@ static void watch_signals(struct daemon *d)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
 	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	d->signal_op.done = on_signal;
 	loop_poll_once(d->loop, &d->signal_op, d->signal_fd, POLLIN);
@@ -284,11 +288,10 @@ void daemon_self_fence(struct daemon *d, const char *why)
 
 static int open_all(struct daemon *d, char *err, size_t err_size)
 {
-	char key[PATH_TEXT_MAX];
 	bool remembered;
-	int rc = conf_path(key, sizeof(key), d->conf->key, d->conf->node[d->self].name);
+	int rc = conf_path(d->key_path, sizeof(d->key_path), d->conf->key, d->conf->node[d->self].name);
 
-	if (rc || seal_load(&d->seal, key, err, err_size))
+	if (rc || seal_load(&d->seal, d->key_path, err, err_size))
 		return EXIT_CONFIG;
 	seal_bind(&d->seal, d->conf->name);
 	rc = make_dir(d->run_dir, 0755, err, err_size);
@@ -321,6 +324,7 @@ static int open_all(struct daemon *d, char *err, size_t err_size)
 	workers_open(d);
 	addresses_open(d);
 	brain_init(d, remembered ? d->persist_last : NULL);
+	keys_open(d);
 	ports_open(d);
 	rc = requests_open(d, err, err_size);
 	return rc ? rc : metrics_open(d, err, err_size);

@@ -21,12 +21,14 @@
 struct unit_queue {
 	struct unit_queue *next;
 	struct action a;
+	bool sign; /* no action of the brain's: S is signed anew (keys.c) */
 };
 
 /* What a helper is given; it sees the parent's memory as of the fork. */
 struct unit_task {
 	struct unit_job *job;
 	const struct action *a;
+	bool sign;
 	struct unit_self self;
 	char command[CONF_PATH_MAX * 2];
 	/* repair */
@@ -126,6 +128,10 @@ static void do_task(void *arg, void *answer)
 	int rc;
 
 	u->key = owner_key(t->self.node, t->self.generation);
+	if (t->sign) {
+		unit_sign(u, &t->job->d->seal, &t->self, out);
+		return;
+	}
 	switch (t->a->type) {
 	case ACT_RESERVE:
 		do_reserve(t, out);
@@ -327,11 +333,16 @@ static const char *verb_name(enum act_type t)
 	       t == ACT_REPAIR ? "repair" : "read";
 }
 
-static void complete(struct unit_job *j, const struct action *a, const struct unit_answer *out)
+static void complete(struct unit_job *j, const struct unit_queue *q, const struct unit_answer *out)
 {
+	const struct action *a = &q->a;
 	const char *why = out->text[0] ? out->text : strerror(-out->err);
 
 	note_labels(j, out->labels);
+	if (q->sign) {
+		keys_signed(j->d, j->index, out);
+		return;
+	}
 	/* What stands in the way is the damage, which was said; the repair's own lines are in the log. */
 	if (out->outcome == UNIT_LOST ||
 	    (out->outcome != UNIT_WON && (a->type == ACT_UNIT_READ || a->type == ACT_REPAIR)))
@@ -365,7 +376,7 @@ static void on_done(struct process *p, int err, const void *data, size_t len)
 	if (out.outcome < UNIT_WON || out.outcome > UNIT_ERROR)
 		out.outcome = UNIT_ERROR;
 	j->now = NULL;
-	complete(j, &q->a, &out);
+	complete(j, q, &out);
 	free(q);
 	start_next(j);
 }
@@ -426,7 +437,7 @@ void units_repair_stop(struct daemon *d, unsigned unit)
 
 static int run(struct unit_job *j, struct unit_queue *q)
 {
-	struct unit_task t = {.job = j, .a = &q->a, .self = self_of(j->d)};
+	struct unit_task t = {.job = j, .a = &q->a, .sign = q->sign, .self = self_of(j->d)};
 	int keep[2] = {-1, -1};
 	int rc = 0;
 
@@ -460,21 +471,34 @@ static void start_next(struct unit_job *j)
 			return;
 		unit_say(&out, UNIT_ERROR, out.err, "%s: %s", j->spec.lock, strerror(-out.err));
 		j->now = NULL;
-		complete(j, &q->a, &out);
+		complete(j, q, &out);
 		free(q);
 	}
 }
 
-void units_act(struct daemon *d, const struct action *a)
+static void enqueue(struct unit_job *j, const struct action *a, bool sign)
 {
-	struct unit_job *j = &d->unit[a->unit];
 	struct unit_queue *q = mem_zalloc(1, sizeof(*q)), **end = &j->queue;
 
 	q->a = *a;
+	q->sign = sign;
 	while (*end)
 		end = &(*end)->next;
 	*end = q;
 	start_next(j);
+}
+
+void units_act(struct daemon *d, const struct action *a)
+{
+	enqueue(&d->unit[a->unit], a, false);
+}
+
+/* Behind whatever is under way there: two visits of one node must not overlap. */
+void units_sign(struct daemon *d, unsigned unit)
+{
+	const struct action a = {.type = ACT_UNIT_READ, .unit = unit};
+
+	enqueue(&d->unit[unit], &a, true);
 }
 
 int units_open(struct daemon *d, char *err, size_t err_size)

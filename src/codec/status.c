@@ -15,10 +15,13 @@
 #define VS_BYTES     18
 #define REQ_BYTES    12
 #define ANSWER_BYTES 8
+#define MEMORY_BYTES 18
+#define KEY_BYTES    10
 
-enum section { SEC_PEERS = 1, SEC_VS, SEC_REQUEST, SEC_ANSWER, SEC_COUNT };
+enum section { SEC_PEERS = 1, SEC_VS, SEC_REQUEST, SEC_ANSWER, SEC_MEMORY, SEC_KEYS, SEC_COUNT };
 
-_Static_assert(STATUS_HEAD + 4 * 4 + STATUS_NODES_MAX * PEER_BYTES +
+_Static_assert(STATUS_HEAD + 6 * 4 + STATUS_NODES_MAX * MEMORY_BYTES +
+		       STATUS_KEYS_MAX * KEY_BYTES + STATUS_NODES_MAX * PEER_BYTES +
 		       STATUS_VS_MAX * (VS_BYTES + STATUS_FS_MAX) + REQ_BYTES + ANSWER_BYTES <=
 		   STATUS_MAX,
 	       "a full message fits a coordination slot");
@@ -113,12 +116,35 @@ static void put_answer(struct wr *w, const struct status_answer *a)
 	wr_u32(w, a->id);
 }
 
+static void put_memory(struct wr *w, const struct status_msg *m)
+{
+	wr_u16(w, SEC_MEMORY);
+	wr_u16(w, (uint16_t)(m->memory_count * MEMORY_BYTES));
+	for (unsigned i = 0; i < m->memory_count; i++) {
+		wr_u16(w, m->memory[i].node);
+		wr_u64(w, m->memory[i].generation);
+		wr_u64(w, m->memory[i].sequence);
+	}
+}
+
+static void put_keys(struct wr *w, const struct status_msg *m)
+{
+	wr_u16(w, SEC_KEYS);
+	wr_u16(w, (uint16_t)(m->key_count * KEY_BYTES));
+	for (unsigned i = 0; i < m->key_count; i++) {
+		wr_u8(w, m->key[i].id);
+		wr_u8(w, m->key[i].flags);
+		wr_u64(w, m->key[i].print);
+	}
+}
+
 size_t status_encode(const struct status_msg *m, uint8_t *out, size_t size)
 {
 	struct wr w;
 	size_t len;
 
 	hf_assert(m->peer_count <= STATUS_NODES_MAX && m->vs_count <= STATUS_VS_MAX);
+	hf_assert(m->memory_count <= STATUS_NODES_MAX && m->key_count <= STATUS_KEYS_MAX);
 	wr_init(&w, out, size);
 	put_head(&w, m);
 	if (m->peer_count)
@@ -129,6 +155,10 @@ size_t status_encode(const struct status_msg *m, uint8_t *out, size_t size)
 		put_request(&w, &m->request);
 	if (m->answer.result)
 		put_answer(&w, &m->answer);
+	if (m->memory_count)
+		put_memory(&w, m);
+	if (m->key_count)
+		put_keys(&w, m);
 	len = wr_len(&w);
 	if (!wr_ok(&w))
 		return 0;
@@ -250,6 +280,40 @@ static void get_answer(struct rd *r, struct status_answer *a)
 		r->bad = true;
 }
 
+static void get_memory(struct rd *r, struct status_msg *m)
+{
+	size_t count = rd_left(r) / MEMORY_BYTES;
+
+	if (count > STATUS_NODES_MAX || count * MEMORY_BYTES != rd_left(r)) {
+		r->bad = true;
+		return;
+	}
+	m->memory_count = (uint8_t)count;
+	for (unsigned i = 0; i < count; i++) {
+		m->memory[i].node = rd_u16(r);
+		m->memory[i].generation = rd_u64(r);
+		m->memory[i].sequence = rd_u64(r);
+		if (m->memory[i].node < 1 || m->memory[i].node > STATUS_NODES_MAX)
+			r->bad = true;
+	}
+}
+
+static void get_keys(struct rd *r, struct status_msg *m)
+{
+	size_t count = rd_left(r) / KEY_BYTES;
+
+	if (count > STATUS_KEYS_MAX || count * KEY_BYTES != rd_left(r)) {
+		r->bad = true;
+		return;
+	}
+	m->key_count = (uint8_t)count;
+	for (unsigned i = 0; i < count; i++) {
+		m->key[i].id = rd_u8(r);
+		m->key[i].flags = rd_u8(r);
+		m->key[i].print = rd_u64(r);
+	}
+}
+
 /* One section; `seen` has a bit for each type that came already. */
 static int get_section(struct rd *r, struct status_msg *m, unsigned *seen)
 {
@@ -277,6 +341,12 @@ static int get_section(struct rd *r, struct status_msg *m, unsigned *seen)
 		break;
 	case SEC_ANSWER:
 		get_answer(&s, &m->answer);
+		break;
+	case SEC_MEMORY:
+		get_memory(&s, m);
+		break;
+	case SEC_KEYS:
+		get_keys(&s, m);
 		break;
 	case SEC_COUNT:
 		return -EBADMSG;

@@ -101,6 +101,21 @@ struct status_answer {
 	uint32_t id;
 };
 
+/* What the sender holds durably of another node (ST-04): its answer to remote writes. */
+struct status_memory {
+	uint16_t node;
+	uint64_t generation, sequence; /* of the message that it holds */
+};
+
+#define STATUS_KEYS_MAX 4
+enum status_key_flag { STATUS_KEY_SEND = 1 << 0 /* it sends and signs with this one */ };
+
+/* A key of the cluster that the sender knows, by its public fingerprint (rotation in steps). */
+struct status_key {
+	uint8_t id, flags;
+	uint64_t print;
+};
+
 struct status_msg {
 	uint8_t version, version_max;
 	uint16_t sender;
@@ -128,6 +143,10 @@ struct status_msg {
 	struct status_vs vs[STATUS_VS_MAX];
 	struct status_request request;
 	struct status_answer answer;
+	uint8_t memory_count;
+	struct status_memory memory[STATUS_NODES_MAX];
+	uint8_t key_count;
+	struct status_key key[STATUS_KEYS_MAX];
 };
 
 /* Bytes written, or 0 when it does not fit. */

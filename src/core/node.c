@@ -271,6 +271,8 @@ void node_fill(const struct node *n, struct status_msg *m)
 		fill_vs(n, i, &m->vs[i]);
 		m->worker_count = (uint16_t)(m->worker_count + n->vs[i].worker);
 	}
+	m->key_count = n->key_count;
+	memcpy(m->key, n->key, sizeof(m->key));
 	m->request = n->request;
 	if (asked)
 		m->answer = asked->answer;
@@ -538,6 +540,12 @@ static void dispatch(struct node *n, const struct event *ev)
 	case EV_LOAD:
 		n->cpu_permille = ev->load.cpu_permille;
 		n->iops = ev->load.iops;
+		return;
+	case EV_KEYS:
+		hf_assert(ev->keys.count <= STATUS_KEYS_MAX);
+		n->key_count = ev->keys.count;
+		memcpy(n->key, ev->keys.key, sizeof(n->key));
+		n->dirty = true;
 		return;
 	case EV_CONTROL:
 		control_event(n, ev);

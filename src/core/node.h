@@ -175,6 +175,7 @@ enum ev_type {
 	EV_FS,		   /* fs: a file system changed state */
 	EV_PORT,	   /* port: what the shell knows about a network path's own port */
 	EV_LOAD,	   /* load */
+	EV_KEYS,	   /* keys: the cluster's keys as this node has them now; at start too */
 	EV_CONTROL,	   /* control: an operator's command; answered by ACT_REPLY with its id */
 };
 
@@ -253,6 +254,10 @@ struct event {
 			unsigned path;
 			uint8_t quality; /* 0 bad, 1 unknown, 2 good */
 		} port;
+		struct {
+			uint8_t count;
+			struct status_key key[STATUS_KEYS_MAX];
+		} keys;
 		struct {
 			uint16_t cpu_permille;
 			uint32_t iops;
@@ -540,6 +545,8 @@ struct node {
 	struct node_control control[NODE_CONTROLS_MAX];
 	struct vetoes vetoes; /* of the command under way, for its ACT_REPLY */
 	uint64_t stale_completions, clock_backwards;
+	uint8_t key_count;
+	struct status_key key[STATUS_KEYS_MAX];
 	struct drops drops; /* authentic as far as the shell knows, and not taken */
 	/* buffers of the actions */
 	uint8_t msg_buf[STATUS_MAX], send_buf[STATUS_MAX];
@@ -564,6 +571,15 @@ const char *node_veto_text(const struct node *n, const struct veto *v, char *tex
 
 /* Fresh reads and writes on a majority of the coordination devices (V1). */
 bool node_has_majority(const struct node *n);
+/* A step of a rotation of the cluster's keys. */
+enum key_step {
+	KEY_ADD = 1, /* accept it: every node may, at any time */
+	KEY_USE,     /* send and sign with it: when every live node has it */
+	KEY_DROP,    /* forget it: when no live node sends with it any more */
+};
+/* NONE, or why not yet, and whose fault it is (`who`, 0: nobody's). */
+enum reason node_key_refuses(const struct node *n, enum key_step step, uint8_t id, uint64_t print,
+			     uint16_t *who);
 /* Who has the vs as far as this node knows: a live claimant, else 0. */
 uint16_t node_vs_owner(const struct node *n, unsigned vs);
 /* Step 252's prompt: another node has what is at home here; a giveback there brings it back. */

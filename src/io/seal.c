@@ -1,14 +1,9 @@
 /* seal.c - keys, envelopes, MACs. */
 #include "io/seal.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "codec/envelope.h"
@@ -22,110 +17,42 @@ static void derive(struct seal_key *k, const uint8_t master[32])
 	crypto_kdf_derive_from_key(k->disk, sizeof(k->disk), 2, KEY_CONTEXT, master);
 }
 
-/* One line `ID HEX64 [send]`; false when it is none. */
-static bool take_line(struct seal *s, char *line)
+void seal_set(struct seal *s, const struct keyfile *k)
 {
-	struct seal_key *k = &s->key[s->count];
-	uint8_t master[32];
-	size_t n = 0;
-	char *end;
-	unsigned long id = strtoul(line, &end, 10);
-	const char *rest;
-
-	while (*end == ' ')
-		end++;
-	if (id < 1 || id > 255 || s->count == SEAL_KEYS_MAX ||
-	    sodium_hex2bin(master, sizeof(master), end, strlen(end), NULL, &n, &rest) ||
-	    n != sizeof(master))
-		return false;
-	while (isspace((unsigned char)*rest))
-		rest++;
-	k->id = (uint8_t)id;
-	derive(k, master);
-	sodium_memzero(master, sizeof(master));
-	if (strncmp(rest, "send", 4) == 0)
-		s->send = s->count;
-	else if (*rest)
-		return false;
-	s->count++;
-	return true;
-}
-
-static int load(struct seal *s, FILE *f, const char *path, char *err, size_t err_size)
-{
-	char line[256];
-
-	for (unsigned n = 1; fgets(line, sizeof(line), f); n++) {
-		if (line[0] == '#' || line[0] == '\n')
-			continue;
-		if (!take_line(s, line)) {
-			snprintf(
-			    err, err_size,
-			    "%s:%u: not a key: `ID HEX64 [send]`, ID 1 to 255, at most %d keys",
-			    path, n, SEAL_KEYS_MAX);
-			sodium_memzero(line, sizeof(line));
-			return -EINVAL;
-		}
+	s->count = k->count;
+	s->send = k->send;
+	for (unsigned i = 0; i < k->count; i++) {
+		s->key[i].id = k->key[i].id;
+		s->key[i].print = keyfile_print(&k->key[i]);
+		derive(&s->key[i], k->key[i].secret);
 	}
-	sodium_memzero(line, sizeof(line));
-	if (s->count == 0) {
-		snprintf(err, err_size, "%s: holds no key; make one with `holdfast init`", path);
-		return -EINVAL;
-	}
-	return 0;
 }
 
 int seal_load(struct seal *s, const char *path, char *err, size_t err_size)
 {
-	struct stat st;
-	FILE *f;
-	int res;
+	struct keyfile k;
+	int rc = keyfile_load(&k, path, err, err_size);
 
 	memset(s, 0, sizeof(*s));
-	if (sodium_init() < 0)
-		return -ENOSYS;
-	f = fopen(path, "re");
-	if (!f) {
-		res = -errno;
-		snprintf(err, err_size,
-			 "%s: %s; make it with `holdfast init`, the same file on every node", path,
-			 strerror(-res));
-		return res;
-	}
-	if (fstat(fileno(f), &st) || st.st_uid != geteuid() || (st.st_mode & 077)) {
-		snprintf(err, err_size,
-			 "%s: must belong to the user of holdfastd and have mode 0600", path);
-		res = -EPERM;
-	} else {
-		res = load(s, f, path, err, err_size);
-	}
-	fclose(f);
-	return res;
+	if (rc)
+		return rc;
+	seal_set(s, &k);
+	keyfile_wipe(&k);
+	return 0;
 }
 
 int seal_create(const char *path)
 {
-	uint8_t master[32];
-	char hex[65], line[96];
-	int fd, n, err = 0;
+	struct keyfile k = {.count = 0};
+	char err[256];
+	int rc;
 
-	if (sodium_init() < 0)
-		return -ENOSYS;
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	randombytes_buf(master, sizeof(master));
-	n = snprintf(line, sizeof(line), "1 %s send\n",
-		     sodium_bin2hex(hex, sizeof(hex), master, sizeof(master)));
-	if (write(fd, line, (size_t)n) != n || fsync(fd))
-		err = errno ? -errno : -EIO;
-	sodium_memzero(master, sizeof(master));
-	sodium_memzero(line, sizeof(line));
-	sodium_memzero(hex, sizeof(hex));
-	close(fd);
-	if (err) /* half a key is worse than none */
-		unlink(path);
-	return err;
+	if (access(path, F_OK) == 0)
+		return -EEXIST;
+	rc = keyfile_make(&k);
+	rc = rc < 0 ? rc : keyfile_save(&k, path, err, sizeof(err));
+	keyfile_wipe(&k);
+	return rc;
 }
 
 static const struct seal_key *key_by_id(const struct seal *s, uint8_t id)

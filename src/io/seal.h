@@ -1,8 +1,8 @@
 /* seal.h - the cluster's secrets at work (libsodium): messages sealed, sectors and records signed.
  *
- * The key file holds up to four keys, one a line: `ID HEX64 [send]`; the marked one is used for
- * sending and signing, all are accepted (that is how keys are rotated: add, mark, remove, each a
- * step that a running cluster survives).  It must belong to us and be readable by nobody else.
+ * The key file (io/keyfile.h) holds up to four keys; one is used for sending and signing, all are
+ * accepted (that is how keys are rotated: add, use, drop, each a step that a running cluster
+ * survives, core/keys.c).
  *
  * Each key gives two derived ones: for messages on network paths (XChaCha20-Poly1305, random
  * nonces) and for the MAC of what lies on shared disks (keyed BLAKE2b-256). */
@@ -13,11 +13,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SEAL_KEYS_MAX 4
+#include "io/keyfile.h"
+
+#define SEAL_KEYS_MAX KEYFILE_KEYS_MAX
 #define SEAL_MAC_LEN  32
 
 struct seal_key {
 	uint8_t id; /* 1 to 255 */
+	uint64_t print; /* fingerprint, public */
 	uint8_t message[32], disk[32];
 };
 
@@ -27,6 +30,7 @@ struct seal {
 	struct seal_key key[SEAL_KEYS_MAX];
 };
 
+void seal_set(struct seal *s, const struct keyfile *k);
 /* Reads a key file; 0, or -errno with one line for people in `err`. */
 int seal_load(struct seal *s, const char *path, char *err, size_t err_size);
 /* Makes a new key file (mode 0600) with one random key; -EEXIST when there is one. */

@@ -433,6 +433,35 @@ void unit_release(const struct unit_spec *u, const struct seal *s, const struct 
 		close(mutex);
 }
 
+void unit_sign(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+	       struct unit_answer *out)
+{
+	int mutex = enter(u, WAIT_OWN_NS), rc;
+	struct reserve r;
+	struct owner o;
+	bool mine;
+
+	if (mutex < 0) {
+		unit_say(out, UNIT_ERROR, mutex, "%s: the mutex cannot be had: %s", u->lock,
+			 strerror(-mutex));
+		return;
+	}
+	reserve_open(&r, u, RSV_ACT);
+	rc = read_or_say(&r, s, &o, out);
+	mine = o.node == 0 || (o.node == self->node && o.generation == self->generation);
+	if (rc == 0 && mine && o.key_id != seal_send_id(s))
+		rc = record_put(&r, s, &o);
+	if (rc == 0)
+		unit_say(out, UNIT_WON, 0, "signed");
+	else if (out->outcome != UNIT_ERROR)
+		unit_say(out, UNIT_ERROR, rc, "%s: S cannot be signed anew: %s", reserve_where(u),
+			 strerror(-rc));
+	out->key_id = o.key_id;
+	out->owner = o.node;
+	reserve_close(&r);
+	close(mutex);
+}
+
 uint16_t unit_key_node(uint64_t key)
 {
 	uint16_t node = (uint16_t)(key >> 40 & 0xff);

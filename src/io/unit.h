@@ -106,6 +106,7 @@ struct unit_answer {
 	unsigned labels; /* enum unit_label bits */
 	/* what S and R say */
 	uint16_t owner, holder;
+	uint8_t key_id; /* that S is signed with; by unit_sign() */
 	uint64_t owner_epoch, owner_generation;
 	char text[200]; /* one line for people when not WON */
 };
@@ -126,6 +127,10 @@ void unit_acquire(const struct unit_spec *u, const struct seal *s, const struct 
 /* Fail-closed: proves that nothing holds the unit, makes S unowned if it is mine, gives up R. */
 void unit_release(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
 		  struct unit_answer *out);
+/* After the cluster's key in use has changed: signs S anew, unchanged, when it is mine or nobody's;
+ * another's is left alone.  WON: `key_id` is what S is signed with now. */
+void unit_sign(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
+	       struct unit_answer *out);
 /* For the daemon's poll of dir units: is S still that record, mine, at this epoch?  Quick. */
 int unit_dir_poll(const struct unit_spec *u, const struct seal *s, const struct unit_self *self,
 		  uint64_t epoch, int lock_fd);

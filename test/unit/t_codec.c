@@ -53,6 +53,11 @@ static struct status_msg sample(void)
 	m.request.vs = 0xaabbccdd;
 	m.request.id = 17;
 	m.answer = (struct status_answer){.to = 2, .result = 1, .id = 5};
+	m.memory_count = 1;
+	m.memory[0] = (struct status_memory){.node = 2, .generation = 4, .sequence = 90};
+	m.key_count = 2;
+	m.key[0] = (struct status_key){.id = 1, .flags = STATUS_KEY_SEND, .print = 0x0102030405060708};
+	m.key[1] = (struct status_key){.id = 2, .print = 0x1112131415161718};
 	return m;
 }
 
@@ -79,6 +84,10 @@ static void t_status_full(void)
 	for (unsigned i = 0; i < STATUS_NODES_MAX; i++)
 		m.peer[i] =
 		    (struct status_peer){.node = (uint16_t)(i + 1), .verdict = STATUS_V_ALIVE};
+	m.memory_count = STATUS_NODES_MAX;
+	for (unsigned i = 0; i < STATUS_NODES_MAX; i++)
+		m.memory[i].node = (uint16_t)(i + 1);
+	m.key_count = STATUS_KEYS_MAX;
 	m.vs_count = STATUS_VS_MAX;
 	for (unsigned i = 0; i < STATUS_VS_MAX; i++) {
 		m.vs[i] = m.vs[0];
