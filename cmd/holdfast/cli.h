@@ -28,7 +28,7 @@ struct cli {
 	const char *from;      /* key add: --from */
 	char socket[512];      /* -s, else RUN_DIR/control.sock of the configuration */
 	const char *since;     /* events: --since */
-	bool json, dry_run, force, yes, repair, all, follow;
+	bool json, dry_run, force, yes, repair, all, follow, cancel;
 	unsigned count; /* events: -n, 0 all */
 	unsigned timeout_ms;
 	double in_s; /* --in, < 0: not given */

@@ -163,7 +163,7 @@ static int do_vs_start(struct cli *c, char **w)
 
 static int do_takeover(struct cli *c, char **w)
 {
-	return act(c, json_pack("{s:s, s:s}", "verb", "takeover", "node", w[0]));
+	return act(c, json_pack("{s:s, s:s}", "verb", c->cancel ? "cancel" : "takeover", "node", w[0]));
 }
 
 static int do_giveback(struct cli *c, char **w)
@@ -275,7 +275,7 @@ static const struct command {
     {"vs", "start", 1, false, do_vs_start,
      "vs start VS                 try again after failures or a crash loop"},
     {"takeover", NULL, 1, false, do_takeover,
-     "takeover NODE               take everything of NODE [--in 30s] [--force] [--dry-run]"},
+     "takeover NODE               take everything of NODE [--in 30s] [--force] [--dry-run] [--cancel]"},
     {"giveback", NULL, 1, false, do_giveback,
      "giveback NODE               give back to NODE what is at home there [--dry-run]"},
     {"cancel", NULL, 1, false, do_cancel,
@@ -370,6 +370,7 @@ static bool options(struct cli *c, int argc, char **argv)
 					      {"since", required_argument, NULL, 'S'},
 					      {"follow", no_argument, NULL, 'F'},
 					      {"all", no_argument, NULL, 'A'},
+					      {"cancel", no_argument, NULL, 'C'},
 					      {"help", no_argument, NULL, 'h'},
 					      {NULL, 0, NULL, 0}};
 	int o;
@@ -420,6 +421,9 @@ static bool options(struct cli *c, int argc, char **argv)
 			break;
 		case 'F':
 			c->follow = true;
+			break;
+		case 'C':
+			c->cancel = true;
 			break;
 		case 'A':
 			c->all = true;

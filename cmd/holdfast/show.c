@@ -273,7 +273,7 @@ void show_status(const json_t *status)
 	show_prompt(status);
 	if (json_is_true(json_object_get(status, "waiting")))
 		printf("REBOOTING until that giveback (step 252)\n");
-	if (cli_string(status, "giveback_to")[0])
+	if (*cli_string(status, "giveback_to") != '-')
 		printf("giving back to %s (step 222); holdfast cancel %s ends it\n",
 		       cli_string(status, "giveback_to"), cli_string(status, "giveback_to"));
 	if (cli_number(status, "memory_error") > 0)

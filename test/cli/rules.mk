@@ -2,3 +2,6 @@
 .PHONY: badinput
 badinput: $(CMDBIN)
 	@OUT=$(OUT) test/cli/badinput
+.PHONY: operator
+operator: $(CMDBIN)
+	@OUT=$(OUT) test/cli/operator
