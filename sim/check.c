@@ -229,17 +229,6 @@ void mark_dump(FILE *to)
 	trace_mark_dump(to);
 }
 
-/* `vs v1: OPEN -> SERVING ...` and `node: NORMAL -> STOPPED ...` */
-static void mark_transition(const char *text)
-{
-	char from[16], to[16], name[32];
-
-	if (sscanf(text, "vs %31[^:]: %15[A-Z] -> %15[A-Z]", name, from, to) == 3)
-		mark("vs.%s>%s", from, to);
-	else if (sscanf(text, "node: %15[A-Z] -> %15[A-Z]", from, to) == 2)
-		mark("node.%s>%s", from, to);
-}
-
 /* ---- what goes in and out of a node ---------------------------------------------------------- */
 
 void check_event(struct sim *s, struct host *h, const struct event *ev)
@@ -281,9 +270,7 @@ static void worker_start_order(struct sim *s, const struct host *h, const struct
 void check_action(struct sim *s, struct host *h, const struct action *a)
 {
 	trace_action(s, h, a);
-	if (a->type == ACT_LOG) {
-		mark_transition(a->log.text);
-	} else if (a->type == ACT_MOUNT) {
+	if (a->type == ACT_MOUNT) {
 		order(s, h, a, h->unit[a->unit].won, "it is not reserved");
 	} else if (a->type == ACT_WORKER_START) {
 		worker_start_order(s, h, a);
@@ -414,10 +401,69 @@ void check_status(struct sim *s, struct host *h, const uint8_t *data, size_t len
 	}
 }
 
+/* ---- states ---------------------------------------------------------------------------------- */
+
+static unsigned state_named(const char *name, const char *(*names)(unsigned), unsigned count)
+{
+	for (unsigned i = 1; i < count; i++)
+		if (strcmp(names(i), name) == 0)
+			return i;
+	return 0;
+}
+
+static void vs_said(struct sim *s, struct host *h, unsigned vs, const char *from, const char *to)
+{
+	unsigned was = state_named(from, vs_state_name, VS_STATE_COUNT);
+
+	if (vs >= s->vs_count || was != (unsigned)h->said_vs[vs])
+		sim_fail(s, "setter", "n%u: vs %u was %s, not %s", h->at + 1, vs,
+			 vs < s->vs_count ? vs_state_name(h->said_vs[vs]) : "unknown", from);
+	h->said_vs[vs] = (enum vs_state)state_named(to, vs_state_name, VS_STATE_COUNT);
+	mark("vs.%s>%s", from, to);
+}
+
+static void node_said(struct sim *s, struct host *h, const char *from, const char *to)
+{
+	unsigned was = state_named(from, node_state_name, NODE_STATE_COUNT);
+
+	if (was != (unsigned)h->said_state)
+		sim_fail(s, "setter", "n%u was %s, not %s", h->at + 1,
+			 node_state_name(h->said_state), from);
+	h->said_state = (enum node_state)state_named(to, node_state_name, NODE_STATE_COUNT);
+	mark("node.%s>%s", from, to);
+}
+
+/* `vs v1: OPEN -> SERVING ...` and `node: NORMAL -> STOPPED ...` */
+static void hear(struct sim *s, struct host *h, const char *text)
+{
+	char from[16], to[16];
+	unsigned vs;
+
+	if (sscanf(text, "vs v%u: %15[A-Z] -> %15[A-Z]", &vs, from, to) == 3)
+		vs_said(s, h, vs - 1, from, to);
+	else if (sscanf(text, "node: %15[A-Z] -> %15[A-Z]", from, to) == 2)
+		node_said(s, h, from, to);
+}
+
+/* Every change of state was made by its setter, which says so. */
+static void check_setters(struct sim *s, struct host *h)
+{
+	for (unsigned i = 0; i < s->actions.count; i++)
+		if (s->actions.a[i].type == ACT_LOG)
+			hear(s, h, s->actions.a[i].log.text);
+	if (h->node.state != h->said_state)
+		sim_fail(s, "setter", "n%u is %s, which no setter said", h->at + 1,
+			 node_state_name(h->node.state));
+	for (unsigned v = 0; v < s->vs_count; v++)
+		if (h->node.vs[v].state != h->said_vs[v])
+			sim_fail(s, "setter", "n%u: vs %u is %s, which no setter said", h->at + 1,
+				 v, vs_state_name(h->node.vs[v].state));
+}
+
 void check_step(struct sim *s, struct host *h)
 {
-	(void)s;
 	node_check(&h->node);
+	check_setters(s, h);
 }
 
 /* ---- the truth ------------------------------------------------------------------------------- */
@@ -427,6 +473,26 @@ void check_epoch(struct sim *s, unsigned unit, uint64_t epoch)
 	if (epoch <= s->unit[unit].epoch)
 		sim_fail(s, "epoch", "unit %u: %llu after %llu", unit, (unsigned long long)epoch,
 			 (unsigned long long)s->unit[unit].epoch);
+}
+
+/* An address is up on one live node.  A former owner that does not know yet may keep it: no longer
+ * than until its next look at the reservation is overdue, and then for the lifetime that it has
+ * left.  So nobody renews or brings up what the node that S names has had for that long.
+ * covers: F6 */
+void check_address(struct sim *s, const struct host *h, unsigned vs)
+{
+	uint64_t grace = s->conf.times.poll_lease_ns + s->conf.times.drift_ns;
+	unsigned owner = s->unit[s->conf.vs[vs].unit[0]].owner;
+	const struct host_vs *there;
+
+	if (owner == 0 || owner == h->at + 1)
+		return;
+	mark("sim.address_of_another");
+	there = &s->host[owner - 1].vs[vs];
+	if (there->address_until_ns > s->now_ns && there->address_since_ns + grace < s->now_ns)
+		sim_fail(s, "address", "n%u keeps the address of vs %u up, which n%u has for %llu ms",
+			 h->at + 1, vs, owner,
+			 (unsigned long long)(s->now_ns - there->address_since_ns) / MS);
 }
 
 /* F4: no answer of a former owner after the first of the new one.

@@ -377,6 +377,9 @@ void host_boot(struct sim *s, struct host *h)
 	conf.persisted = h->persist_valid ? h->persist : NULL;
 	say(s, h, "st", "boot", "persistent=%d", h->persist_valid);
 	node_init(&h->node, &conf, host_local_ns(h, s->now_ns));
+	h->said_state = h->node.state;
+	for (unsigned v = 0; v < s->vs_count; v++)
+		h->said_vs[v] = h->node.vs[v].state;
 	it = host_put(s, h, between(s, US, MS), tick);
 	it->a = ++h->tick_token;
 	for (unsigned p = 0; p < s->path_count; p++) {

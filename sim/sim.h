@@ -100,6 +100,7 @@ struct host_unit {
 struct host_vs {
 	uint64_t page_epoch, page_until_ns; /* the lease page */
 	uint64_t address_until_ns;          /* kernel lifetime; 0: not up */
+	uint64_t address_since_ns;
 	bool address_kept;                  /* holdfastd renews it */
 	unsigned worker_op;                 /* workers started and not yet reported gone */
 };
@@ -141,6 +142,9 @@ struct host {
 	} seen[SIM_DEVICES];
 	struct event old[SIM_VS][8]; /* completions of this instance, for stale repeats */
 	bool has_old[SIM_VS][8];
+	/* as the setters said */
+	enum node_state said_state;
+	enum vs_state said_vs[SIM_VS];
 	struct node node;
 };
 
@@ -362,6 +366,7 @@ void check_action(struct sim *s, struct host *h, const struct action *a);
 void check_event(struct sim *s, struct host *h, const struct event *ev);
 void check_step(struct sim *s, struct host *h);
 void check_answer(struct sim *s, const struct worker *w);
+void check_address(struct sim *s, const struct host *h, unsigned vs);
 void check_epoch(struct sim *s, unsigned unit, uint64_t epoch);
 void check_vote(struct sim *s, struct host *h, const struct action *a);
 void check_status(struct sim *s, struct host *h, const uint8_t *data, size_t len);

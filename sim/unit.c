@@ -61,7 +61,11 @@ bool unit_write(struct sim *s, unsigned unit, unsigned host, uint64_t generation
 {
 	struct unit *u = &s->unit[unit];
 
+#ifdef HF_MUTANT_STORAGE_WITHOUT_FENCE
+	if (!u->dir && u->cut[host]) {
+#else
 	if (!u->dir && (u->cut[host] || u->key[host] == 0)) {
+#endif
 		s->writes_refused++;
 		return false;
 	}
@@ -297,7 +301,11 @@ static void write_s(struct sim *s, struct sim_item *it)
 		give_up(s, it, RESERVE_LOST, -EBADE);
 		return;
 	}
+#ifdef HF_MUTANT_EPOCH_NOT_RAISED
+	j->epoch = base + (base == 0);
+#else
 	j->epoch = base + 1;
+#endif
 	set_s(s, it->x, (uint16_t)(h->at + 1), j->generation, j->epoch);
 	next(s, it, READ_BACK);
 }

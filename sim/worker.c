@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define ADDRESS_LIFE_NS (3 * SECOND)
+#define ADDRESS_LIFE_NS (4 * SECOND)
+#define RENEW_NS        SECOND
 
 static bool over(const struct worker *w)
 {
@@ -286,12 +287,18 @@ void worker_fault(struct sim *s, const char *how)
 
 static void renew(struct sim *s, struct sim_item *it)
 {
-	struct host_vs *v = &s->host[it->host].vs[it->x];
+	struct host *h = &s->host[it->host];
+	struct host_vs *v = &h->vs[it->x];
 
 	if (!v->address_kept)
 		return;
-	v->address_until_ns = s->now_ns + ADDRESS_LIFE_NS;
-	queue_again(s, it, ADDRESS_LIFE_NS / 3);
+	if (node_vs_held(&h->node, it->x, host_local_ns(h, s->now_ns))) {
+		v->address_until_ns = s->now_ns + ADDRESS_LIFE_NS;
+		check_address(s, h, it->x);
+	} else {
+		mark("sim.address_not_renewed");
+	}
+	queue_again(s, it, RENEW_NS);
 }
 
 static void is_up(struct sim *s, struct sim_item *it)
@@ -305,9 +312,15 @@ static void is_up(struct sim *s, struct sim_item *it)
 	}
 	if (it->ev.err == 0 || chance(s, 500)) { /* or half-way */
 		if (!v->address_kept)
-			host_put(s, h, ADDRESS_LIFE_NS / 3, renew)->x = it->ev.vs;
+			host_put(s, h, RENEW_NS, renew)->x = it->ev.vs;
 		v->address_kept = true;
+		v->address_since_ns = s->now_ns;
 		v->address_until_ns = s->now_ns + ADDRESS_LIFE_NS;
+		/* What a paused node had begun is done when it wakes, and never renewed. */
+		if (node_vs_held(&h->node, it->ev.vs, host_local_ns(h, s->now_ns)))
+			check_address(s, h, it->ev.vs);
+		else
+			mark("sim.address_up_too_late");
 	}
 	host_deliver(s, it);
 }

@@ -1,7 +1,8 @@
 /* addresses.c - virtual addresses up and down, announced and renewed; tickles to clients.
  *
  * An address lives for a few seconds in the kernel and is renewed while the virtual server is
- * here, so that a node whose daemon stops (paused, hung) loses it by itself (F6).  Addresses without
+ * here, so that a node whose daemon stops (paused, hung) or that cannot see its reservation any more
+ * loses it by itself (F6).  Addresses without
  * `dev` and those in 127/8 are the machine's own; they are only bound. */
 #include <errno.h>
 #include <string.h>
@@ -131,7 +132,8 @@ static void on_renew(struct loop_timer *t)
 
 	if (!a->up)
 		return;
-	add_all(a->d, a->vs);
+	if (node_vs_held(a->d->node, a->vs, loop_clock_ns()))
+		add_all(a->d, a->vs);
 	loop_timer_set(a->d->loop, t, loop_clock_ns() + RENEW_NS);
 }
 

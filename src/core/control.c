@@ -89,7 +89,9 @@ static void finish(struct node *n, struct node_control *c, enum reason why)
 	reply(n, c->id, why, "");
 	if (c->request_id && n->request.id == c->request_id)
 		n->request.type = STATUS_REQ_NONE;
+#ifndef HF_MUTANT_REPLY_TWICE
 	c->used = false;
+#endif
 }
 
 /* ---- commands ------------------------------------------------------------------------------- */

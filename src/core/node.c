@@ -201,7 +201,11 @@ static void fill_peer(const struct node *n, const struct node_peer *p, struct st
 	out->generation = p->latest.generation;
 	out->acked = p->latest.sequence;
 	/* The announcement is about one instance; a later one must not take it for itself. */
+#ifdef HF_MUTANT_NOT_ANNOUNCED
+	out->takeover = 0;
+#else
 	out->takeover = p->victim_generation == p->latest.generation ? p->step : 0;
+#endif
 	(void)n;
 }
 
@@ -616,6 +620,11 @@ void node_step(struct node *n, const struct event *ev, struct actions *out)
 uint64_t node_deadline_ns(const struct node *n)
 {
 	uint64_t t = lease_deadline_ns(n), x;
+
+#ifdef HF_MUTANT_DEADLINE_IN_THE_PAST
+	if (n->write_round)
+		return n->now_ns;
+#endif
 
 	if (n->persisted_generation == n->generation && n->next_send_ns < t)
 		t = n->next_send_ns;

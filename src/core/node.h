@@ -584,6 +584,9 @@ enum reason node_key_refuses(const struct node *n, enum key_step step, uint8_t i
 uint16_t node_vs_owner(const struct node *n, unsigned vs);
 /* Step 252's prompt: another node has what is at home here; a giveback there brings it back. */
 bool node_wants_giveback(const struct node *n);
+/* A look at each of its reservations, begun less than poll_lease ago, said that it is mine.  Only
+ * while this holds may its addresses be renewed (F6): who cannot tell lets them expire. */
+bool node_vs_held(const struct node *n, unsigned vs, uint64_t now_ns);
 /* Index of the vs with this id, or -1. */
 int node_vs_find(const struct node *n, uint32_t id);
 bool node_transition_allowed(enum node_state from, enum node_state to);

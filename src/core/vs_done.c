@@ -353,7 +353,11 @@ static void all_released(struct node *n, unsigned vs)
 	v->victim = 0;
 	if (v->move_to && v->move_reason != REASON_OPERATOR)
 		v->moved_ns = n->now_ns;
+#ifdef HF_MUTANT_STATE_WITHOUT_SETTER
+	v->state = VS_DOWN;
+#else
 	vs_set_state(n, vs, VS_DOWN, v->reason);
+#endif
 }
 
 static void on_released(struct node *n, unsigned vs, const struct event *ev)

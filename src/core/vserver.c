@@ -70,6 +70,22 @@ bool vs_chain_good(const struct node *n, const struct node_vs *v)
 	return lease_valid(n) && v->chain == n->chain;
 }
 
+bool node_vs_held(const struct node *n, unsigned vs, uint64_t now_ns)
+{
+	bool held = true;
+
+	for (unsigned i = 0; i < vs_conf(n, vs)->unit_count; i++) {
+		const struct node_unit *u = &n->unit[vs_conf(n, vs)->unit[i]];
+
+#ifdef HF_MUTANT_ADDRESS_RENEWED_BLINDLY
+		held = held && (u->held || now_ns);
+#else
+		held = held && u->held && u->poll_until_ns > now_ns;
+#endif
+	}
+	return held;
+}
+
 /* Until when may this vs serve: the node's lease, and a good look at each reservation. */
 static uint64_t lease_end(struct node *n, unsigned vs)
 {
@@ -224,7 +240,11 @@ void vs_exit_over(struct node *n, unsigned vs)
 {
 	struct node_vs *v = &n->vs[vs];
 
+#ifdef HF_MUTANT_UNMOUNT_BEFORE_EXIT
+	if (v->state != VS_EXIT || v->address_op)
+#else
 	if (v->state != VS_EXIT || v->worker || v->address_op)
+#endif
 		return;
 	if (v->addresses) {
 		struct action *a = vs_act(n, vs, ACT_ADDRESS_DOWN);
@@ -366,10 +386,15 @@ void vs_run(struct node *n, unsigned vs)
 		vs_open_if_allowed(n, vs);
 		return;
 	case VS_RETAKE:
+#ifdef HF_MUTANT_RETAKE_NOT_TRIED_AGAIN
+		v->limit_ns = 0;
+		over = false;
+#else
 		if (over)
 			vs_hard_down(n, vs, REASON_NO_MAJORITY);
 		else
 			vs_retake_now(n, vs);
+#endif
 		return;
 	case VS_DRAIN:
 		if (over)
