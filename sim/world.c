@@ -18,7 +18,7 @@ static void make_times(struct sim *s)
 	uint64_t pick = below(s, 100);
 
 	if (pick < 4) {
-		times_classic(&s->conf.times);
+		times_classic(&s->conf.times, s->conf.node_count);
 		mark("sim.classic");
 	} else {
 		times_fast(&s->conf.times, pick < 12 ? 50 * MS : pick < 20 ? 300 * MS : 100 * MS);

@@ -65,6 +65,7 @@ void lease_written(struct node *n, const struct event *ev);
 void lease_read(struct node *n, const struct event *ev);
 void lease_renew(struct node *n);
 unsigned devices_written_since(const struct node *n, uint64_t begun_ns);
+enum scribble scribble_state(const struct node *n);
 bool device_fresh(const struct node *n, unsigned d);
 uint64_t lease_deadline_ns(const struct node *n);
 

@@ -4,6 +4,10 @@
  * not answer within slot_timeout does not hold up the next one, and gets no new write before the
  * old one returned.
  *
+ * How often depends on role and state of the cluster (VS-49 to VS-54, OV-08).  A node is
+ * "lost" when it did not acknowledge lately: from then on my lease hangs on the slot, whoever is
+ * master, so all write fast (AM-10).  News is written at once at any rate (ST-50).
+ *
  * The lease.  Whoever would take over from me needs a *majority* of devices on which he saw
  * nothing of mine for dead_ns, with reads begun less than fresh_ns ago.  So a write that is on
  * D - majority + 1 devices is on at least one of his.  A message that he acknowledged restarted
@@ -36,15 +40,48 @@ unsigned devices_written_since(const struct node *n, uint64_t begun_ns)
 	return count;
 }
 
-/* Read and written lately enough to prove something (V1). */
+/* A configured node that has not acknowledged for as long as makes a path silent. */
+static bool lost_somebody(const struct node *n)
+{
+	for (unsigned i = 0; i < n->peer_count; i++)
+		if (n->peer[i].acked_ns + n->conf.times.path_silent_ns <= n->now_ns)
+			return true;
+	return false;
+}
+
+enum scribble scribble_state(const struct node *n)
+{
+	unsigned lost = lost_somebody(n);
+
+	if (n->role == STATUS_ROLE_MASTER)
+		return SCRIBBLE_MASTER + lost;
+	if (n->role == STATUS_ROLE_SLAVE)
+		return SCRIBBLE_SLAVE + lost;
+	return SCRIBBLE_DETACHED + lost;
+}
+
+/* When the next round is due at the rate in force, or earlier because there is news. */
+static uint64_t write_due_ns(const struct node *n)
+{
+	uint64_t every = n->conf.times.scribble_ns[scribble_state(n)];
+	uint64_t due = every ? n->round_begun_ns + every : UINT64_MAX;
+
+	return n->next_write_ns < due ? n->next_write_ns : due;
+}
+
+/* Read and written lately enough to prove something (V1).  At a slow rate, while everybody
+ * answers, a write that did not fail will do: nothing is proven then but that the device works. */
 bool device_fresh(const struct node *n, unsigned d)
 {
 	const struct node_device *dev = &n->device[d];
 	uint64_t fresh = n->conf.times.fresh_ns;
+	uint64_t every = n->conf.times.scribble_ns[scribble_state(n)];
+	bool slow = every == 0 || every > n->conf.times.slot_write_ns;
 
-	return dev->read_since_ns && dev->read_ok_begun_ns && dev->write_ok_begun_ns &&
-	       dev->read_ok_begun_ns + fresh >= n->now_ns &&
-	       dev->write_ok_begun_ns + fresh >= n->now_ns;
+	if (!dev->read_since_ns || !dev->read_ok_begun_ns || !dev->write_ok_begun_ns ||
+	    dev->read_ok_begun_ns + fresh < n->now_ns)
+		return false;
+	return slow ? dev->write_err == 0 : dev->write_ok_begun_ns + fresh >= n->now_ns;
 }
 
 bool node_has_majority(const struct node *n)
@@ -150,11 +187,12 @@ static void write_slot(struct node *n, unsigned d)
 static void write_round(struct node *n)
 {
 	if (!n->write_round) {
-		if (n->now_ns < n->next_write_ns && !n->dirty)
+		if (n->now_ns < write_due_ns(n) && !n->dirty)
 			return;
 		n->write_round = true;
 		n->write_at = 0;
-		n->next_write_ns = n->now_ns + n->conf.times.slot_write_ns;
+		n->next_write_ns = UINT64_MAX;
+		n->round_begun_ns = n->now_ns;
 	} else {
 		const struct node_device *dev = &n->device[n->write_at];
 
@@ -251,6 +289,25 @@ void lease_read(struct node *n, const struct event *ev)
 	peer_slots(n, (unsigned)d, ev);
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* When the next of those who still acknowledge will count as lost: the rate changes then. */
+static uint64_t lost_at_ns(const struct node *n)
+{
+	uint64_t t = UINT64_MAX;
+
+	for (unsigned i = 0; i < n->peer_count; i++) {
+		uint64_t at = n->peer[i].acked_ns + n->conf.times.path_silent_ns;
+
+		if (at > n->now_ns)
+			t = earlier(t, at);
+	}
+	return t;
+}
+
 uint64_t lease_deadline_ns(const struct node *n)
 {
 	uint64_t t = n->next_read_ns;
@@ -263,8 +320,9 @@ uint64_t lease_deadline_ns(const struct node *n)
 
 		if (until < t)
 			t = until;
-	} else if (n->next_write_ns < t) {
-		t = n->next_write_ns;
+	} else {
+		t = earlier(t, write_due_ns(n));
+		t = earlier(t, lost_at_ns(n));
 	}
 	if (!n->lease_lapsed && n->lease_until_ns && n->lease_until_ns < t)
 		t = n->lease_until_ns;

@@ -525,7 +525,9 @@ struct node {
 	uint64_t chain;		   /* of good slot writes or acknowledgements; see lease.c */
 	uint64_t lease_base_ns, lease_until_ns;
 	bool lease_lapsed;
-	uint64_t next_send_ns, next_write_ns, next_read_ns;
+	uint64_t next_send_ns, next_read_ns;
+	uint64_t next_write_ns;	 /* news: earlier than the rate in force asks for */
+	uint64_t round_begun_ns; /* of slot writes */
 	bool write_round;
 	unsigned write_at;
 	uint64_t sent_seq[NODE_SENT_RING], sent_ns[NODE_SENT_RING];

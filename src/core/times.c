@@ -4,11 +4,18 @@
 #include <stddef.h>
 #include <string.h>
 
+static void scribble_always(struct times *t, uint64_t every_ns)
+{
+	for (unsigned i = 0; i < SCRIBBLE_COUNT; i++)
+		t->scribble_ns[i] = every_ns;
+}
+
 void times_fast(struct times *t, uint64_t T)
 {
 	memset(t, 0, sizeof(*t));
 	t->heartbeat_ns = T;
 	t->slot_write_ns = T / 2;
+	scribble_always(t, T / 2);
 	t->slot_read_ns = T / 2;
 	t->slot_timeout_ns = T;
 	t->path_silent_ns = 4 * T;
@@ -33,16 +40,71 @@ void times_fast(struct times *t, uint64_t T)
 	t->damage_limit = 4;
 }
 
-/* Seed 003: mailbox timeout 2.5 s, network 0.5 s, judged dead at a multiple of 2 (ST-51, ST-52);
- * one T of 1.25 s gives a mailbox timeout of two slot intervals. */
-void times_classic(struct times *t)
-{
-	const uint64_t ms = 1000000;
+#define MS 1000000ULL
 
-	times_fast(t, 1250 * ms);
-	t->heartbeat_ns = 500 * ms / 3;
-	t->path_silent_ns = 500 * ms;
-	t->dead_ns = 5000 * ms;
+/* A takeover pair, seed 003: mailbox timeout 2.5 s (AM-01), network 0.5 s, judged at twice the
+ * mailbox's (ST-51, ST-52); one T of 1.25 s is two slot intervals.  Both always write. */
+static void classic_pair(struct times *t)
+{
+	times_fast(t, 1250 * MS);
+	t->heartbeat_ns = 500 * MS / 3;
+	t->path_silent_ns = 500 * MS;
+	t->dead_ns = 2 * 2500 * MS;
+}
+
+/* More nodes, seed 000: answers within 3 s (VS-38), slots written slowly or not at all while
+ * nothing is wrong.  The verdict leaves the suspect the time to notice (path silent) and to
+ * scribble at the fast rate (VS-55, AM-10); so does the lease, which hangs on acknowledgements
+ * until then. */
+static void classic_many(struct times *t)
+{
+	times_fast(t, 1000 * MS);
+	t->path_silent_ns = 3000 * MS;
+	t->slot_write_ns = 3000 * MS;
+	t->scribble_ns[SCRIBBLE_MASTER] = 60000 * MS;
+	t->scribble_ns[SCRIBBLE_MASTER_LOST] = 3000 * MS;
+	t->scribble_ns[SCRIBBLE_SLAVE] = 0;
+	t->scribble_ns[SCRIBBLE_SLAVE_LOST] = 3000 * MS;
+	t->scribble_ns[SCRIBBLE_DETACHED] = 60000 * MS;
+	t->scribble_ns[SCRIBBLE_DETACHED_LOST] = 3000 * MS;
+	t->slot_read_ns = 1000 * MS;
+	t->slot_timeout_ns = 1500 * MS;
+	t->fresh_ns = 4000 * MS;
+	t->dead_ns = 16000 * MS;
+	t->lease_ns = 12000 * MS;
+	t->wait_ns = 6000 * MS;
+	t->tilt_ns = 9000 * MS;
+}
+
+void times_classic(struct times *t, unsigned nodes)
+{
+	if (nodes <= 2)
+		classic_pair(t);
+	else
+		classic_many(t);
+}
+
+/* Slow while all is well, fast as soon as something is not; and then in time. */
+static const char *check_scribble(const struct times *t)
+{
+	static const enum scribble lost[] = {SCRIBBLE_MASTER_LOST, SCRIBBLE_SLAVE_LOST,
+					     SCRIBBLE_DETACHED_LOST};
+	static const enum scribble calm[] = {SCRIBBLE_MASTER, SCRIBBLE_SLAVE, SCRIBBLE_DETACHED};
+
+	for (unsigned i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
+		if (t->scribble_ns[lost[i]] == 0 || t->scribble_ns[lost[i]] > t->slot_write_ns)
+			return "who lost another node must write at the fast rate";
+	for (unsigned i = 0; i < sizeof(calm) / sizeof(calm[0]); i++) {
+		uint64_t ns = t->scribble_ns[calm[i]];
+
+		if (ns && ns <= t->slot_write_ns)
+			continue;
+		if (t->lease_ns < t->path_silent_ns + 3 * t->slot_write_ns)
+			return "lease must be at least path silent and 3 fast slot writes";
+		if (t->dead_ns < t->path_silent_ns + 3 * t->slot_write_ns + t->slot_read_ns)
+			return "dead must leave the time to notice and to write 3 times";
+	}
+	return NULL;
 }
 
 const char *times_check(const struct times *t)
@@ -74,5 +136,5 @@ const char *times_check(const struct times *t)
 		return "damage limit must be 1 to 8";
 	if (t->step_ns < t->dead_ns || t->crash_limit < 1 || t->crash_limit > 8)
 		return "step limit must be at least dead, crash limit 1 to 8";
-	return NULL;
+	return check_scribble(t);
 }

@@ -1,6 +1,7 @@
 /* times.h - the one time base: every timer is a multiple of the heartbeat T (DESIGN 5).
  *
- * times_fast() fills the table of DESIGN, times_classic() the seeds' own figures; the shell may
+ * times_fast() fills the table of DESIGN, times_classic() the seeds' own figures (profile
+ * `classic`): of seed 003 for a pair, of seed 000 for more nodes (OV-08); the shell may
  * change single values from the configuration and then asks times_check(), which names the broken
  * invariant.  All times are nanoseconds on CLOCK_BOOTTIME. */
 #ifndef HF_CORE_TIMES_H
@@ -8,9 +9,21 @@
 
 #include <stdint.h>
 
+/* How often the own coordination slot is written, by role and state of the cluster (VS-49). */
+enum scribble {
+	SCRIBBLE_MASTER,	/* VS-50 */
+	SCRIBBLE_MASTER_LOST,	/* VS-51: it has lost a node */
+	SCRIBBLE_SLAVE,		/* VS-52: under a master's control */
+	SCRIBBLE_SLAVE_LOST,	/* VS-53: it has lost its master, or another node */
+	SCRIBBLE_DETACHED,	/* VS-54: neither */
+	SCRIBBLE_DETACHED_LOST, /* neither, and alone: as fast as the others */
+	SCRIBBLE_COUNT
+};
+
 struct times {
 	uint64_t heartbeat_ns;	   /* T: status message on each network path */
-	uint64_t slot_write_ns;	   /* own coordination slot */
+	uint64_t slot_write_ns;	   /* own coordination slot, when it matters: the fast rate */
+	uint64_t scribble_ns[SCRIBBLE_COUNT]; /* the rate in force; 0: only what is news */
 	uint64_t slot_read_ns;	   /* the others' slots */
 	uint64_t slot_timeout_ns;  /* a write not done by then does not hold up the next device */
 	uint64_t path_silent_ns;   /* a network path counts as silent */
@@ -36,7 +49,7 @@ struct times {
 };
 
 void times_fast(struct times *t, uint64_t heartbeat_ns);
-void times_classic(struct times *t);
+void times_classic(struct times *t, unsigned nodes);
 /* NULL when every invariant holds, else a text that names the broken one. */
 const char *times_check(const struct times *t);
 

@@ -698,8 +698,10 @@ static void t_times(void)
 {
 	struct times t;
 
-	times_classic(&t);
-	CHECK(times_check(&t) == NULL);
+	for (unsigned nodes = 1; nodes <= 8; nodes++) {
+		times_classic(&t, nodes);
+		CHECK(times_check(&t) == NULL);
+	}
 	times_fast(&t, T);
 	CHECK(times_check(&t) == NULL);
 	t.lease_ns = 6 * T;
