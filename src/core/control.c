@@ -106,10 +106,12 @@ static void vs_move_command(struct node *n, const struct event *ev)
 	HF_MARK("control.move");
 	if (owner == n->conf.self)
 		vs_move(n, (unsigned)vs, to, REASON_OPERATOR);
+	else if (owner == 0)
+		place_assign(n, (unsigned)vs, to);
 	else
 		request_send(n, STATUS_REQ_RELEASE_VS, owner, to, ev->control.vs_id,
 			     ev->control.force);
-	remember(n, ev, owner == n->conf.self ? 0 : n->request.id);
+	remember(n, ev, owner == n->conf.self || owner == 0 ? 0 : n->request.id);
 }
 
 static void start_command(struct node *n, const struct event *ev)

@@ -8,7 +8,8 @@
  *	vs_done.c   ... completions
  *	takeover.c  steps 213a-d and 222a-c, STOPPED
  *	reboot.c    steps 251 to 258
- *	place.c     master and placement
+ *	master.c    who is master
+ *	place.c     placement
  *	veto.c      everything that forbids something (OV-15)
  *	control.c   operator commands and requests between nodes
  */
@@ -126,7 +127,12 @@ void reboot_persisted(struct node *n, int err);
 void unit_read_done(struct node *n, const struct event *ev);
 void units_read(struct node *n);
 
+/* master.c */
+void master_run(struct node *n);
+
 /* place.c */
+unsigned vs_weight(const struct node *n, unsigned vs);
+void place_assign(struct node *n, unsigned vs, uint16_t to);
 void place_run(struct node *n);
 bool peer_works(const struct node_peer *p);
 enum reason place_refuses(const struct node *n, unsigned vs, uint16_t node);

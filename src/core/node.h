@@ -103,6 +103,7 @@ const char *vs_phase_name(unsigned p);
 
 struct node_conf_peer {
 	uint16_t id; /* 1 to 8, also the slot */
+	uint16_t capacity; /* greatest sum of weights that is placed there; 0: no limit */
 	char name[NODE_NAME_MAX];
 };
 
@@ -112,6 +113,11 @@ struct node_conf_vs {
 	uint16_t home;
 	int priority; /* greater first */
 	bool no_migrate, giveback_auto;
+	bool assign_manual;	    /* VS-125: its first node is an operator's to name */
+	uint16_t weight;	    /* 0: 1 */
+	uint16_t nodes;		    /* who may have it, bit per id; 0: everybody */
+	uint64_t hold_down_ns;	    /* 0: times.hold_down_ns */
+	uint64_t giveback_delay_ns; /* 0: the hold-down */
 	uint8_t unit_count, fs_count;
 	uint8_t unit[NODE_VS_UNITS_MAX]; /* index into units */
 };
@@ -517,7 +523,9 @@ struct node {
 	bool tilt, dirty, first_start;
 	uint64_t view_bad_ns; /* when what others say was last impossible (TILT); 0: never */
 	enum status_role role;
-	uint16_t master;
+	uint16_t master; /* myself, while I only claim the post; see master.c */
+	uint64_t claim_ns, claim_written_ns, claim_chain;
+	unsigned load[NODE_NODES_MAX + 1]; /* by node id: what it has and what was placed there */
 	bool inhibit_self, inhibit_mine, inhibit_cluster, leaving, recovery_report, prompted;
 	bool waiting; /* step 252: for the giveback that the operator was asked for */
 	uint16_t giveback_to;	   /* step 222: waiting for it to be NORMAL */

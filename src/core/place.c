@@ -1,13 +1,13 @@
-/* place.c - the master, and where each virtual server should be (VS-26 to VS-33, OV-03, OV-19).
- *
- * The master is the live node with the lowest id among those that have a majority of the
- * coordination devices (among all live ones when none has).  It decides placement and carries no
- * safety: every node that follows a wish still has to win the reservation, so two masters for a
- * moment cost at most a lost RESERVE.
+/* place.c - where each virtual server should be (VS-124, OV-03, OV-11, OV-18, OV-19).
  *
  * A vs that somebody has stays there.  One that nobody has goes to the node its last owner
- * released it for, else home, else to the live node with the fewest; a node that failed to serve
- * it is not asked again until the failure expires or is cleared (AM-29). */
+ * released it for, else home, else to the least loaded node that may have it and has room; in
+ * order of priority, each counted before the next is placed (VS-24, VS-63, VS-67).  A node that
+ * failed to serve it is not asked again until the failure expires or is cleared (AM-29).
+ *
+ * The master decides (master.c); while there is none each node follows its own wishes, which are
+ * the same wherever the knowledge is.  No safety hangs on it: who follows a wish still has to win
+ * the reservation, so two opinions cost at most a lost RESERVE. */
 #include "core/internal.h"
 
 bool peer_works(const struct node_peer *p)
@@ -41,52 +41,20 @@ uint16_t node_vs_owner(const struct node *n, unsigned vs)
 	return 0;
 }
 
-static bool peer_majority(const struct node_peer *p)
+unsigned vs_weight(const struct node *n, unsigned vs)
 {
-	return p->msg.flags & STATUS_F_MAJORITY;
+	return n->conf.vs[vs].weight ? n->conf.vs[vs].weight : 1;
 }
 
-static uint16_t find_master(const struct node *n, bool with_majority)
+static void count_load(struct node *n)
 {
-	uint16_t best = 0;
+	memset(n->load, 0, sizeof(n->load));
+	for (unsigned i = 0; i < n->conf.vs_count; i++) {
+		uint16_t owner = node_vs_owner(n, i);
 
-	if (node_active(n) && (!with_majority || node_has_majority(n)))
-		best = n->conf.self;
-	for (unsigned i = 0; i < n->peer_count; i++) {
-		const struct node_peer *p = &n->peer[i];
-
-		if (peer_works(p) && (!with_majority || peer_majority(p)) &&
-		    (best == 0 || p->id < best))
-			best = p->id;
+		if (owner)
+			n->load[owner] += vs_weight(n, i);
 	}
-	return best;
-}
-
-static void elect(struct node *n)
-{
-	uint16_t master = find_master(n, true);
-	enum status_role role;
-
-	if (master == 0)
-		master = find_master(n, false);
-	role = master == 0              ? STATUS_ROLE_NONE
-	       : master == n->conf.self ? STATUS_ROLE_MASTER
-					: STATUS_ROLE_SLAVE;
-	if (master == n->master && role == n->role)
-		return;
-	HF_MARK("place.new_master");
-	n->master = master;
-	n->role = role;
-	n->dirty = true;
-}
-
-static unsigned load_of(const struct node *n, uint16_t id)
-{
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < n->conf.vs_count; i++)
-		count += node_vs_owner(n, i) == id;
-	return count;
 }
 
 /* Why `id` cannot be asked to serve `vs`, or NONE. */
@@ -99,14 +67,16 @@ enum reason place_refuses(const struct node *n, unsigned vs, uint16_t id)
 	return veto_first(&v, false);
 }
 
+/* Ports first, then home, then load, then the id; the smallest is the best. */
 static unsigned rank(const struct node *n, unsigned vs, uint16_t id)
 {
 	const struct node_peer *p = peer_get(n, id);
 	unsigned bad =
 	    2U - (p ? client_quality(n, p->msg.port_quality) : client_quality(n, n->port_quality));
+	unsigned busy = (p ? p->msg.cpu_permille : n->cpu_permille) / 250U;
 
-	/* ports first, then home, then load, then the id */
-	return bad * 100000U + (id != n->conf.vs[vs].home) * 10000U + load_of(n, id) * 16U + id;
+	return bad * 10000000U + (id != n->conf.vs[vs].home) * 1000000U +
+	       (n->load[id] + busy) * 16U + id;
 }
 
 uint16_t place_best(const struct node *n, unsigned vs, bool not_self)
@@ -128,8 +98,8 @@ uint16_t place_best(const struct node *n, unsigned vs, bool not_self)
 static uint16_t released_for(const struct node *n, unsigned vs)
 {
 	const struct node_vs *v = &n->vs[vs];
-	uint64_t epoch = v->released && v->move_to ? v->epoch : 0;
-	uint16_t to = epoch ? v->move_to : 0;
+	uint16_t to = v->released ? v->move_to : 0;
+	uint64_t epoch = to ? v->epoch : 0;
 	struct vetoes vetoes;
 
 	for (unsigned i = 0; i < n->peer_count; i++) {
@@ -176,20 +146,32 @@ static uint16_t wish(const struct node *n, unsigned vs)
 	to = released_for(n, vs);
 	if (to)
 		return to;
+	if (n->conf.vs[vs].assign_manual && n->unit[n->conf.vs[vs].unit[0]].owner_epoch == 0)
+		return 0; /* VS-125 */
 	return wait_for_home(n, vs) ? 0 : place_best(n, vs, false);
+}
+
+/* The master's wish, if there is a master to hear. */
+static uint16_t masters_wish(const struct node *n, unsigned vs)
+{
+	const struct node_peer *master = peer_get(n, n->master);
+	const struct status_vs *s = master && peer_live(master) ? peer_vs(n, master, vs) : NULL;
+
+	return s ? s->target : 0;
 }
 
 static void set_targets(struct node *n)
 {
-	const struct node_peer *master = peer_get(n, n->master);
-
-	for (unsigned i = 0; i < n->conf.vs_count; i++) {
-		const struct status_vs *s = master ? peer_vs(n, master, i) : NULL;
-		uint16_t to = wish(n, i);
+	for (unsigned k = 0; k < n->conf.vs_count; k++) {
+		unsigned i = n->order[k];
+		bool free = node_vs_owner(n, i) == 0;
+		uint16_t to = wish(n, i), his = masters_wish(n, i);
 
 		/* His wish may be older than the last owner's release: that one goes first. */
-		if (s && s->target && node_vs_owner(n, i) == 0 && released_for(n, i) == 0)
-			to = s->target;
+		if (his && free && released_for(n, i) == 0)
+			to = his;
+		if (free && to)
+			n->load[to] += vs_weight(n, i);
 		if (to == n->vs[i].target)
 			continue;
 		n->vs[i].target = to;
@@ -316,33 +298,70 @@ static void clean_leftover(struct node *n, unsigned vs)
 	vs_clean(n, vs);
 }
 
-/* What I have and others could serve better: ports (OV-11), automatic giveback. */
+static uint64_t hold_down_ns(const struct node *n, unsigned vs)
+{
+	uint64_t ns = n->conf.vs[vs].hold_down_ns;
+
+	return ns ? ns : n->conf.times.hold_down_ns;
+}
+
+/* My port is bad and another's is not (OV-11). */
+static bool move_from_bad_port(struct node *n, unsigned vs)
+{
+	uint16_t best;
+	const struct node_peer *p;
+
+	if (client_quality(n, n->port_quality) != 0)
+		return false;
+	best = place_best(n, vs, true);
+	p = peer_get(n, best);
+	if (!p || client_quality(n, p->msg.port_quality) == 0)
+		return false;
+	HF_MARK("place.port_down");
+	vs_move(n, vs, best, REASON_PORT_DOWN);
+	return true;
+}
+
+/* Giveback by itself: served here for the delay, and home has not just come back from an
+ * interruption, so that two nodes cannot go on seizing it from each other (OV-18, ST-48). */
+static void giveback_auto(struct node *n, unsigned vs)
+{
+	const struct node_conf_vs *c = &n->conf.vs[vs];
+	const struct node_peer *p = peer_get(n, c->home);
+	uint64_t delay = c->giveback_delay_ns ? c->giveback_delay_ns : hold_down_ns(n, vs);
+
+	if (!c->giveback_auto || !p || n->vs[vs].served_since_ns + delay > n->now_ns)
+		return;
+	if (p->msg.flags & STATUS_F_RECOVERY || client_quality(n, p->msg.port_quality) == 0 ||
+	    place_refuses(n, vs, c->home) != REASON_NONE)
+		return;
+	HF_MARK("place.auto_giveback");
+	vs_move(n, vs, c->home, REASON_GIVEBACK);
+}
+
+/* What I have and another could serve better; not again within the hold-down (OV-18). */
 static void move_on(struct node *n, unsigned vs)
 {
 	struct node_vs *v = &n->vs[vs];
-	uint16_t home = n->conf.vs[vs].home, best;
-	const struct node_peer *p;
-	bool held_down = v->moved_ns && v->moved_ns + n->conf.times.hold_down_ns > n->now_ns;
-	bool settled = v->served_since_ns + n->conf.times.hold_down_ns <= n->now_ns;
 
-	if (v->state != VS_SERVING || n->leaving)
+	if (v->state != VS_SERVING || n->leaving ||
+	    (v->moved_ns && v->moved_ns + hold_down_ns(n, vs) > n->now_ns))
 		return;
-	if (!held_down && client_quality(n, n->port_quality) == 0) {
-		best = place_best(n, vs, true);
-		p = peer_get(n, best);
-		if (p && client_quality(n, p->msg.port_quality) > 0) {
-			HF_MARK("place.port_down");
-			vs_move(n, vs, best, REASON_PORT_DOWN);
-			return;
-		}
-	}
-	p = peer_get(n, home);
-	if (n->conf.vs[vs].giveback_auto && p && !held_down && settled &&
-	    place_refuses(n, vs, home) == REASON_NONE &&
-	    client_quality(n, p->msg.port_quality) > 0) {
-		HF_MARK("place.auto_giveback");
-		vs_move(n, vs, home, REASON_GIVEBACK);
-	}
+	if (!move_from_bad_port(n, vs))
+		giveback_auto(n, vs);
+}
+
+/* An operator's word about a vs that nobody has: as if it had been released for that node. */
+void place_assign(struct node *n, unsigned vs, uint16_t to)
+{
+	struct node_vs *v = &n->vs[vs];
+
+	HF_MARK("place.assigned_by_hand");
+	v->released = true;
+	v->move_to = to;
+	v->since_ns = n->now_ns;
+	v->reason = REASON_OPERATOR;
+	n->dirty = true;
 }
 
 /* V2: the network is silent, the slot moves, and his clients cannot reach him: ask him. */
@@ -377,10 +396,11 @@ static void move_overdue(struct node *n, unsigned vs)
 
 void place_run(struct node *n)
 {
-	elect(n);
+	master_run(n);
 	if (!node_active(n))
 		return;
 	units_read(n);
+	count_load(n);
 	set_targets(n);
 	for (unsigned k = 0; k < n->conf.vs_count; k++) {
 		unsigned i = n->order[k];

@@ -62,11 +62,25 @@ bool vs_inhibited(const struct node *n, unsigned vs)
 	return inhibited_by(n, vs) != 0;
 }
 
+static unsigned capacity(const struct node *n, uint16_t id)
+{
+	for (unsigned i = 0; i < n->conf.node_count; i++)
+		if (n->conf.node[i].id == id)
+			return n->conf.node[i].capacity;
+	return 0;
+}
+
 static void vs_vetoes(const struct node *n, unsigned vs, uint16_t id, struct vetoes *out)
 {
 	uint16_t owner = n->unit[n->conf.vs[vs].unit[0]].owner;
 	uint16_t by = owner && owner != id ? inhibited_by(n, vs) : 0;
 
+	unsigned room = capacity(n, id);
+
+	if (n->conf.vs[vs].nodes && !(n->conf.vs[vs].nodes >> id & 1))
+		add(out, REASON_NOT_CANDIDATE, id, (int)vs, false);
+	if (room && node_vs_owner(n, vs) != id && n->load[id] + vs_weight(n, vs) > room)
+		add(out, REASON_NO_CAPACITY, id, (int)vs, true);
 	if (n->conf.vs[vs].no_migrate && id != n->conf.vs[vs].home)
 		add(out, REASON_NO_MIGRATE, 0, (int)vs, true);
 	if (by)
@@ -217,12 +231,12 @@ static void move_vetoes(const struct node *n, const struct event *ev, struct vet
 		add(out, REASON_ALREADY_THERE, owner, vs, false);
 		return;
 	}
-	if (owner == 0)
+	if (owner == 0 && n->unit[n->conf.vs[vs].unit[0]].owner) /* S names somebody: 213 */
 		add(out, REASON_NOT_SERVING, 0, vs, false);
 	place_vetoes(n, (unsigned)vs, ev->control.node, out);
 	if (owner == n->conf.self && n->vs[vs].state != VS_SERVING)
 		add(out, REASON_BUSY, owner, vs, false);
-	if (owner != n->conf.self)
+	if (owner && owner != n->conf.self)
 		request_veto(n, out);
 }
 

@@ -119,6 +119,19 @@ struct status_msg rig_peer(struct rig *g)
 		m.vs[0].fs_count = 1;
 		m.vs[0].fs_state[0] = STATUS_FS_UP;
 	}
+	if (g->peer_master) {
+		m.role = STATUS_ROLE_MASTER;
+		m.master = 2;
+	}
+	if (g->peer_recovers)
+		m.flags |= STATUS_F_RECOVERY;
+	if (g->peer_wants) {
+		m.vs_count = 1;
+		m.vs[0] = (struct status_vs){.id = g->conf.vs[0].id, .state = VS_DOWN};
+		m.vs[0].target = g->peer_wants;
+		m.vs[0].fs_count = 1;
+		m.vs[0].fs_state[0] = STATUS_FS_DOWN;
+	}
 	if (g->peer_released) {
 		m.vs_count = 1;
 		m.vs[0] = (struct status_vs){.id = g->conf.vs[0].id, .state = VS_DOWN};

@@ -22,6 +22,8 @@ struct rig {
 	struct action last[ACT_SELF_FENCE + 1];
 	bool hold[ACT_SELF_FENCE + 1]; /* this action is not completed by the rig */
 	bool acks, peer_serves;
+	bool peer_master, peer_recovers;
+	uint8_t peer_wants;  /* v1 to this node; nobody has it */
 	bool peer_released; /* v1, at epoch 1, for node 1 */
 	struct status_msg told; /* what it sent last */
 };
