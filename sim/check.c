@@ -401,7 +401,6 @@ void check_status(struct sim *s, struct host *h, const uint8_t *data, size_t len
 	}
 }
 
-<<<<<<< HEAD
 /* ---- states ---------------------------------------------------------------------------------- */
 
 static unsigned state_named(const char *name, const char *(*names)(unsigned), unsigned count)
@@ -459,7 +458,8 @@ static void check_setters(struct sim *s, struct host *h)
 		if (h->node.vs[v].state != h->said_vs[v])
 			sim_fail(s, "setter", "n%u: vs %u is %s, which no setter said", h->at + 1,
 				 v, vs_state_name(h->node.vs[v].state));
-=======
+}
+
 /* Holds the post now, by its own clock. */
 static bool is_master(const struct sim *s, const struct host *h)
 {
@@ -473,17 +473,13 @@ static void one_master(struct sim *s, const struct host *h)
 	for (unsigned i = 0; i < s->node_count && is_master(s, h); i++)
 		if (&s->host[i] != h && is_master(s, &s->host[i]))
 			sim_fail(s, "one-master", "n%u and n%u hold the post", h->at + 1, i + 1);
->>>>>>> 2fb6598 (core: master by a lease record, placement with room, profile classic)
 }
 
 void check_step(struct sim *s, struct host *h)
 {
 	node_check(&h->node);
-<<<<<<< HEAD
 	check_setters(s, h);
-=======
 	one_master(s, h);
->>>>>>> 2fb6598 (core: master by a lease record, placement with room, profile classic)
 }
 
 /* ---- the truth ------------------------------------------------------------------------------- */
