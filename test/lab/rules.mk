@@ -26,6 +26,10 @@ cluster-smoke: tools all
 	@OUT=$(OUT) test/lab/cluster smoke
 cluster-full: tools all
 	@OUT=$(OUT) test/lab/cluster full
+# Each word of what tools/lab promises.
+.PHONY: lab-contract
+lab-contract: tools all
+	@OUT=$(OUT) test/lab/contract
 lab-soak: tools all
 	@OUT=$(OUT) test/lab/run soak
 guest: tools all
