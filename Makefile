@@ -63,6 +63,9 @@ $(OUT)/unit/%: $(OUT)/test/unit/%.o $(HELPOBJ) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(LDLIBS)
 
+$(OUT)/holdfast-lun: LDLIBS += -lfuse3
+$(OUT)/cmd/holdfast-lun/%.o: CFLAGS += $(shell pkg-config --cflags fuse3 2>/dev/null)
+
 unit-build: $(UNITBIN) $(CMDBIN)
 unit: unit-build
 	@test/run-unit $(UNITBIN)

@@ -113,6 +113,9 @@ static void preempt(struct reserve *r, uint64_t mine, uint64_t victim)
 		r->labels |= UNIT_LABEL_NO_ABORT;
 	}
 	r->ops->command(r, RSV_PREEMPT, mine, victim);
+#ifdef HF_MUTANT_RSV_NO_RESET
+	return;
+#endif
 	if (r->ops->command(r, RSV_RESET, mine, 0) != 0)
 		r->labels |= UNIT_LABEL_QUEUED;
 }
