@@ -654,6 +654,16 @@ static bool op_start(struct sim *s, struct fault *f)
 	return command(s, any_host(s), &ev);
 }
 
+static bool op_unit(struct sim *s, struct fault *f)
+{
+	struct event ev = {.type = EV_CONTROL};
+
+	(void)f;
+	ev.control.verb = chance(s, 500) ? CONTROL_CLAIM : CONTROL_RELEASE;
+	ev.control.vs_id = s->conf.vs[below(s, s->vs_count)].id;
+	return command(s, any_host(s), &ev);
+}
+
 static bool load(struct sim *s, struct fault *f)
 {
 	struct host *h = &s->host[any_host(s)];
@@ -709,7 +719,9 @@ static const struct fault_kind kinds[] = {
     {"op.reboot", 1, 0, 0, op_reboot, NULL},
     {"op.start", 2, 0, 0, op_start, NULL},
     {"load", 1, 0, 0, load, NULL},
+    {"op.unit", 0, 0, 0, op_unit, NULL}, /* when it is named only: other seeds stay what they were */
 };
+#define NAMED_WEIGHT 6
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 static void end_fault(struct sim *s, struct fault *f)
@@ -728,15 +740,22 @@ static void fault_over(struct sim *s, struct sim_item *it)
 		end_fault(s, f);
 }
 
+static unsigned weight_of(const struct sim *s, unsigned kind)
+{
+	if (!(s->fault_allowed >> kind & 1))
+		return 0;
+	return kinds[kind].weight ? kinds[kind].weight : NAMED_WEIGHT;
+}
+
 static const struct fault_kind *pick(struct sim *s)
 {
 	unsigned total = 0, at;
 
 	for (unsigned i = 0; i < KINDS; i++)
-		total += s->fault_allowed >> i & 1 ? kinds[i].weight : 0;
+		total += weight_of(s, i);
 	at = (unsigned)below(s, total);
 	for (unsigned i = 0; i < KINDS; i++) {
-		unsigned weight = s->fault_allowed >> i & 1 ? kinds[i].weight : 0;
+		unsigned weight = weight_of(s, i);
 
 		if (at < weight)
 			return &kinds[i];
@@ -822,9 +841,11 @@ void faults_start(struct sim *s, const char *only)
 
 	it->b = between(s, 300, 4000) * MS;
 	for (unsigned i = 0; i < KINDS; i++)
-		s->fault_allowed |= (uint64_t)chance(s, 550) << i;
+		if (kinds[i].weight)
+			s->fault_allowed |= (uint64_t)chance(s, 550) << i;
 	if (chance(s, 250) || s->fault_allowed == 0)
-		s->fault_allowed = ~0ULL;
+		for (unsigned i = 0; i < KINDS; i++)
+			s->fault_allowed |= (uint64_t)(kinds[i].weight != 0) << i;
 	if (!only)
 		return;
 	s->fault_allowed = 0;

@@ -47,6 +47,10 @@ void show_status(const json_t *status);
 void show_vservers(const json_t *status);
 bool show_vserver(const json_t *status, const char *name);
 
+/* Exit status: 1 when one of them cannot be read. */
+int show_units(const json_t *list);
+int show_unit(const json_t *unit);
+
 int cli_adopt(struct cli *c, const char *dir);
 int cli_release(struct cli *c, const char *dir);
 int cli_check(struct cli *c, const char *dir);

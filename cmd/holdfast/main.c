@@ -221,6 +221,43 @@ static int do_init(struct cli *c, char **w)
 	return cli_init(c);
 }
 
+/* One request about units, shown by `show`. */
+static int ask_units(struct cli *c, json_t *request, int (*show)(const json_t *))
+{
+	int status;
+	json_t *r = cli_ask(c, request, &status);
+
+	if (!r)
+		return status;
+	if (c->json)
+		print_json(r);
+	else
+		status = show(r);
+	json_decref(r);
+	return status;
+}
+
+static int do_unit_list(struct cli *c, char **w)
+{
+	(void)w;
+	return ask_units(c, json_pack("{s:s}", "verb", "unit-list"), show_units);
+}
+
+static int do_unit_show(struct cli *c, char **w)
+{
+	return ask_units(c, json_pack("{s:s, s:s}", "verb", "unit-show", "unit", w[0]), show_unit);
+}
+
+static int do_unit_claim(struct cli *c, char **w)
+{
+	return act(c, json_pack("{s:s, s:s}", "verb", "unit-claim", "unit", w[0]));
+}
+
+static int do_unit_release(struct cli *c, char **w)
+{
+	return act(c, json_pack("{s:s, s:s}", "verb", "unit-release", "unit", w[0]));
+}
+
 static int do_unit_scan(struct cli *c, char **w)
 {
 	(void)w;
@@ -287,6 +324,14 @@ static const struct command {
     {"reboot", NULL, 0, false, do_reboot, "reboot                      leave STOPPED (231)"},
     {"shutdown", NULL, 0, false, do_shutdown,
      "shutdown                    hand everything over, then end the daemon"},
+    {"unit", "list", 0, false, do_unit_list,
+     "unit list                   storage units: who owns them, paths, whether this node may use them"},
+    {"unit", "show", 1, false, do_unit_show,
+     "unit show UNIT              one of them: record, reservation, keys, paths"},
+    {"unit", "claim", 1, false, do_unit_claim,
+     "unit claim UNIT             have this node own it and serve what is on it [--force] [--dry-run]"},
+    {"unit", "release", 1, false, do_unit_release,
+     "unit release UNIT           have this node give it up and leave it [--dry-run]"},
     {"unit", "scan", 0, true, do_unit_scan,
      "unit scan                   disks that are here: WWID, paths, what the configuration calls them"},
     {"key", "show", 0, false, do_key_show,

@@ -13,6 +13,7 @@
  *	addresses.c   virtual addresses, announcements, tickles
  *	keys.c	      the cluster's keys: rotation in steps
  *	trouble.c     what stands in a virtual server's way, in words
+ *	views.c	      storage units as operators see them
  *	diary.c	      what goes into the event log
  *	requests.c    the control socket's verbs
  *	metrics.c     /metrics
@@ -208,6 +209,7 @@ struct daemon {
 	bool have_tickle;
 
 	struct diary *diary; /* NULL: not open (yet) */
+	struct views *views; /* being made for a client; NULL: none */
 	struct ctl *ctl;
 	struct loop_op signal_op;
 	int signal_fd;
@@ -338,6 +340,9 @@ void diary_fence(struct daemon *d, const char *why);
 /* Since when the one who has it has it, as far as this node saw. */
 uint64_t diary_owner_since_ns(const struct daemon *d, unsigned vs);
 uint64_t diary_lost(const struct daemon *d);
+
+/* views.c: requests about units; false: it is none. */
+bool units_request(struct daemon *d, uint32_t id, const char *verb, const json_t *request);
 
 /* requests.c */
 int requests_open(struct daemon *d, char *err, size_t err_size);

@@ -186,6 +186,8 @@ static void on_request(void *arg, uint32_t id, const char *verb, json_t *request
 	}
 	if (keys_request(d, id, verb, request))
 		return;
+	if (units_request(d, id, verb, request))
+		return;
 	for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++) {
 		if (strcmp(verb, VERBS[i].name) != 0)
 			continue;

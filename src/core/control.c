@@ -84,6 +84,13 @@ static void remember(struct node *n, const struct event *ev, uint32_t request_id
 	reply(n, ev->control.id, REASON_BUSY, "too many commands in progress");
 }
 
+static bool claim_failed(const struct node *n, const struct node_control *c)
+{
+	int vs = node_vs_find(n, c->vs_id);
+
+	return vs >= 0 && n->vs[vs].failed && n->vs[vs].state == VS_DOWN;
+}
+
 static void finish(struct node *n, struct node_control *c, enum reason why)
 {
 	reply(n, c->id, why, "");
@@ -196,6 +203,39 @@ static void giveback_command(struct node *n, const struct event *ev)
 	remember(n, ev, holder == n->conf.self ? 0 : n->request.id);
 }
 
+/* By S nobody else has it, or RESERVE will say so: then this node brings it up, wherever it is at home. */
+static void claim_command(struct node *n, const struct event *ev)
+{
+	unsigned vs;
+
+	if (!may(n, ev, "would claim"))
+		return;
+	HF_MARK("control.claim");
+	vs = (unsigned)node_vs_find(n, ev->control.vs_id);
+	vs_clear_failed(n, vs);
+	place_assign(n, vs, n->conf.self);
+	remember(n, ev, 0);
+}
+
+/* Given up in order, or taken once more to be given up (what an older instance left); and not taken again
+ * before somebody says so. */
+static void release_command(struct node *n, const struct event *ev)
+{
+	unsigned vs;
+
+	if (!may(n, ev, "would release"))
+		return;
+	HF_MARK("control.release");
+	vs = (unsigned)node_vs_find(n, ev->control.vs_id);
+	n->vs[vs].failed = true;
+	n->vs[vs].failed_until_ns = 0;
+	if (n->vs[vs].state == VS_SERVING)
+		vs_move(n, vs, 0, REASON_OPERATOR);
+	else
+		vs_clean(n, vs);
+	remember(n, ev, 0);
+}
+
 static void move_everything(struct node *n, uint16_t to, enum reason why)
 {
 	for (unsigned k = 0; k < n->conf.vs_count; k++) {
@@ -284,6 +324,12 @@ void control_event(struct node *n, const struct event *ev)
 	case CONTROL_INHIBIT:
 		inhibit_command(n, ev);
 		return;
+	case CONTROL_CLAIM:
+		claim_command(n, ev);
+		return;
+	case CONTROL_RELEASE:
+		release_command(n, ev);
+		return;
 	case CONTROL_CANCEL:
 		cancel_command(n, ev);
 		return;
@@ -337,6 +383,14 @@ static bool nothing_here(const struct node *n)
 	return true;
 }
 
+static bool let_go(const struct node *n, unsigned vs)
+{
+	for (unsigned i = 0; i < n->conf.vs[vs].unit_count; i++)
+		if (n->unit[n->conf.vs[vs].unit[i]].held)
+			return false;
+	return n->vs[vs].state == VS_DOWN;
+}
+
 static bool done(const struct node *n, const struct node_control *c)
 {
 	int vs = node_vs_find(n, c->vs_id);
@@ -347,6 +401,10 @@ static bool done(const struct node *n, const struct node_control *c)
 		return all_served_elsewhere(n, c->node);
 	if (c->verb == CONTROL_GIVEBACK)
 		return all_home(n, c->node);
+	if (c->verb == CONTROL_CLAIM)
+		return vs >= 0 && serves(n, (unsigned)vs, n->conf.self);
+	if (c->verb == CONTROL_RELEASE)
+		return vs >= 0 && let_go(n, (unsigned)vs);
 	return c->verb == CONTROL_SHUTDOWN && nothing_here(n);
 }
 
@@ -386,6 +444,8 @@ void control_run(struct node *n)
 			finish(n, c, REASON_NONE);
 		else if (refused && c->request_id == refused)
 			finish(n, c, (enum reason)answer->reason);
+		else if (c->verb == CONTROL_CLAIM && claim_failed(n, c))
+			finish(n, c, n->vs[node_vs_find(n, c->vs_id)].reason);
 		else if (in_vain(n, c))
 			finish(n, c, REASON_NO_CANDIDATE);
 		else if (n->now_ns >= c->limit_ns)

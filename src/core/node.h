@@ -202,6 +202,8 @@ enum control_verb {
 	CONTROL_SHUTDOWN,    /* give everything away, then answer */
 	CONTROL_INHIBIT,     /* scope, on */
 	CONTROL_REBOOT,	     /* 231 by hand */
+	CONTROL_CLAIM,	     /* vs: its units for this node, if S names nobody else */
+	CONTROL_RELEASE,     /* vs: its units away from this node, which leaves them then */
 	CONTROL_CANCEL,	     /* node: of it, a countdown (715) or a giveback that waits (222) */
 };
 

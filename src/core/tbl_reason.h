@@ -65,3 +65,5 @@ REASON(KEYS_FULL, "keys-full", "holdfast key drop ID first; there are at most 4"
 REASON(KEY_FILE, "key-file", "mend the key file, then: holdfast key show")
 REASON(NOT_CANDIDATE, "not-a-candidate", "the configuration does not name the node for it")
 REASON(NO_CAPACITY, "no-capacity", "move something else away from that node first")
+REASON(UNIT_OWNED, "unit-owned",
+       "ask its owner: holdfast vs move VS NODE; if that node is dead: holdfast unit claim UNIT --force")

@@ -265,6 +265,66 @@ static void giveback_vetoes(const struct node *n, const struct event *ev, struct
 		add(out, REASON_ALREADY_THERE, home, -1, false);
 }
 
+/* Whom S of its units names: me, somebody else, nobody. */
+static void s_vetoes(const struct node *n, unsigned vs, bool *mine, struct vetoes *out)
+{
+	for (unsigned i = 0; i < n->conf.vs[vs].unit_count; i++) {
+		const struct node_unit *u = &n->unit[n->conf.vs[vs].unit[i]];
+
+		if (!u->known)
+			add(out, REASON_BUSY, n->conf.self, (int)vs, false);
+		else if (u->owner && u->owner != n->conf.self)
+			add(out, REASON_UNIT_OWNED, u->owner, (int)vs, false);
+		if (u->foul)
+			add(out, REASON_UNMOUNT_FAILED, n->conf.self, (int)vs, false);
+		*mine = *mine || (u->known && u->owner == n->conf.self);
+	}
+}
+
+static void claim_vetoes(const struct node *n, unsigned vs, struct vetoes *out)
+{
+	uint16_t owner = node_vs_owner(n, vs);
+	bool mine = false;
+
+	if (owner) {
+		add(out, owner == n->conf.self ? REASON_ALREADY_THERE : REASON_UNIT_OWNED, owner, (int)vs,
+		    false);
+		return;
+	}
+	if (!node_active(n) || n->leaving)
+		add(out, REASON_NOT_NORMAL, n->conf.self, -1, false);
+	s_vetoes(n, vs, &mine, out);
+	vs_vetoes(n, vs, n->conf.self, out);
+	majority_veto(n, out);
+}
+
+static void release_vetoes(const struct node *n, unsigned vs, struct vetoes *out)
+{
+	bool mine = false;
+
+	if (n->vs[vs].state == VS_SERVING)
+		return;
+	s_vetoes(n, vs, &mine, out);
+	if (n->vs[vs].state != VS_DOWN)
+		add(out, n->vs[vs].state == VS_STUCK ? REASON_UNMOUNT_FAILED : REASON_BUSY, n->conf.self,
+		    (int)vs, false);
+	else if (!mine && !out->count)
+		add(out, REASON_ALREADY_THERE, 0, (int)vs, false);
+	majority_veto(n, out);
+}
+
+static void unit_vetoes(const struct node *n, const struct event *ev, struct vetoes *out)
+{
+	int vs = node_vs_find(n, ev->control.vs_id);
+
+	if (vs < 0)
+		add(out, REASON_UNKNOWN_VS, 0, -1, false);
+	else if (ev->control.verb == CONTROL_CLAIM)
+		claim_vetoes(n, (unsigned)vs, out);
+	else
+		release_vetoes(n, (unsigned)vs, out);
+}
+
 void node_vetoes(const struct node *n, const struct event *command, struct vetoes *out)
 {
 	out->count = out->left_off = 0;
@@ -277,6 +337,10 @@ void node_vetoes(const struct node *n, const struct event *command, struct vetoe
 		return;
 	case CONTROL_GIVEBACK:
 		giveback_vetoes(n, command, out);
+		return;
+	case CONTROL_CLAIM:
+	case CONTROL_RELEASE:
+		unit_vetoes(n, command, out);
 		return;
 	case CONTROL_VS_START:
 	case CONTROL_SHUTDOWN:

@@ -57,6 +57,8 @@ struct rsv_ops {
 	int (*command)(struct reserve *r, enum rsv_verb verb, uint64_t mine, uint64_t victim);
 	/* Past every cache, durable on return.  -EBADE: reservation conflict. */
 	int (*record)(struct reserve *r, uint8_t block[RSV_BLOCK], bool write);
+	/* NULL: read_state() tells all there is.  Paths (always), then R: 0 or -errno. */
+	int (*view)(struct reserve *r, struct unit_view *v);
 };
 
 /* Visits that may overlap in one node differ in role; a nexus is (node, role, path). */

@@ -256,5 +256,58 @@ static int scsi_record(struct reserve *r, uint8_t block[RSV_BLOCK], bool write)
 	return rc;
 }
 
+/* ---- for people ------------------------------------------------------------------------------------- */
+static void view_paths(const struct paths *p, struct unit_view *v)
+{
+	v->paths_known = true;
+	v->path_total = p->scan.count + p->scan.left_off;
+	v->path_good = p->good;
+	for (unsigned i = 0; i < p->scan.count && i < UNIT_VIEW_PATHS; i++) {
+		const struct scan_path *sp = &p->scan.path[i];
+
+		snprintf(v->path[i].dev, sizeof(v->path[i].dev), "%.39s", sp->dev);
+		snprintf(v->path[i].state, sizeof(v->path[i].state), "%.23s",
+			 p->err[i] == 0 ? sp->state : !sp->up ? sp->state : strerror(-p->err[i]));
+		v->path[i].good = p->fd[i] >= 0;
+		v->path_count++;
+	}
+}
+
+static int scsi_view(struct reserve *r, struct unit_view *v)
+{
+	struct prin_status st;
+	int rc;
+	struct disks *d = disks_of(r, &rc);
+
+	if (!d) { /* none of them is good, but they may be there */
+		d = r->own;
+		view_paths(&d->p, v);
+		return rc;
+	}
+	view_paths(&d->p, v);
+	rc = status_of(r, d, true, &st);
+	if (rc)
+		return rc;
+	v->held = st.held;
+	v->type = st.type;
+	v->a.holder = unit_key_node(st.holder);
+	v->memory_known = st.ptpl_known && st.count;
+	v->remembers = st.ptpl_active;
+	v->key_total = st.total;
+	for (unsigned i = 0; i < st.count && i < UNIT_VIEW_KEYS; i++) {
+		const struct prin_registrant *g = &st.registrant[i];
+
+		v->key[i].key = g->key;
+		v->key[i].holder = g->holder;
+		v->key[i].port = g->port;
+		snprintf(v->key[i].name, sizeof(v->key[i].name), "%.45s", g->name);
+		v->key_count++;
+	}
+	if (v->memory_known && !v->remembers)
+		v->a.labels |= UNIT_LABEL_FORGETS;
+	return 0;
+}
+
 const struct rsv_ops rsv_scsi_ops = {.name = "scsi", .close = disks_close, .read_state = scsi_state,
-				     .command = scsi_command, .record = scsi_record};
+				     .command = scsi_command, .record = scsi_record,
+				     .view = scsi_view};

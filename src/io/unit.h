@@ -153,6 +153,36 @@ int unit_lock_repair(const struct unit_spec *u);
 /* Makes the unit's first record, unowned; -EEXIST when there is one. */
 int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t err_size);
 
+/* ---- for people: everything that can be seen of a unit ---- */
+#define UNIT_VIEW_KEYS	12
+#define UNIT_VIEW_PATHS 8
+
+struct unit_view {
+	struct unit_answer a; /* its text: why S or R cannot be told */
+	int s_err, r_err;     /* 0: S was read; R was read (for `dir`: its lock was asked) */
+	char owner_name[32];  /* as the owner wrote it */
+	char label[17];	      /* given to the unit when it was made */
+	uint16_t previous;
+	uint64_t written_ns; /* CLOCK_REALTIME */
+	bool held, memory_known, remembers; /* R: is there one; the target remembers it (APTPL) */
+	uint8_t type;	     /* of R, codec/prin.h; 0: none, or of another kind than SCSI's */
+	unsigned key_count, key_total;
+	struct {
+		uint64_t key;
+		bool holder;
+		uint16_t port;
+		char name[46];
+	} key[UNIT_VIEW_KEYS];
+	bool paths_known;
+	unsigned path_count, path_good, path_total;
+	struct {
+		char dev[40], state[24];
+		bool good;
+	} path[UNIT_VIEW_PATHS];
+};
+
+void unit_view(const struct unit_spec *u, const struct seal *s, struct unit_view *out);
+
 /* ---- between the files of this module ---- */
 struct reserve; /* io/reserve.h */
 int unit_record_read(struct reserve *r, const struct seal *s, struct owner *o);

@@ -6,6 +6,21 @@
 #include "check.h"
 #include "lib_daemon.h"
 
+/* Every node sees whose it is. covers: VS-99 VS-108 FO-19 OV-13 */
+static void show_units(void)
+{
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 unit list"));
+	CHECK(says("<n1,n1>") && says(" mine ") && says(" label."));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n2 unit list"));
+	CHECK(says("<n1,n1>") && says("unusable here: owned by n1"));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n2 --json unit list"));
+	CHECK(says("\"mounted_on\": \"n1\"") && says("\"usable\": false"));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 unit show u"));
+	CHECK(says("owner n1, boot generation 1, epoch 1") && says("for v"));
+	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n1 unit show nix"));
+	CHECK(says("unknown-unit") && says("holdfast unit list"));
+}
+
 /* covers: ST-55 FO-70 OV-16 OV-17 F5 */
 static void t_two_nodes(void)
 {
@@ -18,6 +33,7 @@ static void t_two_nodes(void)
 	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 30));
 	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n1 vs move v n9"));
 	CHECK(says("unknown-node"));
+	show_units();
 	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 vs move v n2"));
 	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));
 	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 giveback n1"));
@@ -41,10 +57,48 @@ static void t_two_nodes(void)
 	end();
 }
 
+/* An operator's own acts on a unit: never over another owner, and released means left alone.
+ * covers: FO-20 FO-22 VS-99 OV-13 OV-16 */
+static void t_claim_and_release(void)
+{
+	pid_t n1, n2;
+
+	begin_made();
+	n1 = daemon_start("n1");
+	n2 = daemon_start("n2");
+	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
+	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 30));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 unit claim u"));
+	CHECK(says("it is so already"));
+	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n2 unit claim u"));
+	CHECK(says("unit-owned") && says("n1") && says("holdfast vs move"));
+	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n2 unit release u"));
+	CHECK(says("unit-owned"));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n2 --force --dry-run unit claim u"));
+	CHECK(says("would take by force v"));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 --dry-run unit release u"));
+	CHECK(says("would release"));
+	/* Given up by one, taken by the other; given up by both, by nobody. */
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 unit release u"));
+	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n2 unit release u"));
+	CHECK_EQ(0, run("sleep 1; $OUT/holdfast -c $D/h.conf -N n2 unit list"));
+	CHECK(says("<U,U>") && says(" free "));
+	/* Claimed away from home, in spite of the home node. */
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n2 unit claim u"));
+	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 10));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n2 unit list"));
+	CHECK(says("<n2,n2>") && says(" mine "));
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	end();
+}
+
 int main(void)
 {
 	daemons_init();
 	CASE(t_two_nodes);
+	CASE(t_claim_and_release);
 	end_all();
 	return check_end();
 }
