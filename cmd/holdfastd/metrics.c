@@ -190,6 +190,11 @@ static void put_drops(FILE *to, const char *name, struct daemon *d)
 		}
 }
 
+static void put_events_lost(FILE *to, const char *name, struct daemon *d)
+{
+	fprintf(to, "%s %llu\n", name, (unsigned long long)diary_lost(d));
+}
+
 static void put_step(FILE *to, const char *name, struct daemon *d)
 {
 	fprintf(to, "%s %g\n", name, (double)d->step_ns_max / 1e9);
@@ -254,6 +259,8 @@ static const struct metric METRICS[] = {
 	{"holdfast_repairs_failed_total", "counter", "repairs that did not help", put_repairs_failed},
 	{"holdfast_repair_seconds", "gauge", "how long the last repair took", put_repair_seconds},
 	{"holdfast_repairing", "gauge", "1 while a repair is under way and clients wait", put_repairing},
+	{"holdfast_events_lost_total", "counter",
+	 "events left out of the event log because its disk did not keep up", put_events_lost},
 	{"holdfast_packets_received_total", "counter", "heartbeat datagrams on each path",
 	 put_packets},
 	{"holdfast_messages_dropped_total", "counter",
