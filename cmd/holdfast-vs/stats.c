@@ -115,6 +115,7 @@ static json_t *store_json(const struct vs_store *st)
 	set(o, "cold_reads", s.cold_reads);
 	set(o, "overlay_bytes", s.overlay_bytes);
 	set(o, "cached_inodes", s.cached_inodes);
+	set(o, "cached_names", s.cached_names);
 	set(o, "dup_entries", s.dup_entries);
 	set(o, "dup_clients", s.dup_clients);
 	set(o, "stalls", s.stalls);

@@ -16,12 +16,25 @@
 
 struct rpc_peer;
 
+struct rpc_borrowed {
+	void *(*keep)(void *arg, size_t from, size_t len);
+	void *arg;
+	void (*body_free)(void *arg, void *body);
+	void *free_arg;
+};
+
 struct rpc_peer_ops {
 	/* Queues one whole reply message (without record mark); the bytes are copied. */
 	void (*send)(struct rpc_peer *p, const void *msg, size_t len);
 	/* The same for bulk: `head` is copied, `body` is taken over and freed with body_free(). */
 	void (*send_bulk)(struct rpc_peer *p, const void *head, size_t head_len, void *body,
 			  size_t body_len, void (*body_free)(void *arg, void *body), void *arg);
+	/* The same for bulk that lies where it may change as soon as this call is over: what the kernel
+	 * takes at once it copies from there, the rest is asked for (keep() gives a buffer with bytes
+	 * `from` on, which is taken over, or NULL: the connection ends).  False: nothing was sent, the
+	 * bytes cannot be read there.  NULL: this peer cannot. */
+	bool (*send_borrowed)(struct rpc_peer *p, const void *head, size_t head_len,
+			      const void *body, size_t body_len, const struct rpc_borrowed *b);
 	/* A held reply keeps its peer alive: get() when it is put by, put() after its send(). */
 	struct rpc_peer *(*get)(struct rpc_peer *p);
 	void (*put)(struct rpc_peer *p);

@@ -44,6 +44,7 @@
 #include "io/record.h"
 
 #define RECV_BYTES	 (256U * 1024)
+#define BORROWED_HEAD	 512U
 #define SEND_IOV	 64U
 #define MS		 1000000ULL
 #define LAPSE_RECHECK_NS (2 * MS)
@@ -618,6 +619,84 @@ static void peer_send_bulk(struct rpc_peer *p, const void *head, size_t head_len
 	dirty_add(c);
 }
 
+/* Sends queue, head and body as far as the socket takes them now: how much, 0, or -EFAULT. */
+static ssize_t send_through(struct conn *c, const void *head, size_t head_len, const void *body,
+			    size_t body_len)
+{
+	struct iovec iov[SEND_IOV];
+	struct msghdr mh = {.msg_iov = iov};
+	unsigned n = outq_iov(&c->out, iov, SEND_IOV - 1);
+	ssize_t sent;
+
+	if (c->out_op.busy || c->s->silent || n > SEND_IOV - 2 || !lease_good(c->s))
+		return 0;
+	iov[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)head, .iov_len = head_len};
+	iov[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)body, .iov_len = body_len};
+	mh.msg_iovlen = n;
+	sent = sendmsg(c->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent < 0)
+		return errno == EFAULT ? -EFAULT : 0; /* the end of the round meets any other */
+	c->s->n.sends++;
+	c->s->n.bytes_out += (uint64_t)sent;
+	if (sent > 0)
+		note_answer(c->s);
+	return sent;
+}
+
+/* What is left of a message of which `sent` bytes are gone. */
+static void queue_rest(struct conn *c, const uint8_t *head, size_t head_len, size_t body_len,
+		       size_t sent, const struct rpc_borrowed *b)
+{
+	void *rest;
+
+	if (sent < head_len) {
+		memcpy(outq_room(&c->s->outs, &c->out, head_len - sent), head + sent,
+		       head_len - sent);
+		sent = head_len;
+	}
+	if (sent == head_len + body_len)
+		return;
+	HF_MARK("stream.borrowed_rest");
+	rest = b->keep(b->arg, sent - head_len, head_len + body_len - sent);
+	if (rest)
+		outq_ref(&c->s->outs, &c->out, rest, head_len + body_len - sent, b->body_free,
+			 b->free_arg);
+	else
+		conn_close(c);
+}
+
+static bool peer_send_borrowed(struct rpc_peer *p, const void *head, size_t head_len,
+			       const void *body, size_t body_len, const struct rpc_borrowed *b)
+{
+	struct conn *c = conn_of(p);
+	size_t len = head_len + body_len, queued = c->out.bytes;
+	uint8_t all[BORROWED_HEAD];
+	ssize_t sent;
+
+	if (c->closed)
+		return true;
+	if (head_len + 4 > sizeof(all))
+		return false;
+	all[0] = (uint8_t)(0x80 | len >> 24);
+	all[1] = (uint8_t)(len >> 16);
+	all[2] = (uint8_t)(len >> 8);
+	all[3] = (uint8_t)len;
+	memcpy(all + 4, head, head_len);
+	sent = send_through(c, all, head_len + 4, body, body_len);
+	if (sent < 0)
+		return false;
+	if ((size_t)sent < queued) {
+		outq_consume(&c->s->outs, &c->out, (size_t)sent);
+		queued = (size_t)sent;
+	} else {
+		outq_consume(&c->s->outs, &c->out, queued);
+	}
+	queue_rest(c, all, head_len + 4, body_len, (size_t)sent - queued, b);
+	if (!c->closed)
+		dirty_add(c);
+	return true;
+}
+
 static struct rpc_peer *peer_get(struct rpc_peer *p)
 {
 	struct conn *c = conn_of(p);
@@ -662,7 +741,8 @@ static void peer_put(struct rpc_peer *p)
 }
 
 static const struct rpc_peer_ops peer_ops = {
-    .send = peer_send, .send_bulk = peer_send_bulk, .get = peer_get, .put = peer_put};
+    .send = peer_send,
+    .send_bulk = peer_send_bulk, .send_borrowed = peer_send_borrowed, .get = peer_get, .put = peer_put};
 
 /* ---- accepting ------------------------------------------------------------------------------ */
 

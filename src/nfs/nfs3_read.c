@@ -126,27 +126,30 @@ static int read_later(struct call *c, size_t len)
 	return RUN_LATER;
 }
 
-int nfs3_read(struct call *c)
+/* Large, in memory, and nothing to wait for. */
+static const void *read_here(const struct call *c, size_t len)
+{
+	const struct obj *o = &c->obj;
+
+	if (len <= RPC_COPY_MAX || len % 4 != 0 || !c->peer->ops->send_borrowed ||
+	    o->in->lsn > store_durable_lsn(o->fs->store))
+		return NULL;
+	return store_read_here(o->fs->store, o->ino, c->args.read.offset, len);
+}
+
+/* Into a buffer of our own: behind the numbers, or as bulk. */
+static int read_copied(struct call *c, size_t len, size_t *got, bool *eof)
 {
 	struct obj *o = &c->obj;
-	size_t len, got = 0;
-	uint8_t *numbers, *data;
-	bool eof = true;
+	uint8_t *data;
 	uint64_t wait = 0;
-	int status = check_read(c), err = 0;
+	int err = 0;
 
-	if (status != NFS3_OK)
-		return status;
-	c->wait_lsn = o->in->lsn;
-	len = read_size(c);
-	eof = c->args.read.offset >= o->in->size || len == o->in->size - c->args.read.offset;
-	put_attr(&c->out, o->fs, o->in);
-	numbers = wr_room(&c->out, 12);
 	c->bulk = len > RPC_COPY_MAX ? bulk_get(c->srv, len + READ_SLACK) : NULL;
 	data = c->bulk ? c->bulk : c->out.p;
 	if (len)
-		err = store_read_try(o->fs->store, o->ino, c->args.read.offset, len, data, &got,
-				     &eof, &wait);
+		err = store_read_try(o->fs->store, o->ino, c->args.read.offset, len, data, got, eof,
+				     &wait);
 	if (err) {
 		if (c->bulk)
 			bulk_put(c->srv, c->bulk);
@@ -156,11 +159,36 @@ int nfs3_read(struct call *c)
 		c->wait_lsn = wait;
 		return nfs3_status(err);
 	}
-	memset(data + got, 0, xdr_padded(got) - got);
+	memset(data + *got, 0, xdr_padded(*got) - *got);
 	if (c->bulk)
-		c->bulk_len = xdr_padded(got);
+		c->bulk_len = xdr_padded(*got);
 	else
-		wr_room(&c->out, xdr_padded(got));
+		wr_room(&c->out, xdr_padded(*got));
+	return NFS3_OK;
+}
+
+int nfs3_read(struct call *c)
+{
+	struct obj *o = &c->obj;
+	size_t len, got = 0;
+	uint8_t *numbers;
+	bool eof = true;
+	int status = check_read(c);
+
+	if (status != NFS3_OK)
+		return status;
+	c->wait_lsn = o->in->lsn;
+	len = read_size(c);
+	eof = c->args.read.offset >= o->in->size || len == o->in->size - c->args.read.offset;
+	put_attr(&c->out, o->fs, o->in);
+	numbers = wr_room(&c->out, 12);
+	c->here = read_here(c, len);
+	if (c->here)
+		c->bulk_len = got = len;
+	else
+		status = read_copied(c, len, &got, &eof);
+	if (status != NFS3_OK)
+		return status;
 	put_u32(numbers, (uint32_t)got);
 	put_u32(numbers + 4, eof);
 	put_u32(numbers + 8, (uint32_t)got);

@@ -130,6 +130,7 @@ struct call {
 	/* bulk payload behind what `out` holds */
 	void *bulk;
 	size_t bulk_len;
+	const void *here; /* instead of `bulk`: where the store has the bytes */
 	/* NFS: the objects of the first and the second handle */
 	struct fs *fs; /* the one that wait_lsn counts in; NULL: no waiting */
 	struct obj obj, obj2;

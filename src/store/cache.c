@@ -227,6 +227,16 @@ static void dent_drop(struct store *s, struct dent *d)
 	free(d);
 }
 
+/* A removed name: the overlay knows that it is gone, and names that never come back would push out
+ * those in use. */
+static void dent_forget(struct store *s, uint64_t dir, const char *name, size_t len)
+{
+	struct dent *d = dent_find(s, dent_hash(s, dir, name, len), dir, name, len);
+
+	if (d)
+		dent_drop(s, d);
+}
+
 int name_get(struct store *s, uint64_t dir, const char *name, size_t len, uint64_t *ino,
 	     uint64_t *cookie)
 {
@@ -301,7 +311,7 @@ static void apply_name(struct store *s, const struct change *c)
 	uint64_t dir = be64(c->key + 1);
 
 	if (c->type == CHANGE_DEL)
-		dent_set(s, dir, name, c->key_len - 9, 0, 0);
+		dent_forget(s, dir, name, c->key_len - 9);
 	else
 		dent_set(s, dir, name, c->key_len - 9, be64(c->val), be64(c->val + 8));
 }

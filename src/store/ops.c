@@ -797,6 +797,16 @@ int store_read_try(struct store *s, uint64_t ino, uint64_t off, size_t len, void
 	return do_read(s, ino, off, len, buf, got, eof, wait_lsn, !s->reads_wait);
 }
 
+const void *store_read_here(struct store *s, uint64_t ino, uint64_t off, size_t len)
+{
+	struct inode *ip;
+
+	if (reg_get(s, ino, &ip) || ip->effect_lsn > s->durable_lsn || !ip->row.has_object ||
+	    off >= ip->row.pub.size || len > ip->row.pub.size - off)
+		return NULL;
+	return object_here(s, ip, off, len);
+}
+
 /* What must be over before this write may begin. */
 static int write_settled(struct store *s, const struct inode *ip, bool stable, uint64_t *wait_lsn)
 {

@@ -470,6 +470,7 @@ void store_stats(const struct store *s, struct store_stats *out)
 	*out = s->stats;
 	out->overlay_bytes = s->active->arena.bytes + (s->frozen ? s->frozen->arena.bytes : 0);
 	out->cached_inodes = s->inode_count;
+	out->cached_names = s->dent_count;
 	out->dup_entries = s->dup.count;
 	out->dup_clients = s->dup.clients;
 	out->half_used_bytes = wal_half_used(s);

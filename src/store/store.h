@@ -167,6 +167,9 @@ int store_read(struct store *s, uint64_t ino, uint64_t off, size_t len, void *bu
 /* The same, but never waits for the disk: STORE_COLD then, and store_warm() should follow. */
 int store_read_try(struct store *s, uint64_t ino, uint64_t off, size_t len, void *buf, size_t *got,
 		   bool *eof, uint64_t *wait_lsn);
+/* The bytes themselves where they lie in memory, all of them, or NULL: read them.  They may change
+ * with the next call on this store; to touch them may fault, so only the kernel should (EFAULT). */
+const void *store_read_here(struct store *s, uint64_t ino, uint64_t off, size_t len);
 /* Brings a range into memory that store_read_try() just called cold, then calls `done`, in which
  * store_read_try() should be called again: that one waits if it must. */
 void store_warm(struct store *s, uint64_t ino, uint64_t off, size_t len, void (*done)(void *arg),
@@ -249,7 +252,7 @@ void store_conn_forget_all(struct store *s);
 struct store_stats {
 	uint64_t records, batches, log_bytes, checkpoints, checkpoint_ns_last, checkpoint_ns_max;
 	uint64_t cold_reads; /* of what was not in memory */
-	uint64_t overlay_bytes, cached_inodes, dup_entries, dup_clients;
+	uint64_t overlay_bytes, cached_inodes, cached_names, dup_entries, dup_clients;
 	uint64_t stalls;	  /* both halves were full: nothing could be changed for a while */
 	uint64_t paced, paced_ns; /* log writes that were held back a little, and how long in all */
 	uint64_t half_used_bytes, half_size_bytes;

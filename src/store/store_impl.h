@@ -63,6 +63,8 @@ struct inode {
 	uint64_t trunc_lsn;	 /* ... that cuts it */
 	uint64_t alloc_from, alloc_to; /* this range of the object is known to have its blocks */
 	int fd;			 /* of the object, or -1 */
+	uint8_t *map;		 /* the object in memory, for as long as it is open; NULL: not yet */
+	uint64_t map_bytes;
 	unsigned pins;		 /* effects and fsyncs under way: not to be evicted */
 	bool checked;		 /* the object is known not to be longer than the inode */
 	bool whole;		 /* a directory: each of its names is among the cached ones */
@@ -393,6 +395,8 @@ int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, voi
 /* The same for what may be asked for again soon. */
 int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t len, uint8_t *buf,
 		      bool try);
+/* The object's bytes in a mapping if all of them are in memory, or NULL. */
+const uint8_t *object_here(struct store *s, struct inode *ip, uint64_t off, size_t len);
 int object_write(struct store *s, struct inode *ip, uint64_t off, const void *data, size_t len);
 int object_reserve(struct store *s, struct inode *ip, uint64_t off, size_t len);
 void object_effect(struct store *s, const struct effect *e);

@@ -205,7 +205,7 @@ static void put_tree_args(struct wr *w, struct slot *s)
 {
 	bool in_order = s->op == OP_FILLTREE || s->op == OP_FINDTREE;
 
-	s->arg = in_order ? L.filled++ : rnd(L.tree_files);
+	s->arg = in_order ? L.filled++ : rnd(L.tree_set);
 	if (s->op == OP_TGETATTR) {
 		put_opaque(w, L.tree_fh + (size_t)s->arg * L.tree_fh_len, L.tree_fh_len);
 		return;

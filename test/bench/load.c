@@ -1,8 +1,8 @@
 /* load.c - load generator for NFSv3 servers, on raw sockets.
  *
  *	load [-c CONNS] [-q DEPTH] [-t SECONDS] [-p SERVER_PID] [-e EXPORT] [-m MOUNT_PORT]
- *	     [-F FILES] [-n TREE_FILES] [-D PER_DIRECTORY] [-w NAME] [-k] [-l] [-R RATE] [-L FILE]
- *	     ADDRESS PORT OP ...
+ *	     [-F FILES] [-n TREE_FILES] [-D PER_DIRECTORY] [-w NAME] [-k] [-l] [-W SET] [-R RATE]
+ *	     [-L FILE] ADDRESS PORT OP ...
  *
  * CONNS connections with DEPTH calls in flight each; every reply is checked (xid, status, and what
  * it should contain).  One line per OP on stdout:
@@ -22,7 +22,7 @@
  *
  * With -n there is a tree of TREE_FILES empty files, PER_DIRECTORY (10,000) in each directory, and
  * TLOOKUP, TGETATTR of any of them, LIST (READDIRPLUS of a whole directory), and CREATE and REMOVE
- * work in its first directory.
+ * work in its first directory.  With -W only the first SET files of it are looked at: a working set.
  *
  * With -l handles of the tree's files are neither kept nor looked for: what an earlier run made (-w)
  * is there at once, and a tree may have any size; TGETATTR does not work then.
@@ -434,7 +434,7 @@ static _Noreturn void usage(void)
 {
 	fprintf(stderr, "usage: load [-c CONNS] [-q DEPTH] [-t SECONDS] [-p SERVER_PID] [-e EXPORT] "
 			"[-m MOUNT_PORT]\n\t[-F FILES] [-n TREE_FILES] [-D PER_DIRECTORY] [-w NAME] "
-			"[-k] [-l]\n\t[-R RATE] [-L FILE] ADDRESS PORT OP ...\n");
+			"[-k] [-l]\n\t[-W SET] [-R RATE] [-L FILE] ADDRESS PORT OP ...\n");
 	exit(2);
 }
 
@@ -443,7 +443,7 @@ static void options(int argc, char **argv)
 	static char work[32];
 	int o;
 
-	while ((o = getopt(argc, argv, "c:q:t:p:e:m:F:n:D:w:klR:L:")) != -1) {
+	while ((o = getopt(argc, argv, "c:q:t:p:e:m:F:n:D:w:klR:L:W:")) != -1) {
 		switch (o) {
 		case 'c':
 			L.conns = (unsigned)strtoul(optarg, NULL, 10);
@@ -480,6 +480,9 @@ static void options(int argc, char **argv)
 			break;
 		case 'l':
 			L.lazy = true;
+			break;
+		case 'W':
+			L.tree_set = (uint32_t)strtoul(optarg, NULL, 10);
 			break;
 		case 'R':
 			L.want_rate = strtod(optarg, NULL);
@@ -518,6 +521,8 @@ int main(int argc, char **argv)
 				      op == OP_STEADY))
 			usage();
 		L.spread |= op == OP_STEADY;
+		if (!L.tree_set || L.tree_set > L.tree_files)
+			L.tree_set = L.tree_files;
 	}
 	L.in_size = 2UL * MIB;
 	L.out_size = L.depth * (MIB + 4096UL);

@@ -113,6 +113,7 @@ struct load {
 	struct fh *tree_dir;
 	uint8_t *tree_fh; /* handles of tree_fh_len bytes each */
 	uint32_t tree_files, tree_per_dir, tree_dirs, tree_fh_len;
+	uint32_t tree_set; /* so many of its files are looked at */
 	size_t in_size, out_size;
 	uint32_t next_xid;
 	uint32_t created, made, filled; /* numbers given out */

@@ -14,6 +14,10 @@ bench: $(BENCH) $(OUT)/holdfast-vs
 	@rm -f $(OUT)/bench.tsv
 	OUT=$(OUT) test/bench/run -o $(OUT)/bench.tsv $(BENCH_SUITES) > /dev/null
 	@test/bench/report -o $(OUT)/bench.md $(OUT)/bench.tsv && cat $(OUT)/bench.md
+# An hour of the same: memory must not grow.
+.PHONY: churn-soak
+churn-soak: $(BENCH) $(OUT)/holdfast-vs
+	@OUT=$(OUT) test/bench/run -s holdfast --churn 3600 --churn-rate 10000 churn > $(OUT)/churn.tsv
 # Hostile and broken clients, against any address and port.
 bench-tools: $(OUT)/abuse
 $(OUT)/abuse: $(OUT)/test/lab/abuse.o

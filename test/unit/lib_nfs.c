@@ -51,6 +51,31 @@ static void p_send_bulk(struct rpc_peer *p, const void *head, size_t head_len, v
 	np->body_free = body_free;
 }
 
+/* Takes half at once, and asks for the rest; one that is to be kept is kept whole. */
+static bool p_send_borrowed(struct rpc_peer *p, const void *head, size_t head_len, const void *body,
+			    size_t len, const struct rpc_borrowed *b)
+{
+	struct nt_peer *np = (struct nt_peer *)p;
+	size_t now = np->keep_body ? 0 : len / 2;
+	uint8_t *whole = mem_alloc(len), *rest;
+
+	memcpy(whole, body, now);
+	rest = b->keep(b->arg, now, len - now);
+	CHECK(rest != NULL);
+	memcpy(whole + now, rest, len - now);
+	keep(np, head, head_len, whole, len);
+	free(whole);
+	if (!np->keep_body) {
+		b->body_free(b->free_arg, rest);
+		return true;
+	}
+	np->keep_body = false;
+	np->body = rest;
+	np->body_arg = b->free_arg;
+	np->body_free = b->body_free;
+	return true;
+}
+
 void nt_body_sent(struct nt_peer *p)
 {
 	p->body_free(p->body_arg, p->body);
@@ -68,7 +93,9 @@ static void p_put(struct rpc_peer *p)
 	((struct nt_peer *)p)->refs--;
 }
 
-static const struct rpc_peer_ops ops = {p_send, p_send_bulk, p_get, p_put};
+static const struct rpc_peer_ops ops = {.send = p_send, .send_bulk = p_send_bulk,
+					.send_borrowed = p_send_borrowed, .get = p_get,
+					.put = p_put};
 
 struct nt_peer *nt_peer_new(const char *remote, uint16_t port, bool stream)
 {

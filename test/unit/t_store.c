@@ -142,6 +142,32 @@ static void t_whole(void)
 }
 
 /* A directory may have more subdirectories than a file may have names. */
+/* Names that have gone are not remembered; what they were says the overlay, then the index. */
+static void t_removed_names(void)
+{
+	struct store_stats st;
+	uint64_t ino, before;
+	char name[16];
+
+	fs_new(&f);
+	CHECK_EQ(0, fs_make(&f, ROOT, "stays", STORE_REG, &ino));
+	store_stats(f.s, &st);
+	before = st.cached_names;
+	for (int i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		CHECK_EQ(0, fs_make(&f, ROOT, name, STORE_REG, &ino));
+		if (i == 50)
+			fs_checkpoint(&f);
+		CHECK_EQ(0, fs_remove(&f, ROOT, name));
+	}
+	store_stats(f.s, &st);
+	CHECK_EQ(before, st.cached_names);
+	CHECK_EQ(0, fs_look(&f, ROOT, "n7"));
+	CHECK_EQ(0, fs_look(&f, ROOT, "n50"));
+	CHECK(fs_look(&f, ROOT, "stays") != 0);
+	fs_drop(&f);
+}
+
 static void t_subdirs(void)
 {
 	struct store_new n = {.type = STORE_DIR, .attr = {.set_mode = true, .mode = 0755}};
@@ -219,6 +245,7 @@ int main(void)
 	CASE(t_data);
 	CASE(t_restart);
 	CASE(t_whole);
+	CASE(t_removed_names);
 	CASE(t_subdirs);
 	CASE(t_many);
 	return check_end();

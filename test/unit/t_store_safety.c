@@ -414,6 +414,34 @@ static void t_s11_forget(void)
 	fs_drop(&f);
 }
 
+/* covers: S11 - a client of whom nothing is remembered any more costs nothing, once no checkpoint
+ * has its entries in hand. */
+static void t_s11_clients_go(void)
+{
+	struct store_caller c = fs_caller(50);
+	struct store_stats st;
+	uint64_t wait;
+
+	fs_new(&f);
+	for (uint8_t i = 1; i <= 40; i++)
+		remember(i, i);
+	for (uint8_t i = 2; i <= 40; i++) {
+		c.client[0] = i;
+		CHECK_EQ(0, store_op_begin(f.s, NULL, &wait));
+		store_dup_forget(f.s, c.client);
+		fs_wait(&f, store_op_end(f.s, NULL, 0));
+	}
+	store_stats(f.s, &st);
+	CHECK(st.dup_clients >= 40);
+	fs_checkpoint(&f); /* still writes the addresses of entries that have gone */
+	remember(1, 100);
+	fs_checkpoint(&f);
+	store_stats(f.s, &st);
+	CHECK(st.dup_clients <= 3);
+	CHECK(find(1, 1, NULL) == STORE_DUP_DONE && find(2, 2, NULL) == STORE_DUP_NEW);
+	fs_drop(&f);
+}
+
 /* covers: S11 - the reply of a stored entry is read from the index, whichever roll and chunk it is
  * in, for each client by itself; after any number of them, and after an open of the store. */
 static void t_s11_stored(void)
@@ -585,6 +613,7 @@ int main(void)
 	CASE(t_s11_first_answer);
 	CASE(t_s11_bounds);
 	CASE(t_s11_forget);
+	CASE(t_s11_clients_go);
 	CASE(t_s11_stored);
 	CASE(t_s11_lost);
 	CASE(t_crash_loop);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,13 +18,14 @@
 
 #define MS 1000000ULL
 
-/* A server of one-byte commands: e echo, h hold the reply, b 100,000 bytes of bulk, x garbage. */
+/* A server of one-byte commands: e echo, h hold the reply, b 100,000 bytes of bulk, l 9 MiB
+ * that are lent only, x garbage. */
 struct server {
 	struct loop *l;
 	struct stream *s;
 	struct sockaddr_in at;
 	struct rpc_peer *held[64];
-	int held_count, received, freed, opened, closed, first;
+	int held_count, received, freed, kept, opened, closed, first;
 	bool lease_gone;
 };
 
@@ -35,6 +37,38 @@ static void bulk_free(void *arg, void *body)
 	free(body);
 }
 
+#define LENT ((size_t)9 << 20)
+
+static void lent_fill(uint8_t *out, size_t from, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		out[i] = (uint8_t)((from + i) * 31 >> 7);
+}
+
+static void *lent_keep(void *arg, size_t from, size_t len)
+{
+	uint8_t *rest = malloc(len);
+
+	(*(int *)arg)++;
+	lent_fill(rest, from, len);
+	return rest;
+}
+
+/* What was lent is another's as soon as the call is over. */
+static void lend(struct rpc_peer *to)
+{
+	struct rpc_borrowed b = {lent_keep, &sv.kept, bulk_free, &sv.freed};
+	void *nothing = mmap(NULL, LENT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *body = malloc(LENT);
+
+	CHECK(!to->ops->send_borrowed(to, "lent", 4, nothing, LENT, &b));
+	lent_fill(body, 0, LENT);
+	CHECK(to->ops->send_borrowed(to, "lent", 4, body, LENT, &b));
+	memset(body, 0, LENT);
+	free(body);
+	munmap(nothing, LENT);
+}
+
 static bool receive(void *arg, struct rpc_peer *from, const uint8_t *msg, size_t len)
 {
 	CHECK(arg == &sv);
@@ -43,6 +77,8 @@ static bool receive(void *arg, struct rpc_peer *from, const uint8_t *msg, size_t
 		return false;
 	if (msg[0] == 'h') {
 		sv.held[sv.held_count++] = from->ops->get(from);
+	} else if (msg[0] == 'l') {
+		lend(from);
 	} else if (msg[0] == 'b') {
 		char *body = malloc(100000);
 
@@ -263,6 +299,33 @@ static void t_large_and_bulk(void)
 	server_down();
 	free(in);
 	free(out);
+}
+
+/* In front of it another reply, behind it one, and more than the socket takes at once. */
+static void t_lent(void)
+{
+	struct stream_conf c = conf();
+	uint8_t *out = malloc(LENT + 64), *want = malloc(LENT);
+	int fd;
+
+	server_up(&c);
+	fd = client();
+	say(fd, "echo");
+	say(fd, "lent");
+	say(fd, "end");
+	CHECK_EQ(8 + 8 + LENT + 7, hear(fd, out, 8 + 8 + LENT + 7));
+	CHECK_EQ(0, memcmp(out + 4, "echo", 4));
+	CHECK_EQ(0, memcmp(out + 12, "lent", 4));
+	lent_fill(want, 0, LENT);
+	CHECK_EQ(0, memcmp(out + 16, want, LENT));
+	CHECK_EQ(0, memcmp(out + 16 + LENT + 4, "end", 3));
+	CHECK_EQ(1, sv.kept);
+	turn(2);
+	CHECK_EQ(1, sv.freed);
+	close(fd);
+	server_down();
+	free(out);
+	free(want);
 }
 
 static void t_garbage(void)
@@ -638,6 +701,7 @@ int main(void)
 	CASE(t_batch);
 	CASE(t_fragments_and_dribble);
 	CASE(t_large_and_bulk);
+	CASE(t_lent);
 	CASE(t_garbage);
 	CASE(t_held_and_gone);
 	CASE(t_half_close);
