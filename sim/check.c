@@ -295,10 +295,13 @@ static unsigned majority(const struct sim *s)
 }
 
 /* On this device the victim was seen to write within the time that it should have been silent. */
-static bool wrote_lately(const struct sim *s, const struct sector *sec)
+static bool wrote_lately(const struct sim *s, const struct device *dev, const struct sector *sec)
 {
 	uint64_t dead = s->conf.times.dead_ns - s->conf.times.dead_ns / 50;
 	uint64_t fresh = s->conf.times.fresh_ns + s->conf.times.fresh_ns / 20;
+
+	if (dev->stale || dev->stale_until_ns + s->conf.times.dead_ns + fresh > s->now_ns)
+		fresh += 2 * s->conf.times.slot_write_ns;
 
 	for (unsigned i = 0; i < SIM_LANDINGS; i++)
 		if (sec->landings[i] && sec->landings[i] + dead > s->now_ns &&
@@ -318,7 +321,7 @@ static void check_213(struct sim *s, struct host *h, unsigned victim, const stru
 			    h->seen[d].write_ns && h->seen[d].write_ns + fresh >= s->now_ns;
 
 		proven += good;
-		silent += good && !wrote_lately(s, &s->device[d].sector[victim]);
+		silent += good && !wrote_lately(s, &s->device[d], &s->device[d].sector[victim]);
 		carried += h->seen[d].write_ns >= h->announced_ns[victim] && h->seen[d].write_ns;
 	}
 	if (proven < majority(s))

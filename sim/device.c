@@ -43,13 +43,13 @@ static void land(struct sim *s, struct sim_item *it)
 	sec->before_blank = sec->blank;
 	memcpy(sec->now, it->data, SLOT_SIZE);
 	sec->blank = false;
-	sec->torn = orphan && chance(s, 300);
+	sec->torn = orphan ? chance(s, 300) : s->device[it->x].torn && chance(s, 300);
 	if (sec->torn) {
 		memset(sec->now + 512 * between(s, 1, 7), 0x5a, 64);
-		mark("sim.torn_slot");
+		mark(orphan ? "sim.torn_slot" : "sim.torn_write");
 	}
 	sec->landed_ns = s->now_ns;
-	if (!orphan) /* a late one, perhaps torn, is no sign of life */
+	if (!orphan && !sec->torn) /* a late one, perhaps torn, is no sign of life */
 		sec->landings[sec->landing++ % SIM_LANDINGS] = s->now_ns;
 }
 
@@ -57,7 +57,7 @@ static void written(struct sim *s, struct sim_item *it)
 {
 	struct host *h = &s->host[it->host];
 
-	if (!reach(s, it->x, it->host))
+	if (!reach(s, it->x, it->host) || s->device[it->x].sector[it->host].torn)
 		it->ev.err = -EIO;
 	if (it->ev.err == 0 && it->y && chance(s, s->step_fail))
 		it->ev.err = -EIO; /* it is on the medium all the same */
@@ -113,11 +113,23 @@ static void deliver_slots(struct sim *s, struct sim_item *it)
 	host_step(s, h, &it->ev);
 }
 
-static int sector_seen(struct sim *s, const struct sector *sec, uint64_t begun_ns, uint8_t *out)
+/* A stale sector is what was there before the last write, up to T after that one landed; the next
+ * read may bring the new one and the one after that the old one again. */
+static bool stale(struct sim *s, const struct device *dev, const struct sector *sec)
+{
+	if (!dev->stale || !sec->landed_ns ||
+	    sec->landed_ns + 2 * s->conf.times.slot_write_ns < s->now_ns || !chance(s, 600))
+		return false;
+	mark("sim.stale_sector");
+	return true;
+}
+
+static int sector_seen(struct sim *s, const struct device *dev, const struct sector *sec,
+		       uint64_t begun_ns, uint8_t *out)
 {
 	bool overlaps = sec->landed_ns >= begun_ns && sec->landed_ns;
 
-	if (overlaps && chance(s, 400)) {
+	if ((overlaps && chance(s, 400)) || stale(s, dev, sec)) {
 		memcpy(out, sec->before, SLOT_SIZE);
 		return sec->before_blank ? -ENODATA : slot_intact(out) ? 0 : -EBADMSG;
 	}
@@ -145,7 +157,8 @@ static void sample(struct sim *s, struct sim_item *it)
 	to->ev = it->ev;
 	to->x = it->x;
 	to->b = it->b;
-	if (!reach(s, it->x, it->host) || s->device[it->x].deaf[it->host]) {
+	if (!h->recalls &&
+	    (!reach(s, it->x, it->host) || s->device[it->x].deaf[it->host])) {
 		to->ev.err = -EIO;
 		return;
 	}
@@ -154,7 +167,8 @@ static void sample(struct sim *s, struct sim_item *it)
 	for (unsigned i = 0; i < NODE_NODES_MAX; i++)
 		to->ev.slots.err[i] =
 		    i < s->node_count
-			? sector_seen(s, &s->device[it->x].sector[i], it->b, all->sector[i])
+			? sector_seen(s, &s->device[it->x], &s->device[it->x].sector[i],
+				      it->b, all->sector[i])
 			: -ENODATA;
 }
 

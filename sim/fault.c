@@ -255,6 +255,31 @@ static void device_hang_end(struct sim *s, struct fault *f)
 	s->device[f->a].hang--;
 }
 
+static bool device_stale(struct sim *s, struct fault *f)
+{
+	f->a = (unsigned)below(s, s->device_count);
+	s->device[f->a].stale = true;
+	return true;
+}
+
+static void device_stale_end(struct sim *s, struct fault *f)
+{
+	s->device[f->a].stale = false;
+	s->device[f->a].stale_until_ns = s->now_ns;
+}
+
+static bool device_torn(struct sim *s, struct fault *f)
+{
+	f->a = (unsigned)below(s, s->device_count);
+	s->device[f->a].torn++;
+	return true;
+}
+
+static void device_torn_end(struct sim *s, struct fault *f)
+{
+	s->device[f->a].torn--;
+}
+
 /* Who reaches whom, and which device, becomes a matter of chance: splits of every shape. */
 static bool maze(struct sim *s, struct fault *f)
 {
@@ -392,6 +417,66 @@ static void storage_hang_end(struct sim *s, struct fault *f)
 	s->unit[f->a].hang--;
 }
 
+static void attention(struct unit *u)
+{
+	for (unsigned i = 0; i < SIM_NODES; i++)
+		u->attention[i] = true;
+}
+
+/* An initiator that is no node registers, and may take the reservation, or the holder's; what it
+ * leaves behind may stay. */
+static bool foreign(struct sim *s, struct fault *f)
+{
+	struct unit *u = &s->unit[f->a = (unsigned)below(s, s->unit_count)];
+
+	if (u->dir)
+		return false;
+	u->key[SIM_FOREIGN] = 0x4711;
+	if (u->holder && chance(s, 400)) {
+		u->key[u->holder - 1] = 0;
+		if (u->holder <= SIM_NODES)
+			u->attention[u->holder - 1] = true;
+		u->holder = 0;
+		mark("sim.preempted_by_foreign");
+	}
+	if (!u->holder && chance(s, 600))
+		u->holder = SIM_FOREIGN + 1;
+	return true;
+}
+
+static void foreign_end(struct sim *s, struct fault *f)
+{
+	struct unit *u = &s->unit[f->a];
+
+	if (s->phase == PHASE_FAULTS && chance(s, 400))
+		return;
+	u->key[SIM_FOREIGN] = 0;
+	if (u->holder == SIM_FOREIGN + 1)
+		u->holder = 0;
+}
+
+/* The target started again and forgot every key; it still refuses who is not registered.  (One that
+ * then lets everybody write is labelled unfit: F2.) */
+static bool target_restart(struct sim *s, struct fault *f)
+{
+	struct unit *u = &s->unit[f->a = (unsigned)below(s, s->unit_count)];
+
+	if (u->dir)
+		return false;
+	memset(u->key, 0, sizeof(u->key));
+	u->holder = 0;
+	attention(u);
+	return true;
+}
+
+/* LUN RESET by somebody: nothing is forgotten, everybody is told. */
+static bool unit_attention(struct sim *s, struct fault *f)
+{
+	f->a = (unsigned)below(s, s->unit_count);
+	attention(&s->unit[f->a]);
+	return !s->unit[f->a].dir;
+}
+
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
 static bool crash(struct sim *s, struct fault *f)
@@ -476,23 +561,42 @@ static void slow_node_end(struct sim *s, struct fault *f)
 	s->host[f->a].slow -= f->b;
 }
 
-/* A node that is off comes back with a new state directory.  Its slots must hold what it last
- * used: losing both at once is more than is promised. */
-static bool persist_lost(struct sim *s, struct fault *f)
+/* Its slots hold what it last used: losing them and persistent memory at once is more than is
+ * promised. */
+static bool slots_know(const struct sim *s, const struct host *h)
 {
-	struct host *h = &s->host[f->a = any_host(s)];
 	struct slot slot;
 
-	if (h->up || !h->persist_valid)
-		return false;
 	for (unsigned d = 0; d < s->device_count; d++) {
-		const struct sector *sec = &s->device[d].sector[f->a];
+		const struct sector *sec = &s->device[d].sector[h->at];
 
 		if (sec->torn || sec->pending || slot_decode(&slot, sec->now) != 0 ||
 		    slot.generation != h->generation_sent)
 			return false;
 	}
+	return true;
+}
+
+/* A node that is off comes back with a new state directory. */
+static bool persist_lost(struct sim *s, struct fault *f)
+{
+	struct host *h = &s->host[f->a = any_host(s)];
+
+	if (h->up || !h->persist_valid || !slots_know(s, h))
+		return false;
 	h->persist_valid = false;
+	return true;
+}
+
+/* A node that is off comes back with an old image of its state directory. */
+static bool persist_old(struct sim *s, struct fault *f)
+{
+	struct host *h = &s->host[f->a = any_host(s)];
+
+	if (h->up || !h->persist_valid || !h->persist_old_valid || !slots_know(s, h))
+		return false;
+	memcpy(h->persist, h->persist_old, SLOT_SIZE);
+	h->recalls = true;
 	return true;
 }
 
@@ -610,9 +714,11 @@ static bool op_inhibit(struct sim *s, struct fault *f)
 	struct event ev = {.type = EV_CONTROL};
 
 	f->a = any_host(s);
-	f->b = 1 + (unsigned)below(s, 3);
+	f->b = 1 + (unsigned)below(s, 4);
+	f->c = (unsigned)below(s, s->vs_count);
 	ev.control.verb = CONTROL_INHIBIT;
 	ev.control.scope = (enum inhibit_scope)f->b;
+	ev.control.vs_id = s->conf.vs[f->c].id;
 	ev.control.on = true;
 	return command(s, f->a, &ev);
 }
@@ -623,7 +729,18 @@ static void op_inhibit_end(struct sim *s, struct fault *f)
 
 	ev.control.verb = CONTROL_INHIBIT;
 	ev.control.scope = (enum inhibit_scope)f->b;
+	ev.control.vs_id = s->conf.vs[f->c].id;
 	command(s, f->a, &ev);
+}
+
+static bool op_cancel(struct sim *s, struct fault *f)
+{
+	struct event ev = {.type = EV_CONTROL};
+
+	(void)f;
+	ev.control.verb = CONTROL_CANCEL;
+	ev.control.node = (uint16_t)(1 + any_host(s));
+	return command(s, any_host(s), &ev);
 }
 
 static bool op_shutdown(struct sim *s, struct fault *f)
@@ -691,6 +808,8 @@ static const struct fault_kind kinds[] = {
     {"dev.path", 5, 1, 150, device_path, device_path_end},
     {"dev.slow", 4, 5, 150, device_slow, device_slow_end},
     {"dev.hang", 3, 5, 60, device_hang, device_hang_end},
+    {"dev.stale", 4, 5, 150, device_stale, device_stale_end},
+    {"dev.torn", 4, 5, 100, device_torn, device_torn_end},
     {"net.maze", 6, 3, 150, maze, maze_end},
     {"node.deaf", 4, 8, 60, deaf, deaf_end},
     {"node.isolated", 6, 1, 150, isolate, isolate_end},
@@ -702,9 +821,13 @@ static const struct fault_kind kinds[] = {
     {"node.clock_back", 1, 0, 0, clock_back, NULL},
     {"node.slow", 3, 10, 100, slow_node, slow_node_end},
     {"node.persistent_memory", 3, 0, 0, persist_lost, NULL},
+    {"node.old_memory", 3, 0, 0, persist_old, NULL},
     {"unit.path", 6, 1, 400, storage_path, storage_path_end},
     {"unit.slow", 3, 5, 150, storage_slow, storage_slow_end},
     {"unit.hang", 3, 5, 80, storage_hang, storage_hang_end},
+    {"unit.foreign", 3, 5, 100, foreign, foreign_end},
+    {"unit.restart", 2, 0, 0, target_restart, NULL},
+    {"unit.attention", 3, 0, 0, unit_attention, NULL},
     {"shell.fails", 4, 10, 100, steps_fail, steps_fail_end},
     {"shell.hangs", 3, 10, 80, steps_hang, steps_hang_end},
     {"shell.stale", 4, 50, 200, stale, stale_end},
@@ -715,6 +838,7 @@ static const struct fault_kind kinds[] = {
     {"op.takeover", 4, 0, 0, op_takeover, NULL},
     {"op.giveback", 5, 0, 0, op_giveback, NULL},
     {"op.inhibit", 2, 10, 200, op_inhibit, op_inhibit_end},
+    {"op.cancel", 2, 0, 0, op_cancel, NULL},
     {"op.shutdown", 2, 0, 0, op_shutdown, NULL},
     {"op.reboot", 1, 0, 0, op_reboot, NULL},
     {"op.start", 2, 0, 0, op_start, NULL},
@@ -775,7 +899,7 @@ static bool running(const struct sim *s, const struct fault_kind *k)
 /* Some kinds are settings of the whole world and run once at a time. */
 static bool alone(const struct fault_kind *k)
 {
-	return k->begin == bad_net || k->begin == steps_fail || k->begin == steps_hang ||
+	return k->begin == device_stale || k->begin == bad_net || k->begin == steps_fail || k->begin == steps_hang ||
 	       k->begin == stale;
 }
 

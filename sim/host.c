@@ -337,6 +337,8 @@ void host_step(struct sim *s, struct host *h, struct event *ev)
 	check_event(s, h, ev);
 	node_step(&h->node, ev, &s->actions);
 	check_step(s, h);
+	if (h->node.persisted_generation == h->node.generation && h->node.generation)
+		h->recalls = false;
 	carry_all(s, h);
 	arrange_tick(s, h);
 }
@@ -375,6 +377,10 @@ void host_boot(struct sim *s, struct host *h)
 	}
 	conf.self = (uint16_t)(h->at + 1);
 	conf.persisted = h->persist_valid ? h->persist : NULL;
+	if (h->persist_valid && !h->persist_old_valid) {
+		memcpy(h->persist_old, h->persist, SLOT_SIZE);
+		h->persist_old_valid = true;
+	}
 	say(s, h, "st", "boot", "persistent=%d", h->persist_valid);
 	node_init(&h->node, &conf, host_local_ns(h, s->now_ns));
 	h->said_state = h->node.state;

@@ -44,6 +44,7 @@
 #define SIM_FAULTS   32
 #define SIM_CONTROLS 64
 #define SIM_LANDINGS 16
+#define SIM_FOREIGN  SIM_NODES /* an initiator that is no node */
 #define SIM_JOBS     64
 #define US           1000ULL
 #define MS           1000000ULL
@@ -123,8 +124,10 @@ struct host {
 	int64_t rate, shift_ns; /* rate: how much faster, in 2^-20 */
 	uint64_t back_ns; /* fault: the next event is stamped that much too early */
 	unsigned slow;    /* fault: late ticks */
-	bool persist_valid;
+	bool persist_valid, persist_old_valid;
 	uint8_t persist[SLOT_SIZE];
+	uint8_t persist_old[SLOT_SIZE]; /* as it was two starts ago: an image that is restored */
+	bool recalls;                   /* starts with such an image: its slots can be read */
 	uint64_t tick_token, tick_at_ns;
 	unsigned tick_storm;
 	struct sim_item *held, **held_end; /* while paused */
@@ -163,7 +166,9 @@ struct sector {
 };
 
 struct device {
-	unsigned bad, slow, hang;
+	unsigned bad, slow, hang, torn;
+	bool stale;
+	uint64_t stale_until_ns; /* what was read before that may be old */
 	unsigned cut[SIM_NODES], deaf[SIM_NODES]; /* deaf: only reads fail */
 	struct sector sector[SIM_NODES];
 };
@@ -175,8 +180,9 @@ struct unit {
 	uint16_t owner;
 	uint64_t epoch, generation;
 	/* R: a key per node (nexus), 0: not registered; the holder's index + 1 */
-	uint64_t key[SIM_NODES];
+	uint64_t key[SIM_NODES + 1]; /* the last: of an initiator that is no node */
 	unsigned holder;
+	bool attention[SIM_NODES];
 	/* dir: the owner's byte of the lock, by host + 1 and instance */
 	unsigned lock_host;
 	uint64_t lock_process;

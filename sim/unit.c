@@ -206,6 +206,11 @@ static int command(struct sim *s, struct unit *u, const struct host *h, const st
 {
 	unsigned me = h->at;
 
+	if (u->attention[me]) { /* 29h, 2Ah: it was not carried out; the state tells (F2) */
+		u->attention[me] = false;
+		mark("sim.unit_attention");
+		return 0;
+	}
 	/* A command whose answer says failure may have been done or not: the state tells. */
 	if (chance(s, s->step_fail) && chance(s, 500)) {
 		mark("sim.command_lost");
@@ -223,13 +228,15 @@ static int command(struct sim *s, struct unit *u, const struct host *h, const st
 		mark("sim.preempt");
 		say(s, h, "un", "preempt", "unit=u%u victim=n%u", (unsigned)(u - s->unit),
 		    u->holder);
+		if (u->holder <= SIM_NODES)
+			u->attention[u->holder - 1] = true;
 		u->key[u->holder - 1] = 0; /* PREEMPT AND ABORT */
 		u->holder = me + 1;
 		return 0;
 	}
-	for (unsigned i = 0; i < s->node_count; i++)
+	for (unsigned i = 0; i <= SIM_FOREIGN; i++)
 		if (i != me && u->key[i]) {
-			mark("sim.preempt_bystander");
+			mark(i == SIM_FOREIGN ? "sim.preempt_foreign" : "sim.preempt_bystander");
 			u->key[i] = 0;
 			return 0;
 		}
@@ -276,7 +283,7 @@ static void look(struct sim *s, struct sim_item *it)
 		return;
 	}
 	j->verify = u->holder == it->host + 1 && u->key[it->host] == j->generation;
-	for (unsigned i = 0; i < s->node_count; i++)
+	for (unsigned i = 0; i <= SIM_FOREIGN; i++)
 		if (i != it->host && u->key[i])
 			j->verify = false;
 	if (j->verify) {

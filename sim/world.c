@@ -135,9 +135,12 @@ static void operators_clear(struct sim *s, struct host *h)
 		ev.control.scope = (enum inhibit_scope)scope;
 		control(s, h, ev);
 	}
-	ev.control.verb = CONTROL_VS_START;
 	for (unsigned v = 0; v < s->vs_count; v++) {
 		ev.control.vs_id = s->conf.vs[v].id;
+		ev.control.verb = CONTROL_INHIBIT;
+		ev.control.scope = INHIBIT_VS;
+		control(s, h, ev);
+		ev.control.verb = CONTROL_VS_START;
 		control(s, h, ev);
 	}
 }
