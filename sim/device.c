@@ -179,7 +179,9 @@ void device_read(struct sim *s, struct host *h, const struct action *a)
 	if (a->slot.device >= s->device_count)
 		sim_fail(s, "interface", "n%u reads coordination device %u", h->at + 1,
 			 a->slot.device);
-	it = completion(s, h, a, EV_SLOT_READ, latency(s, a->slot.device));
+	/* Who recalls an old image has only its slots to correct it. */
+	it = completion(s, h, a, EV_SLOT_READ,
+			h->recalls ? between(s, 100 * US, 2 * MS) : latency(s, a->slot.device));
 	it->fn = sample;
 	it->bound = BOUND_WORLD;
 	it->a = it->instance;

@@ -106,8 +106,10 @@ static bool announced(const struct node *n, const struct node_peer *p)
 
 static bool waited(const struct node *n, const struct node_peer *p)
 {
-#ifdef HF_MUTANT_NO_WAIT_213B
+#if defined(HF_MUTANT_NO_WAIT_213B)
 	return n->now_ns >= p->step_ns;
+#elif defined(HF_MUTANT_WAITS_TOO_LONG)
+	return n->now_ns >= p->step_ns + 8 * n->conf.times.wait_ns;
 #else
 	return n->now_ns >= p->step_ns + n->conf.times.wait_ns;
 #endif
