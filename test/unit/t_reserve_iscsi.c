@@ -344,6 +344,14 @@ static void learn_wwid(void)
 	lu_close(&l);
 }
 
+/* A connection given up while it was being made: libiscsi forgets 24 bytes of it.  The helpers that
+ * make connections end after their one answer. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libiscsi.so";
+}
+
 int main(void)
 {
 	char err[256], path[128];
