@@ -899,8 +899,8 @@ static bool running(const struct sim *s, const struct fault_kind *k)
 /* Some kinds are settings of the whole world and run once at a time. */
 static bool alone(const struct fault_kind *k)
 {
-	return k->begin == device_stale || k->begin == bad_net || k->begin == steps_fail || k->begin == steps_hang ||
-	       k->begin == stale;
+	return k->begin == device_stale || k->begin == bad_net || k->begin == steps_fail ||
+	       k->begin == steps_hang || k->begin == stale;
 }
 
 static void begin_fault(struct sim *s, const struct fault_kind *k)
