@@ -10,6 +10,7 @@
 static char ring[TRACE_LINES][TRACE_BYTES];
 static uint64_t ring_next;
 static struct trace_mark *marks;
+static uint64_t mark_hits;
 
 void trace_note(const char *fmt, ...)
 {
@@ -30,6 +31,7 @@ void trace_dump(FILE *to)
 
 void trace_mark_hit(struct trace_mark *m)
 {
+	m->last = ++mark_hits;
 	if (m->hits++ == 0) {
 		m->next = marks;
 		marks = m;
@@ -44,6 +46,21 @@ uint64_t trace_mark_count(const char *name)
 		if (strcmp(m->name, name) == 0)
 			n += m->hits;
 	return n;
+}
+
+uint64_t trace_mark_now(void)
+{
+	return mark_hits;
+}
+
+const struct trace_mark *trace_mark_after(uint64_t since)
+{
+	const struct trace_mark *first = NULL;
+
+	for (const struct trace_mark *m = marks; m; m = m->next)
+		if (m->last > since && (!first || m->last < first->last))
+			first = m;
+	return first;
 }
 
 void trace_mark_dump(FILE *to)

@@ -18,12 +18,16 @@ void trace_dump(FILE *to);
 struct trace_mark {
 	const char *name;
 	uint64_t hits;
+	uint64_t last; /* number of its last hit, among all hits of all marks */
 	struct trace_mark *next;
 };
 void trace_mark_hit(struct trace_mark *m);
 /* Hits of the mark with this name so far, 0 when it was never reached. */
 uint64_t trace_mark_count(const char *name);
 void trace_mark_dump(FILE *to);
+/* The mark that was hit first after hit number `since`, NULL when there is none. */
+const struct trace_mark *trace_mark_after(uint64_t since);
+uint64_t trace_mark_now(void);
 
 #define HF_MARK(mark_name)                                                                         \
 	do {                                                                                       \

@@ -117,6 +117,7 @@ void takeover_won(struct node *n, unsigned vs);
 void takeover_of_me(struct node *n, const struct node_peer *p);
 void node_stop(struct node *n, enum reason why);
 enum reason giveback_start(struct node *n, uint16_t to, bool force);
+void giveback_one(struct node *n, unsigned vs);
 enum reason takeover_cancel(struct node *n, uint16_t node);
 uint64_t takeover_deadline_ns(const struct node *n);
 

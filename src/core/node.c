@@ -322,6 +322,8 @@ void node_accept(struct node *n, struct node_peer *p, const struct status_msg *m
 			p->step = 0;
 		n->dirty = true; /* it does not know my generation yet */
 	}
+	if (n->state == NODE_NORMAL && m->state == NODE_NORMAL && p->msg.state != NODE_NORMAL)
+		HF_MARK("transition.211");
 	p->msg = *m;
 	for (unsigned i = 0; i < n->conf.vs_count; i++) {
 		const struct status_vs *s = peer_vs(n, p, i);

@@ -137,7 +137,7 @@ static bool wait_for_home(const struct node *n, unsigned vs)
 static uint16_t wish(const struct node *n, unsigned vs)
 {
 	uint16_t owner = node_vs_owner(n, vs), to;
-	const struct node_peer *p = peer_get(n, owner);
+	const struct node_peer *p = peer_get(n, n->unit[n->conf.vs[vs].unit[0]].owner);
 
 	if (p && p->forced)
 		return n->conf.self; /* an operator's takeover of it */
@@ -330,13 +330,13 @@ static void giveback_auto(struct node *n, unsigned vs)
 	const struct node_peer *p = peer_get(n, c->home);
 	uint64_t delay = c->giveback_delay_ns ? c->giveback_delay_ns : hold_down_ns(n, vs);
 
-	if (!c->giveback_auto || !p || n->vs[vs].served_since_ns + delay > n->now_ns)
+	if (!c->giveback_auto || !p || (n->giveback_to && n->giveback_to != c->home) || n->vs[vs].served_since_ns + delay > n->now_ns)
 		return;
 	if (p->msg.flags & STATUS_F_RECOVERY || client_quality(n, p->msg.port_quality) == 0 ||
 	    place_refuses(n, vs, c->home) != REASON_NONE)
 		return;
 	HF_MARK("place.auto_giveback");
-	vs_move(n, vs, c->home, REASON_GIVEBACK);
+	giveback_one(n, vs);
 }
 
 /* What I have and another could serve better; not again within the hold-down (OV-18). */

@@ -139,7 +139,8 @@ void unit_read_done(struct node *n, const struct event *ev)
 static void units_ask_again(struct node *n)
 {
 	for (unsigned u = 0; u < n->conf.unit_count; u++)
-		if (n->unit[u].owner != n->conf.self && n->unit[u].owner)
+		if (n->unit[u].owner != n->conf.self && n->unit[u].owner &&
+		    n->now_ns >= n->unit[u].read_next_ns)
 			n->unit[u].known = false;
 }
 
@@ -192,7 +193,6 @@ static void step_253(struct node *n)
 
 	if (!units_known(n) && n->now_ns < n->reboot_limit_ns)
 		return;
-	HF_MARK("step.253");
 	if (node_wants_giveback(n) && !n->prompted) {
 		HF_MARK("step.252_prompt");
 		n->prompted = true;
@@ -208,6 +208,7 @@ static void step_253(struct node *n)
 		return;
 	}
 	n->waiting = false;
+	HF_MARK("step.253");
 	both = n->prior_state == NODE_TAKEOVER && still_hold_taken(n);
 	if (both)
 		HF_MARK("step.255");

@@ -265,6 +265,15 @@ static bool held_for(const struct node *n, uint16_t home)
 	return false;
 }
 
+/* 222a, 500: drain and release it for its home. */
+void giveback_one(struct node *n, unsigned vs)
+{
+	HF_MARK("step.222a");
+	n->giveback_to = n->conf.vs[vs].home;
+	n->giveback_since_ns = n->now_ns;
+	vs_move(n, vs, n->giveback_to, REASON_GIVEBACK);
+}
+
 enum reason giveback_start(struct node *n, uint16_t to, bool force)
 {
 	enum reason why = REASON_NOT_OWNER;
@@ -286,17 +295,13 @@ enum reason giveback_start(struct node *n, uint16_t to, bool force)
 	}
 	if (why != REASON_NONE)
 		return why;
-	HF_MARK("step.222a");
 	for (unsigned k = 0; k < n->conf.vs_count; k++) {
 		unsigned i = n->order[k];
 		uint16_t home = n->conf.vs[i].home;
 
-		if (n->vs[i].state == VS_SERVING && home != n->conf.self && (!to || home == to)) {
-			vs_move(n, i, home, REASON_GIVEBACK);
-			n->giveback_to = home;
-		}
+		if (n->vs[i].state == VS_SERVING && home != n->conf.self && (!to || home == to))
+			giveback_one(n, i);
 	}
-	n->giveback_since_ns = n->now_ns;
 	return REASON_NONE;
 }
 
@@ -339,13 +344,27 @@ static bool home_has_all(const struct node *n, uint16_t home)
 	return true;
 }
 
+/* 222a under way: on its way down here, for it. */
+static bool releasing(const struct node *n, uint16_t home)
+{
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		if (n->vs[i].state != VS_DOWN && n->vs[i].move_to == home)
+			return true;
+	return false;
+}
+
 /* 222b and c: NORMAL is announced (node_fill), 212 barred, until the other is NORMAL and serves. */
 static void step_222(struct node *n)
 {
 	const struct node_peer *p = peer_get(n, n->giveback_to);
 
-	if (!p || held_for(n, n->giveback_to))
+	if (!p || releasing(n, n->giveback_to))
 		return;
+	if (held_for(n, n->giveback_to)) { /* it could not; I have it again */
+		HF_MARK("step.222_came_back");
+		giveback_end(n);
+		return;
+	}
 	HF_MARK("step.222b");
 	if (home_has_all(n, n->giveback_to) && p->msg.state != NODE_REBOOTING && peer_live(p)) {
 		HF_MARK("step.222c");

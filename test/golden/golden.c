@@ -56,7 +56,8 @@ static int command_verb(const char *name)
 	} verb[] = {{"move", CONTROL_VS_MOVE},      {"start-vs", CONTROL_VS_START},
 		    {"takeover", CONTROL_TAKEOVER}, {"takeover-force", CONTROL_TAKEOVER},
 		    {"giveback", CONTROL_GIVEBACK}, {"shutdown", CONTROL_SHUTDOWN},
-		    {"inhibit", CONTROL_INHIBIT}};
+		    {"inhibit", CONTROL_INHIBIT},
+		    {"cancel", CONTROL_CANCEL},     {"reboot", CONTROL_REBOOT}};
 
 	for (unsigned i = 0; i < sizeof(verb) / sizeof(verb[0]); i++)
 		if (strcmp(name, verb[i].name) == 0)
@@ -101,17 +102,44 @@ static void say_phases(struct world *w, unsigned v)
 	fprintf(w->out, "\n");
 }
 
+static void option(struct world *w, struct node_conf *c, const char *word)
+{
+	if (strcmp(word, "standby-off") == 0)
+		c->standby_off = true;
+	else if (strcmp(word, "reboot-manual") == 0)
+		c->reboot_manual = true;
+	else if (strcmp(word, "assign-manual") == 0)
+		c->vs[0].assign_manual = true;
+	else if (strcmp(word, "giveback-auto") == 0)
+		c->vs[0].giveback_auto = true;
+	for (unsigned v = 0; v < w->vs_count && strcmp(word, "local") == 0; v++)
+		w->unit[v].local = c->unit[v].fence_command = true;
+}
+
 static bool cluster(struct world *w, char **word)
 {
 	world_init(w, 1, number(word[1]), number(word[2]), number(word[3]));
 	w->fixed = w->verbose = true;
 	for (unsigned i = 4; i < WORDS && word[i]; i++)
-		if (strcmp(word[i], "local") == 0)
-			for (unsigned v = 0; v < w->vs_count; v++) {
-				w->unit[v].local = true;
-				for (unsigned k = 0; k < w->node_count; k++)
-					w->node[k].conf.unit[v].fence_command = true;
-			}
+		for (unsigned k = 0; k < w->node_count; k++)
+			option(w, &w->node[k].conf, word[i]);
+	return true;
+}
+
+/* inhibit self|mine|cluster|vs v1 [off] */
+static bool inhibit(struct world *w, char **word)
+{
+	static const char *const scopes[] = {[INHIBIT_SELF] = "self", [INHIBIT_MINE] = "mine",
+					     [INHIBIT_CLUSTER] = "cluster", [INHIBIT_VS] = "vs"};
+	unsigned scope = INHIBIT_SELF;
+	bool off = false;
+
+	while (scope < INHIBIT_VS && (!word[2] || strcmp(word[2], scopes[scope]) != 0))
+		scope++;
+	for (unsigned i = 3; i < WORDS && word[i]; i++)
+		off = off || strcmp(word[i], "off") == 0;
+	sim_inhibit(w, thing(word[0]), (enum inhibit_scope)scope,
+		    scope == INHIBIT_VS ? thing(word[3]) : 0, !off);
 	return true;
 }
 
@@ -123,14 +151,8 @@ static bool operator_command(struct world *w, char **word)
 
 	if (!verb)
 		return false;
-	if (verb == CONTROL_INHIBIT) { /* sim_control() takes the scope in place of a vs */
-		unsigned scope = !word[2] || strcmp(word[2], "self") == 0 ? 0
-				 : word[2][0] == 'm'                      ? 1
-									  : 2;
-
-		sim_control(w, thing(word[0]), CONTROL_INHIBIT, 0, scope, false, true);
-		return true;
-	}
+	if (verb == CONTROL_INHIBIT)
+		return inhibit(w, word);
 	sim_control(w, thing(word[0]), (enum control_verb)verb, to ? thing(to) + 1 : 0,
 		    is_vs ? thing(word[2]) : 0, strcmp(word[1], "takeover-force") == 0, true);
 	return true;
@@ -167,6 +189,12 @@ static bool command(struct world *w, char **word)
 		sim_damage(w, thing(word[1]), word[2] != NULL);
 	else if (strcmp(c, "fail-mount") == 0)
 		w->node[thing(word[1])].mount_fails = true;
+	else if (strcmp(c, "hang-drain") == 0)
+		w->node[thing(word[1])].drain_hangs = true;
+	else if (strcmp(c, "fail-memory") == 0)
+		w->node[thing(word[1])].memory_fails = !word[2];
+	else if (strcmp(c, "lose-memory") == 0)
+		w->node[thing(word[1])].has_persisted = false;
 	else if (strcmp(c, "state") == 0)
 		say_state(w);
 	else if (strcmp(c, "phases") == 0)

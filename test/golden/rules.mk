@@ -1,7 +1,7 @@
 # Golden traces of the brain, and random runs of the small cluster model behind them.
 GOLDENBIN := $(OUT)/holdfast-golden
 GOLDENOBJ := $(patsubst %.c,$(OUT)/%.o,$(sort $(wildcard test/golden/*.c)))
-GOLDENTXT := $(sort $(wildcard test/golden/*.txt))
+GOLDENTXT := $(filter-out test/golden/steps.txt,$(sort $(wildcard test/golden/*.txt)))
 
 $(GOLDENBIN): $(GOLDENOBJ) $(LIB)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -10,6 +10,7 @@ $(GOLDENBIN): $(GOLDENOBJ) $(LIB)
 all: $(GOLDENBIN)
 
 golden: $(GOLDENBIN)
+	@test/golden/steps
 	@test/golden/run check $(GOLDENBIN) $(GOLDENTXT)
 
 golden-accept: $(GOLDENBIN)

@@ -274,13 +274,36 @@ static void schedule_tick(struct world *w, unsigned node)
 	push(w, it);
 }
 
+/* The numbered steps of the seeds that the brain went through just now; one that repeats while it
+ * waits is shown once. */
+static void trace_steps(struct world *w, unsigned node, uint64_t since)
+{
+	struct sim_node *s = &w->node[node];
+	const struct trace_mark *m;
+
+	while ((m = trace_mark_after(since)) != NULL) {
+		const char *dot = strchr(m->name, '.');
+
+		since = m->last;
+		if ((strncmp(m->name, "step.", 5) != 0 &&
+		     strncmp(m->name, "transition.", 11) != 0) ||
+		    s->shown == m->name)
+			continue;
+		s->shown = m->name;
+		world_trace(w, node, "-- %.*s %s", (int)(dot - m->name), m->name, dot + 1);
+	}
+}
+
 static void step(struct world *w, unsigned node, struct event *ev)
 {
 	struct sim_node *s = &w->node[node];
+	uint64_t since = trace_mark_now();
 
 	ev->now_ns = local_time(w, s);
 	w->steps++;
 	node_step(s->brain, ev, &w->actions);
+	if (w->verbose)
+		trace_steps(w, node, since);
 	for (unsigned i = 0; i < w->actions.count; i++)
 		perform(w, node, &w->actions.a[i]);
 	node_check(s->brain);
@@ -412,6 +435,16 @@ static void trace_action(struct world *w, unsigned node, const struct action *a)
 					   [ACT_OPEN] = "open",
 					   [ACT_TICKLE] = "tickle",
 					   [ACT_SELF_FENCE] = "SELF-FENCE"};
+	/* Figs. 8 and 9 of seed 000, Fig. 5 of seed 001; the worker does what has two. */
+	static const char *const number[] = {[ACT_MOUNT] = "  (1501)",
+					     [ACT_WORKER_START] = "  (1504)",
+					     [ACT_ADDRESS_UP] = "  (1502)",
+					     [ACT_OPEN] = "  (1503)",
+					     [ACT_WORKER_DRAIN] = "  (505, 510, 1402, 1403)",
+					     [ACT_ADDRESS_DOWN] = "  (1401)",
+					     [ACT_UNMOUNT] = "  (1405)",
+					     [ACT_RELEASE] = "  (525)",
+					     [ACT_SELF_FENCE] = NULL};
 
 	if (a->type == ACT_LOG)
 		world_trace(w, node, "%s", a->log.text);
@@ -425,7 +458,8 @@ static void trace_action(struct world *w, unsigned node, const struct action *a)
 		world_trace(w, node, "  * reply %s %s", a->reply.ok ? "ok" : "refused",
 			    reason_name(a->reply.reason));
 	else if (a->type < sizeof(name) / sizeof(name[0]) && name[a->type])
-		world_trace(w, node, "  * %s v%u", name[a->type], a->vs + 1);
+		world_trace(w, node, "  * %s v%u%s", name[a->type], a->vs + 1,
+			    number[a->type] ? number[a->type] : "");
 }
 
 static void start_worker(struct world *w, unsigned node, const struct action *a)
@@ -447,7 +481,8 @@ static void start_worker(struct world *w, unsigned node, const struct action *a)
 
 static void worker_action(struct world *w, unsigned node, const struct action *a)
 {
-	struct sim_worker *k = &w->node[node].worker[a->vs];
+	struct sim_node *s = &w->node[node];
+	struct sim_worker *k = &s->worker[a->vs];
 
 	if (a->type == ACT_LEASE) {
 		if (k->alive && k->epoch == a->epoch &&
@@ -459,6 +494,8 @@ static void worker_action(struct world *w, unsigned node, const struct action *a
 	} else if (k->alive && a->type == ACT_WORKER_DRAIN) {
 		k->draining = true;
 		k->open = false;
+		if (s->drain_hangs)
+			return;
 		deliver_worker(w, node, EV_WORKER_DRAINED, a->vs, delay(w, 10 * MS));
 		/* it exits by itself, after that */
 		worker_dies(w, node, a->vs, 40 * MS);
@@ -590,6 +627,10 @@ static void effect_persist(struct world *w, struct sim_item *it)
 
 	if (it->life != s->life && sim_chance(w, 500))
 		return;
+	if (s->memory_fails) {
+		complete(w, it->node, &it->act, EV_PERSISTED, -EIO, delay(w, MS));
+		return;
+	}
 	memcpy(s->persisted_old, s->persisted, SLOT_SIZE);
 	s->has_persisted_old = s->has_persisted;
 	put_sector(s->persisted, it->payload, false);
@@ -1041,6 +1082,18 @@ void sim_control(struct world *w, unsigned node, enum control_verb verb, unsigne
 	ev.control.on = on;
 	ev.control.scope = (enum inhibit_scope)(vs % 3 + 1);
 	ev.control.in_ns = 20 * SIM_BEAT;
+	post(w, node, &ev);
+}
+
+void sim_inhibit(struct world *w, unsigned node, enum inhibit_scope scope, unsigned vs, bool on)
+{
+	struct event ev = {.type = EV_CONTROL};
+
+	ev.control.id = ++w->control_next;
+	ev.control.verb = CONTROL_INHIBIT;
+	ev.control.scope = scope;
+	ev.control.vs_id = w->node[0].conf.vs[vs].id;
+	ev.control.on = on;
 	post(w, node, &ev);
 }
 

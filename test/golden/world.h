@@ -51,7 +51,8 @@ struct sim_node {
 	struct sim_item *backlog, **backlog_end;
 	/* faults */
 	bool cut_device[SIM_DEV], cut_storage;
-	bool mount_fails, worker_fails;
+	bool mount_fails, worker_fails, drain_hangs, memory_fails;
+	const char *shown; /* step that was traced last */
 	uint64_t slow_ns; /* added to its device I/O */
 };
 
@@ -130,6 +131,7 @@ void sim_control(struct world *w, unsigned node, enum control_verb verb, unsigne
 		 unsigned vs, bool force, bool on);
 void sim_port(struct world *w, unsigned node, unsigned path, unsigned quality);
 /* Index of the node that serves vs now, or -1. */
+void sim_inhibit(struct world *w, unsigned node, enum inhibit_scope scope, unsigned vs, bool on);
 int sim_server(const struct world *w, unsigned vs);
 
 /* faults.c: one random run; 0 = good. */
