@@ -60,7 +60,7 @@ struct lun_path {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t turn;
-	bool wanted, made;
+	bool wanted, made, enrolling, quit;
 	int rc;
 	struct lu fresh;
 };
@@ -69,6 +69,7 @@ struct lun {
 	struct unit_spec spec;
 	bool unit; /* has an ownership area and a reservation */
 	uint64_t bytes, give_up_ns;
+	uint64_t answer_ns; /* a path that does not answer for so long has failed */
 	struct fuse_session *session;
 	const char *dir;
 	int event_fd;
@@ -86,6 +87,8 @@ void paths_start(struct lun *l);
 void paths_submit(struct lun *l, struct lun_req *r);
 /* After poll(): sessions that were made, answers, times; sends what waits. */
 void paths_turn(struct lun *l);
+/* Before the end. */
+void paths_settle(struct lun *l);
 bool paths_any(const struct lun *l);
 
 /* file.c */

@@ -25,10 +25,11 @@
 #define START_NS   3000000000ULL
 #define TICK_MS	   20
 #define GIVE_UP_MS 5000
+#define ANSWER_MS  1500
 
 static const char usage[] =
 	"usage: holdfast-lun --portal ADDR:PORT... --target IQN [--lun N] --initiator IQN [--wwid NAME]\n"
-	"                    [--unit KEY --lock FILE] [--give-up MS] [--ready-fd N] DIR\n"
+	"                    [--unit KEY --lock FILE] [--answer MS] [--give-up MS] [--ready-fd N] DIR\n"
 	"       holdfast-lun --list --portal ADDR:PORT --target IQN [--lun N]\n";
 
 struct options {
@@ -42,7 +43,8 @@ static const struct option longs[] = {
 	{"lun", required_argument, NULL, 'n'},	  {"initiator", required_argument, NULL, 'i'},
 	{"wwid", required_argument, NULL, 'w'},	  {"unit", required_argument, NULL, 'u'},
 	{"lock", required_argument, NULL, 'l'},	  {"give-up", required_argument, NULL, 'g'},
-	{"ready-fd", required_argument, NULL, 'r'}, {"list", no_argument, NULL, 'L'},
+	{"answer", required_argument, NULL, 'a'}, {"ready-fd", required_argument, NULL, 'r'},
+	{"list", no_argument, NULL, 'L'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -94,6 +96,10 @@ static bool take_option(struct lun *l, struct options *o, int c)
 	case 'g':
 		good = set_number(&v, optarg, 3600000);
 		l->give_up_ns = v * 1000000;
+		break;
+	case 'a':
+		good = set_number(&v, optarg, 3600000) && v;
+		l->answer_ns = v * 1000000;
 		break;
 	case 'r':
 		good = set_number(&v, optarg, 1023);
@@ -248,6 +254,7 @@ int main(int argc, char **argv)
 	int rc;
 
 	l->give_up_ns = GIVE_UP_MS * 1000000ULL;
+	l->answer_ns = ANSWER_MS * 1000000ULL;
 	if (!take_options(l, &o, argc, argv)) {
 		fputs(usage, stderr);
 		return EXIT_USAGE;
@@ -265,11 +272,14 @@ int main(int argc, char **argv)
 	if (rc == 0 && (rc = file_mount(l)) != 0)
 		snprintf(text, sizeof(text), "%.100s: cannot be mounted", l->dir);
 	if (rc) {
+		if (l->wait_end)
+			paths_settle(l);
 		tell(&o, text);
 		return 1;
 	}
 	tell(&o, "ready");
 	serve(l);
+	paths_settle(l);
 	/* The mount is not taken away from here: libfuse would do it lazily, and that proves nothing (F1). */
 	return 0;
 }

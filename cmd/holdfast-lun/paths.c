@@ -19,8 +19,8 @@
 #define CONNECT_MS 1000
 #define PR_MS	   1000
 #define RETRY_MS   200
-#define COMMAND_NS (1500 * MS_NS) /* a path that does not answer for so long has failed */
 #define PING_NS	   (2000 * MS_NS) /* one that nobody uses is asked so often whether it is there */
+#define SETTLE_NS  (1500 * MS_NS)
 #define BUSY_NS	   (10 * MS_NS)
 #define AGAIN_MAX  8 /* unit attentions in a row; 3 are normal */
 
@@ -53,8 +53,12 @@ static int make_session(struct lun_path *p, struct lu *lu)
 	struct lun *l = p->lun;
 	int rc = lu_connect(lu, &l->spec, RSV_DATA, 1U << p->portal, CONNECT_MS);
 
-	if (rc == 0 && l->unit && l->spec.key)
-		rc = enrol(lu, l->spec.key);
+	if (rc == 0 && l->unit && l->spec.key) {
+		pthread_mutex_lock(&p->lock);
+		p->enrolling = !p->quit;
+		pthread_mutex_unlock(&p->lock);
+		rc = p->enrolling ? enrol(lu, l->spec.key) : -ECANCELED;
+	}
 	if (rc)
 		lu_close(lu);
 	return rc;
@@ -77,7 +81,7 @@ static void *session_thread(void *arg)
 		p->fresh = lu;
 		p->rc = rc;
 		p->made = true;
-		p->wanted = false;
+		p->wanted = p->enrolling = false;
 		pthread_mutex_unlock(&p->lock);
 		if (write(p->lun->event_fd, &one, sizeof(one)) < 0)
 			log_err_errno("eventfd");
@@ -110,6 +114,23 @@ void paths_start(struct lun *l)
 		pthread_cond_init(&p->turn, NULL);
 		hf_assert(pthread_create(&p->thread, NULL, session_thread, p) == 0);
 	}
+}
+
+/* No thread is left between its registering and its look: it would leave a key behind.  One that
+ * is still connecting does no harm. */
+void paths_settle(struct lun *l)
+{
+	uint64_t until = loop_clock_ns() + SETTLE_NS;
+
+	for (unsigned i = 0; i < l->spec.portal_count; i++)
+		for (bool busy = true; busy && loop_clock_ns() < until;) {
+			pthread_mutex_lock(&l->path[i].lock);
+			l->path[i].quit = true;
+			busy = l->path[i].enrolling;
+			pthread_mutex_unlock(&l->path[i].lock);
+			if (busy)
+				unit_sleep_ms(1);
+		}
 }
 
 /* ---- requests ------------------------------------------------------------------------------------- */
@@ -433,7 +454,7 @@ static void check_times(struct lun *l)
 		struct lun_path *p = &l->path[i];
 
 		for (r = p->flight; r; r = r->next)
-			if (now - r->sent_ns > COMMAND_NS && !p->failed) {
+			if (now - r->sent_ns > l->answer_ns && !p->failed) {
 				snprintf(p->lu.text, sizeof(p->lu.text), "no answer");
 				p->failed = true;
 			}

@@ -114,6 +114,18 @@ void tgt_restart(void)
 	CHECK(start());
 }
 
+bool tgt_silence(unsigned which, bool on)
+{
+	char command[300];
+
+	snprintf(command, sizeof(command),
+		 "nft 'table ip hf%u {}; delete table ip hf%u; table ip hf%u { chain c { type filter hook "
+		 "input priority 0; %s }; }' 2>/dev/null",
+		 which, which, which, on ? which == 1 ? "ip daddr 127.0.0.1 tcp dport 3260 drop;" :
+						       "ip daddr 127.0.0.2 tcp dport 3260 drop;" : "");
+	return system(command) == 0;
+}
+
 void tgt_end(void)
 {
 	tgt_kill();

@@ -16,6 +16,8 @@ bool tgt_begin(const char *dir);
 void tgt_restart(void);
 void tgt_kill(void);
 void tgt_end(void);
+/* 127.0.0.`which` takes no packet any more, or again; false: there is no packet filter here. */
+bool tgt_silence(unsigned which, bool on);
 /* A unit there, for node `node`. */
 void tgt_spec(struct unit_spec *u, const char *dir, const char *node);
 
