@@ -330,7 +330,8 @@ static void giveback_auto(struct node *n, unsigned vs)
 	const struct node_peer *p = peer_get(n, c->home);
 	uint64_t delay = c->giveback_delay_ns ? c->giveback_delay_ns : hold_down_ns(n, vs);
 
-	if (!c->giveback_auto || !p || (n->giveback_to && n->giveback_to != c->home) || n->vs[vs].served_since_ns + delay > n->now_ns)
+	if (!c->giveback_auto || !p || (n->giveback_to && n->giveback_to != c->home) ||
+	    n->vs[vs].served_since_ns + delay > n->now_ns)
 		return;
 	if (p->msg.flags & STATUS_F_RECOVERY || client_quality(n, p->msg.port_quality) == 0 ||
 	    place_refuses(n, vs, c->home) != REASON_NONE)
