@@ -241,6 +241,15 @@ static int record_on(const char *dev, uint8_t *block, bool write)
 	return rc;
 }
 
+/* What a file system could not write before it was shut down is reported to the first who syncs the
+ * device after it.  So a failed write is done once more, all of it, on a descriptor of its own. */
+static int record_again(const char *dev, uint8_t *block, bool write)
+{
+	int rc = record_on(dev, block, write);
+
+	return rc == -EIO && write ? record_on(dev, block, write) : rc;
+}
+
 /* A path that fails with anything but a conflict may have a better neighbour. */
 static int scsi_record(struct reserve *r, uint8_t block[RSV_BLOCK], bool write)
 {
@@ -252,7 +261,7 @@ static int scsi_record(struct reserve *r, uint8_t block[RSV_BLOCK], bool write)
 	rc = -EIO;
 	for (unsigned i = 0; i < d->p.scan.count && rc && rc != -EBADE; i++)
 		if (d->p.fd[i] >= 0)
-			rc = record_on(d->p.scan.path[i].dev, block, write);
+			rc = record_again(d->p.scan.path[i].dev, block, write);
 	return rc;
 }
 

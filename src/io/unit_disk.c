@@ -91,24 +91,29 @@ int unit_disk_attach(const struct unit_spec *u, char dev[UNIT_DEV_MAX], char *te
 	return rc;
 }
 
+/* An exclusive open claims the device before the driver is asked, so these come from one that nobody
+ * holds and that is not there at the moment.  It gets no key until it answers and is proved anew. */
+static bool is_away(int rc)
+{
+	return rc == -ENXIO || rc == -EIO || rc == -ENODEV || rc == -ENOMEDIUM;
+}
+
 int unit_disk_prove_free(const struct unit_spec *u, char *text, size_t size)
 {
-	struct paths p;
-	int rc = paths_open(&p, u);
+	struct paths p = {.good = 0};
+	int rc = scan_unit(u->devices, u->wwid, &p.scan);
 
 	if (rc)
-		snprintf(text, size, "%.60s: %.120s", u->wwid, p.text);
-	/* A path that does not answer cannot be proved anything of, and gets no key either. */
+		snprintf(text, size, "%.60s: %s", u->devices, strerror(-rc));
 	for (unsigned i = 0; i < p.scan.count && rc == 0; i++) {
-		if (p.fd[i] < 0)
-			continue;
 		rc = paths_prove(&p, i, u, false);
+		if (is_away(rc))
+			rc = 0;
 		if (rc)
 			snprintf(text, size, "%.40s: %s", p.scan.path[i].dev,
 				 rc == -EBUSY ? "something holds it: a mount in some namespace, a loop "
 						"device, a map" :
 						strerror(-rc));
 	}
-	paths_close(&p);
 	return rc;
 }

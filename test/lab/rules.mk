@@ -57,3 +57,6 @@ $(ISCSILOGIN): $(OUT)/test/lab/iscsilogin.o
 .PHONY: guest-scsi
 guest-scsi: tools all
 	@OUT=$(OUT) test/lab/scsi-test
+.PHONY: guest-scsi-short
+guest-scsi-short: tools all
+	@OUT=$(OUT) test/lab/scsi-test basic fence

@@ -7,7 +7,7 @@
 # configuration).  unitctl makes the calls that holdfastd's helpers make.
 out=$1
 shift
-parts=${*:-basic fence restart leftover paths names map}
+parts=${*:-basic fence restart leftover paths names map daemons}
 D=/run/scsi
 T=/sys/kernel/config/target
 IQN=iqn.2026-01.test:lun
@@ -130,7 +130,7 @@ cluster "t" {
 	state_dir "$D/%n"
 }
 node n1 { id 1 network 127.0.0.1 port 7400 }
-node n2 { id 2 network 127.0.0.1 port 7401 }
+node n2 { id 2 network 127.0.0.2 port 7400 }
 unit u1 {
 	backend scsi
 	wwid "$WWID"
@@ -144,6 +144,7 @@ mkdir -p n1 n2
 step ready
 area=$(((MIB << 10) - 64))
 
+# covers: F1 FO-16 FO-18 FO-19 FO-21 VS-98 OV-13
 if has_part basic; then
 	r=$(u n1 free)
 	expect "a blank record is no record" "outcome=error*blank*" "$r"
@@ -197,6 +198,7 @@ else
 	u n1 make >/dev/null
 fi
 
+# covers: F2 F3 FO-21 OV-14
 if has_part fence; then
 	r=$(u n1 free)
 	e=$(epoch "$r")
@@ -242,6 +244,7 @@ if has_part fence; then
 	step fence
 fi
 
+# covers: F2 F3 FO-17 FO-20 VS-107
 if has_part restart; then
 	r=$(u n1 free)
 	expect "n1 has it" "outcome=won*" "$r"
@@ -276,6 +279,7 @@ if has_part restart; then
 	step restart
 fi
 
+# covers: F2
 if has_part leftover; then
 	sg_persist -n -o -G -S 0xdead "$(disk n3 1)" >/dev/null 2>&1
 	sg_persist -n -o -R -K 0xdead -T 1 "$(disk n3 1)" >/dev/null 2>&1
@@ -294,6 +298,7 @@ if has_part leftover; then
 	step leftover
 fi
 
+# covers: F1 VS-100 VS-103 FO-22
 if has_part paths; then
 	state n1 1 offline
 	r=$(u n1 free)
@@ -310,8 +315,9 @@ if has_part paths; then
 	expect "no path at all is an error, with words" "outcome=error*none of 2 paths answers*" "$r"
 	r=$(u n1 release)
 	expect "nothing is released that cannot be proved" "outcome=error*" "$r"
+	r=$(u n1 lost)
+	expect "what is mounted on lost paths can be let go of" "rc=0*" "$r"
 	state n1 1 running; state n1 2 running
-	u n1 lost >/dev/null
 	# A session that ends leaves a registration behind which no path of mine has any more.
 	logout n1 1
 	r=$(u n1 release)
@@ -321,6 +327,7 @@ if has_part paths; then
 	step paths
 fi
 
+# covers: VS-107 VS-108 VS-109 VS-111
 if has_part names; then
 	mkdir -p $T/core/fileio_1/d1
 	truncate -s ${MIB}M other.img
@@ -351,6 +358,7 @@ if has_part names; then
 	step names
 fi
 
+# covers: VS-100 VS-104
 if has_part map; then
 	if mp -a dm-mod dm-multipath dm-round-robin 2>/dev/null && command -v dmsetup >/dev/null; then
 		a=$(cat /sys/block/"$(basename "$(disk n1 1)")"/dev) b=$(cat /sys/block/"$(basename "$(disk n1 2)")"/dev)
@@ -373,6 +381,78 @@ if has_part map; then
 		echo "-- no dm-multipath here"
 	fi
 	step map
+fi
+
+# Two daemons, one guest: what the parts above did by hand they do by themselves.
+hf() { local i=$1; shift; timeout 30 "$out/holdfast" -c $D/hf.conf -N $i "$@" 2>&1; }
+wait_for() { # tenths text command...
+	local t=$1 text=$2 i
+	shift 2
+	for ((i = 0; i < t; i++)); do
+		case $("$@" 2>&1) in *$text*) return 0 ;; esac
+		sleep 0.1
+	done
+	return 1
+}
+serving() { hf $1 --json vs show v1; }
+nfs() { echo "nfs://127.0.0.50/fs1/$1?version=3&nfsport=20490&mountport=20490"; }
+# covers: F2 F3 VS-98 VS-99 FO-15 FO-22 OV-13 OV-16
+if has_part daemons; then
+	{
+		sed '/^unit u1/,$d;s/^cluster "t" {/&\n\theartbeat 300ms\n\tself_fence stop/' conf
+		sed -n '/^unit u1/,$p' conf
+		cat <<EOF
+vserver v1 {
+	home n1
+	address 127.0.0.50
+	nfs_port 20490
+	mount_port 20490
+	portmap off
+	store fs1 { unit u1 dir "fs1" log_half 4M index_map 64M }
+	export "/fs1" { store fs1 client 127.0.0.0/8 rw no_root_squash insecure }
+}
+EOF
+	} >hf.conf
+	dd if=/dev/zero of="$(disk n1 1)" bs=1M seek=$((MIB - 1)) count=1 oflag=direct 2>/dev/null
+	mkfs.ext4 -q -F "$(disk n1 1)" ${area}k 2>&1
+	r=$(hf n1 init)
+	expect "init makes record and store on the disk" "*made*unit*u1*" "$r"
+	for i in n1 n2; do "$out/holdfastd" -c hf.conf -N $i >$i.log 2>&1 & d[${i#n}]=$!; done
+	if wait_for 150 '"state": "SERVING"' serving n1; then ok "n1 serves"; else fail "n1 serves" "$(tail -3 n1.log)"; fi
+	wait_for 50 alive hf n2 status
+	r=$(hf n2 unit list)
+	expect "n2 sees whose it is, by which paths" "*<n1,n1>*n1*2/2*unusable here: owned by n1*$WWID*" "$r"
+	r=$(hf n1 unit show u1)
+	expect "n1 shows its keys and that the target remembers" "*a power loss of the target: yes*n1, generation 1*iqn.2026-01.test:n1*" "$r"
+	echo one >one; echo two >two
+	nfs-cp one "$(nfs one)" >/dev/null 2>&1
+	expect "written through NFS" "one" "$(nfs-cat "$(nfs one)" 2>&1)"
+	kill -9 ${d[1]}; wait ${d[1]} 2>/dev/null
+	if wait_for 150 '"state": "SERVING"' serving n2; then ok "killed: n2 takes over by reservation"; else fail "takeover" "$(tail -5 n2.log)"; fi
+	expect "what was acknowledged is there" "one" "$(nfs-cat "$(nfs one)" 2>&1)"
+	expect "only n2's keys stand" "2x0x4846020000000001" "$(keys)"
+	nfs-cp two "$(nfs two)" >/dev/null 2>&1
+	"$out/holdfastd" -c hf.conf -N n1 >n1.log2 2>&1 &
+	d[1]=$!
+	wait_for 100 NORMAL hf n1 status
+	wait_for 50 alive hf n2 status
+	# A node that loses its storage, on every path.
+	state n2 1 offline; state n2 2 offline
+	if wait_for 150 '"state": "SERVING"' serving n1; then ok "no path left: n1 takes over, n2's keys are preempted"; else fail "takeover back" "$(tail -5 n1.log2)"; fi
+	expect "all of it is there" "one two" "$(nfs-cat "$(nfs one)" 2>&1) $(nfs-cat "$(nfs two)" 2>&1)"
+	state n2 1 running; state n2 2 running
+	wait_for 100 "unusable here: owned by n1" hf n2 unit list
+	expect "n2 comes back and leaves it alone" "*<n1,n1>*unusable here: owned by n1*" "$(hf n2 unit list)"
+	expect "with no mount left" "" "$(grep -o "$D/n2/u1" /proc/mounts)"
+	expect "only n1's new keys stand" "2x0x4846010000000002" "$(keys)"
+	r=$(hf n1 unit release u1)
+	expect "an operator has n1 release it" "done*" "$r"
+	if wait_for 100 '"state": "SERVING"' serving n2; then ok "then n2 has it"; else fail "n2 after the release" "$(tail -5 n2.log)"; fi
+	hf n2 shutdown >/dev/null
+	hf n1 shutdown >/dev/null
+	wait ${d[1]} ${d[2]} 2>/dev/null
+	expect "shut down: no key is left" "" "$(keys)"
+	step daemons
 fi
 echo "-- end at $(cut -d' ' -f1 /proc/uptime)"
 [ $bad -eq 0 ] && [ $n -gt 0 ]
