@@ -200,12 +200,17 @@ static uint64_t beats(const struct conf *c, uint32_t thousandths)
 
 static void fill_times(struct times *t, const struct conf *c)
 {
-	times_fast(t, c->heartbeat_ns);
-	t->path_silent_ns = beats(c, c->timer.path_silent);
-	t->dead_ns = beats(c, c->timer.dead);
-	t->wait_ns = beats(c, c->timer.wait);
-	t->lease_ns = beats(c, c->timer.lease);
-	t->drift_ns = beats(c, c->timer.drift_stop);
+	if (c->profile == CONF_CLASSIC) {
+		times_classic(t, c->node_count);
+	} else {
+		times_fast(t, c->heartbeat_ns);
+		t->path_silent_ns = beats(c, c->timer.path_silent);
+		t->dead_ns = beats(c, c->timer.dead);
+		t->wait_ns = beats(c, c->timer.wait);
+		t->lease_ns = beats(c, c->timer.lease);
+		t->drift_ns = beats(c, c->timer.drift_stop);
+	}
+	t->countdown_ns = c->countdown_ns;
 	/* The brain has one hold-down: the longest that a virtual server asks for. */
 	t->hold_down_ns = 0;
 	for (unsigned i = 0; i < c->vserver_count; i++)
@@ -221,6 +226,13 @@ static void fill_vs(struct node_conf_vs *to, const struct conf *c, const struct 
 	to->priority = (int)v->priority;
 	to->no_migrate = !v->migrate;
 	to->giveback_auto = v->giveback == CONF_GIVEBACK_AUTO;
+	/* 0 stands for "as the others" there */
+	to->hold_down_ns = v->hold_down_ns ? v->hold_down_ns : 1;
+	to->giveback_delay_ns = v->giveback_delay_ns ? v->giveback_delay_ns : 1;
+	to->weight = v->weight;
+	to->assign_manual = v->assign_manual;
+	for (unsigned i = 0; i < v->node_count; i++)
+		to->nodes |= (uint16_t)(1U << c->node[conf_find_node(c, v->node_name[i])].id);
 	to->fs_count = (uint8_t)v->store_count;
 	for (unsigned s = 0; s < v->store_count; s++) {
 		unsigned k;
@@ -246,6 +258,7 @@ const char *brain_conf(struct daemon *d, struct node_conf *nc)
 	nc->node_count = c->node_count;
 	for (unsigned i = 0; i < c->node_count; i++) {
 		nc->node[i].id = c->node[i].id;
+		nc->node[i].capacity = c->node[i].capacity;
 		snprintf(nc->node[i].name, sizeof(nc->node[i].name), "%s", c->node[i].name);
 	}
 	nc->path_count = me->path_count;
@@ -263,6 +276,8 @@ const char *brain_conf(struct daemon *d, struct node_conf *nc)
 	}
 	fill_times(&nc->times, c);
 	nc->takeover_off = c->takeover_off;
+	nc->standby_off = c->standby_off;
+	nc->reboot_manual = c->reboot == CONF_REBOOT_MANUAL;
 	d->times = nc->times;
 	bad = times_check(&nc->times);
 	return bad ? bad : node_conf_check(nc);

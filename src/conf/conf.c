@@ -132,6 +132,27 @@ static void cl_self_fence(struct ctx *p, void *at)
 		(enum conf_self_fence)lex_choice(&p->x, "self_fence", words);
 }
 
+static void cl_standby(struct ctx *p, void *at)
+{
+	((struct conf *)at)->standby_off = !lex_on_off(&p->x, "standby");
+}
+
+static void cl_profile(struct ctx *p, void *at)
+{
+	static const char *const words[] = {"fast", "classic", NULL};
+
+	((struct conf *)at)->profile = (enum conf_profile)lex_choice(&p->x, "profile", words);
+}
+
+static void cl_reboot(struct ctx *p, void *at)
+{
+	static const char *const words[] = {"auto", "manual", NULL};
+
+	((struct conf *)at)->reboot = (enum conf_reboot)lex_choice(&p->x, "reboot", words);
+}
+
+NUMBER(cl_countdown, struct conf, countdown_ns, LIMIT_COUNTDOWN, uint64_t)
+
 static const struct key CLUSTER_KEYS[] = {
 	{"heartbeat", cl_heartbeat, false},
 	{"path_silent", cl_path_silent, false},
@@ -139,6 +160,10 @@ static const struct key CLUSTER_KEYS[] = {
 	{"wait", cl_wait, false},
 	{"lease", cl_lease, false},
 	{"drift_stop", cl_drift, false},
+	{"profile", cl_profile, false},
+	{"standby", cl_standby, false},
+	{"reboot", cl_reboot, false},
+	{"countdown", cl_countdown, false},
 	{"key", cl_key, false},
 	{"coordination", cl_coordination, false},
 	{"run_dir", cl_run_dir, false},
@@ -191,9 +216,11 @@ static void nd_metrics(struct ctx *p, void *at)
 }
 
 NUMBER(nd_id, struct conf_node, id, LIMIT_ID, uint16_t)
+NUMBER(nd_capacity, struct conf_node, capacity, LIMIT_CAPACITY, uint16_t)
 
 static const struct key NODE_KEYS[] = {
 	{"id", nd_id, false},
+	{"capacity", nd_capacity, false},
 	{"network", nd_network, true},
 	{"interconnect", nd_interconnect, true},
 	{"metrics", nd_metrics, false},
@@ -482,7 +509,31 @@ NUMBER(vs_poll, struct conf_vserver, poll_ns, LIMIT_POLL, uint64_t)
 NUMBER(vs_nfs_port, struct conf_vserver, nfs_port, LIMIT_NFS_PORT, uint16_t)
 NUMBER(vs_mount_port, struct conf_vserver, mount_port, LIMIT_MOUNT_PORT, uint16_t)
 
+NUMBER(vs_giveback_delay, struct conf_vserver, giveback_delay_ns, LIMIT_GIVEBACK_DELAY, uint64_t)
+NUMBER(vs_weight, struct conf_vserver, weight, LIMIT_WEIGHT, uint16_t)
+
+static void vs_assign(struct ctx *p, void *at)
+{
+	static const char *const words[] = {"auto", "manual", NULL};
+
+	((struct conf_vserver *)at)->assign_manual = lex_choice(&p->x, "assign", words);
+}
+
+static void vs_nodes(struct ctx *p, void *at)
+{
+	struct conf_vserver *v = at;
+
+	do {
+		if (!one_more(p, &v->node_count, CONF_NODES_MAX, "nodes of a virtual server"))
+			return;
+		lex_name(&p->x, "nodes", v->node_name[v->node_count - 1], CONF_NAME_MAX);
+	} while (lex_more(&p->x));
+}
+
 static const struct key VSERVER_KEYS[] = {
+	{"giveback_delay", vs_giveback_delay, false},
+	{"weight", vs_weight, false},	    {"assign", vs_assign, false},
+	{"nodes", vs_nodes, false},
 	{"home", vs_home, false},	    {"priority", vs_priority, false},
 	{"user", vs_user, false},	    {"hold_down", vs_hold_down, false},
 	{"giveback", vs_giveback, false},   {"migrate", vs_migrate, false},
@@ -536,6 +587,8 @@ static void top_vserver(struct ctx *p)
 	v->line = p->x.tok_line;
 	v->priority = (unsigned)conf_limit[LIMIT_PRIORITY].def;
 	v->hold_down_ns = conf_limit[LIMIT_HOLD_DOWN].def;
+	v->giveback_delay_ns = conf_limit[LIMIT_GIVEBACK_DELAY].def;
+	v->weight = (uint16_t)conf_limit[LIMIT_WEIGHT].def;
 	v->migrate = v->portmap = true;
 	v->nfs_port = (uint16_t)conf_limit[LIMIT_NFS_PORT].def;
 	lex_name(&p->x, "vserver", v->name, sizeof(v->name));
@@ -576,6 +629,7 @@ int conf_parse(struct conf *c, const char *text, size_t len, const char *name, c
 
 	memset(c, 0, sizeof(*c));
 	c->heartbeat_ns = conf_limit[LIMIT_HEARTBEAT].def;
+	c->countdown_ns = conf_limit[LIMIT_COUNTDOWN].def;
 	c->timer = (struct conf_timers){.path_silent = (uint32_t)conf_limit[LIMIT_PATH_SILENT].def,
 					.dead = (uint32_t)conf_limit[LIMIT_DEAD].def,
 					.wait = (uint32_t)conf_limit[LIMIT_WAIT].def,

@@ -49,6 +49,7 @@ struct conf_node {
 	char name[CONF_NAME_MAX];
 	unsigned line;
 	uint16_t id; /* 1 to 8: its slot on the coordination devices */
+	uint16_t capacity; /* greatest sum of weights placed there; 0: no limit */
 	unsigned path_count;
 	struct conf_path path[CONF_PATHS_MAX]; /* networks and interconnects, in the file's order */
 	struct conf_path metrics;	       /* port 0: none */
@@ -117,6 +118,10 @@ struct conf_export {
 /* What a node does when it cannot prove that it let go of a unit (SAFETY F1). */
 enum conf_self_fence { CONF_FENCE_REBOOT, CONF_FENCE_STOP };
 
+/* The figures of DESIGN, or those of the documents that Holdfast implements (core/times.h). */
+enum conf_profile { CONF_FAST, CONF_CLASSIC };
+enum conf_reboot { CONF_REBOOT_AUTO, CONF_REBOOT_MANUAL };
+
 enum conf_giveback { CONF_GIVEBACK_MANUAL, CONF_GIVEBACK_AUTO };
 
 struct conf_vserver {
@@ -128,6 +133,11 @@ struct conf_vserver {
 	char user[CONF_NAME_MAX]; /* empty: as the daemon */
 	uint64_t hold_down_ns;	  /* after an automatic move: none for so long */
 	enum conf_giveback giveback;
+	uint64_t giveback_delay_ns; /* giveback auto: served elsewhere for so long */
+	uint16_t weight;	    /* of a node's capacity */
+	bool assign_manual;	    /* an operator names its first node */
+	unsigned node_count;	    /* who may have it; 0: every node */
+	char node_name[CONF_NODES_MAX][CONF_NAME_MAX];
 	bool migrate; /* false: never moved automatically */
 	bool portmap;
 	uint16_t nfs_port, mount_port;
@@ -152,6 +162,10 @@ struct conf {
 	char run_dir[CONF_PATH_MAX], state_dir[CONF_PATH_MAX];
 	uint64_t events_size_bytes, events_age_ns; /* how much of the event log is kept */
 	bool takeover_off; /* never by force */
+	bool standby_off;  /* REBOOTING until another gives the storage back */
+	enum conf_profile profile;
+	enum conf_reboot reboot;
+	uint64_t countdown_ns; /* of a planned takeover, then by force */
 	enum conf_self_fence self_fence;
 	unsigned coord_count, node_count, unit_count, vserver_count;
 	char coord[CONF_COORD_MAX][CONF_PATH_MAX];

@@ -67,6 +67,16 @@ static int check_timers(const struct check *k, const struct conf *c)
 	const struct conf_timers *t = &c->timer;
 	char a[32], b[32];
 
+	if (c->profile == CONF_CLASSIC) {
+		if (c->heartbeat_ns != conf_limit[LIMIT_HEARTBEAT].def ||
+		    t->path_silent != conf_limit[LIMIT_PATH_SILENT].def ||
+		    t->dead != conf_limit[LIMIT_DEAD].def || t->wait != conf_limit[LIMIT_WAIT].def ||
+		    t->lease != conf_limit[LIMIT_LEASE].def ||
+		    t->drift_stop != conf_limit[LIMIT_DRIFT_STOP].def)
+			return bad(k, 0, "profile classic has its own figures, allowed beside it is "
+					 "no heartbeat, path_silent, dead, wait, lease or drift_stop");
+		return 0;
+	}
 #ifndef HF_MUTANT_CONF_ANY_LEASE
 	if (t->lease + t->drift_stop >= t->dead + t->wait)
 		return bad(k, 0,
@@ -296,6 +306,10 @@ static int check_vserver(const struct check *k, struct conf *c, unsigned at)
 		return bad(k, v->line, "vserver %s: there is no node %s", v->name, v->home_name);
 	v->home = (unsigned)home;
 	memcpy(v->home_name, c->node[home].name, sizeof(v->home_name));
+	for (unsigned i = 0; i < v->node_count; i++)
+		if (conf_find_node(c, v->node_name[i]) < 0)
+			return bad(k, v->line, "vserver %s: there is no node %s", v->name,
+				   v->node_name[i]);
 	if (v->address_count == 0 || v->store_count == 0)
 		return bad(k, v->line, "vserver %s needs at least one address and one store",
 			   v->name);

@@ -16,6 +16,10 @@
 	X(DRIFT_STOP, "drift_stop", LIMIT_BEATS, 100, 10000, 500)                                  \
 	X(EVENTS_SIZE, "events_size", LIMIT_SIZE, 64ULL << 10, 256ULL << 20, 4ULL << 20)           \
 	X(EVENTS_AGE, "events_age", LIMIT_TIME, 3600 * S_NS, 315360000 * S_NS, 7776000 * S_NS)     \
+	X(COUNTDOWN, "countdown", LIMIT_TIME, S_NS, 86400 * S_NS, 30 * S_NS)                       \
+	X(CAPACITY, "capacity", LIMIT_COUNT, 0, 1000, 0)                                           \
+	X(WEIGHT, "weight", LIMIT_COUNT, 1, 1000, 1)                                               \
+	X(GIVEBACK_DELAY, "giveback_delay", LIMIT_TIME, 0, 86400 * S_NS, 60 * S_NS)                \
 	X(ID, "id", LIMIT_COUNT, 1, 8, 0)                                                          \
 	X(PORT, "port", LIMIT_COUNT, 1, 65535, 7400)                                               \
 	X(PORTAL_PORT, "port", LIMIT_COUNT, 1, 65535, 3260)                                        \

@@ -37,12 +37,18 @@ static void put_number(FILE *to, const char *tabs, enum limit_row row, uint64_t 
 static void put_cluster(FILE *to, const struct conf *c)
 {
 	fprintf(to, "cluster %s {\n", c->name);
-	put_number(to, "\t", LIMIT_HEARTBEAT, c->heartbeat_ns);
-	put_number(to, "\t", LIMIT_PATH_SILENT, c->timer.path_silent);
-	put_number(to, "\t", LIMIT_DEAD, c->timer.dead);
-	put_number(to, "\t", LIMIT_WAIT, c->timer.wait);
-	put_number(to, "\t", LIMIT_LEASE, c->timer.lease);
-	put_number(to, "\t", LIMIT_DRIFT_STOP, c->timer.drift_stop);
+	fprintf(to, "\tprofile %s\n", c->profile == CONF_CLASSIC ? "classic" : "fast");
+	if (c->profile == CONF_FAST) {
+		put_number(to, "\t", LIMIT_HEARTBEAT, c->heartbeat_ns);
+		put_number(to, "\t", LIMIT_PATH_SILENT, c->timer.path_silent);
+		put_number(to, "\t", LIMIT_DEAD, c->timer.dead);
+		put_number(to, "\t", LIMIT_WAIT, c->timer.wait);
+		put_number(to, "\t", LIMIT_LEASE, c->timer.lease);
+		put_number(to, "\t", LIMIT_DRIFT_STOP, c->timer.drift_stop);
+	}
+	put_number(to, "\t", LIMIT_COUNTDOWN, c->countdown_ns);
+	fprintf(to, "\tstandby %s\n\treboot %s\n", c->standby_off ? "off" : "on",
+		c->reboot == CONF_REBOOT_MANUAL ? "manual" : "auto");
 	put_number(to, "\t", LIMIT_EVENTS_SIZE, c->events_size_bytes);
 	put_number(to, "\t", LIMIT_EVENTS_AGE, c->events_age_ns);
 	fprintf(to, "\ttakeover %s\n\tself_fence %s\n", c->takeover_off ? "off" : "on",
@@ -62,6 +68,7 @@ static void put_node(FILE *to, const struct conf_node *n)
 	char text[64];
 
 	fprintf(to, "node %s {\n\tid %u\n", n->name, n->id);
+	put_number(to, "\t", LIMIT_CAPACITY, n->capacity);
 	for (unsigned i = 0; i < n->path_count; i++)
 		fprintf(to, "\t%s %s port %u\n",
 			n->path[i].interconnect ? "interconnect" : "network",
@@ -136,6 +143,12 @@ static void put_vserver(FILE *to, const struct conf_vserver *v)
 	put_number(to, "\t", LIMIT_PRIORITY, v->priority);
 	put_path(to, "\t", "user", v->user);
 	put_number(to, "\t", LIMIT_HOLD_DOWN, v->hold_down_ns);
+	put_number(to, "\t", LIMIT_GIVEBACK_DELAY, v->giveback_delay_ns);
+	put_number(to, "\t", LIMIT_WEIGHT, v->weight);
+	fprintf(to, "\tassign %s\n", v->assign_manual ? "manual" : "auto");
+	for (unsigned i = 0; i < v->node_count; i++)
+		fprintf(to, "%s%s%s", i ? " " : "\tnodes ", v->node_name[i],
+			i + 1 == v->node_count ? "\n" : "");
 	fprintf(to, "\tgiveback %s\n\tmigrate %s\n\tportmap %s\n\tnfs_port %u\n\tmount_port %u\n",
 		v->giveback == CONF_GIVEBACK_AUTO ? "auto" : "manual", v->migrate ? "on" : "off",
 		v->portmap ? "on" : "off", v->nfs_port, v->mount_port);

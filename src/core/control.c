@@ -203,7 +203,8 @@ static void giveback_command(struct node *n, const struct event *ev)
 	remember(n, ev, holder == n->conf.self ? 0 : n->request.id);
 }
 
-/* By S nobody else has it, or RESERVE will say so: then this node brings it up, wherever it is at home. */
+/* By S nobody else has it, or RESERVE will say so: then this node brings it up, wherever it is at
+ * home. */
 static void claim_command(struct node *n, const struct event *ev)
 {
 	unsigned vs;
@@ -217,8 +218,8 @@ static void claim_command(struct node *n, const struct event *ev)
 	remember(n, ev, 0);
 }
 
-/* Given up in order, or taken once more to be given up (what an older instance left); and not taken again
- * before somebody says so. */
+/* Given up in order, or taken once more to be given up (what an older instance left); and not taken
+ * again before somebody says so. */
 static void release_command(struct node *n, const struct event *ev)
 {
 	unsigned vs;

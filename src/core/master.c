@@ -6,8 +6,8 @@
  *
  *	1. claim, and have it on a majority of the coordination devices;
  *	2. then read a majority of them, begun after that;
- *	3. nobody else claims: MASTER.  Somebody does: a master, or a claimant with a smaller id, goes
- *	   first and I withdraw; one with a greater id withdraws when he reads mine: read again.
+ *	3. nobody else claims: MASTER.  Somebody does: a master, or a claimant with a smaller id,
+ *goes first and I withdraw; one with a greater id withdraws when he reads mine: read again.
  *
  * Of two that go through 1 and 2 at least one reads the other's claim, because any two majorities
  * share a device.  A claim counts until its node is proven dead or has left.  A master holds its

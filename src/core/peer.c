@@ -409,8 +409,9 @@ static void set_verdict(struct node *n, struct node_peer *p, enum status_verdict
 {
 	if (v == p->verdict)
 		return;
-	SAY(n, v == STATUS_V_ALIVE ? LOG_L_NOTICE : LOG_L_WARN, why_verdict(n, v), "peer %s: %s -> %s",
-	    node_name(n, p->id), status_verdict_name(p->verdict), status_verdict_name(v));
+	SAY(n, v == STATUS_V_ALIVE ? LOG_L_NOTICE : LOG_L_WARN, why_verdict(n, v),
+	    "peer %s: %s -> %s", node_name(n, p->id), status_verdict_name(p->verdict),
+	    status_verdict_name(v));
 	p->verdict = v;
 	p->verdict_ns = n->now_ns;
 	p->unreachable_since_ns = v == STATUS_V_UNREACHABLE ? n->now_ns : 0;

@@ -377,8 +377,7 @@ static void ask_unreachable(struct node *n, unsigned vs)
 	    place_refuses(n, vs, n->conf.self) != REASON_NONE)
 		return;
 	HF_MARK("place.ask_through_mailbox");
-	request_send(n, STATUS_REQ_RELEASE_VS, p->id, n->conf.self, n->conf.vs[vs].id,
-		     false);
+	request_send(n, STATUS_REQ_RELEASE_VS, p->id, n->conf.self, n->conf.vs[vs].id, false);
 }
 
 /* The node it was released for does not take it: try anybody. */

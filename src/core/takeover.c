@@ -217,8 +217,8 @@ static void leave_to(struct node *n, uint16_t to)
 /* AM-28: both announced in the same interval; the smaller id goes on, the other stops. */
 static bool mine_comes_first(const struct node *n, const struct node_peer *p)
 {
-	bool announced = p->step >= 'a' && p->step <= 'c' &&
-			 p->victim_generation == p->latest.generation;
+	bool announced =
+	    p->step >= 'a' && p->step <= 'c' && p->victim_generation == p->latest.generation;
 
 	if (announced && n->conf.self < p->id) {
 		HF_MARK("takeover.tie_won");

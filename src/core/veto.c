@@ -17,8 +17,8 @@ static void add(struct vetoes *out, enum reason why, uint16_t node, int vs, bool
 		out->left_off++;
 		return;
 	}
-	out->v[out->count++] = (struct veto){
-	    .reason = why, .node = node, .vs = (int16_t)vs, .yields = yields};
+	out->v[out->count++] =
+	    (struct veto){.reason = why, .node = node, .vs = (int16_t)vs, .yields = yields};
 }
 
 enum reason veto_first(const struct vetoes *v, bool force)
@@ -287,8 +287,8 @@ static void claim_vetoes(const struct node *n, unsigned vs, struct vetoes *out)
 	bool mine = false;
 
 	if (owner) {
-		add(out, owner == n->conf.self ? REASON_ALREADY_THERE : REASON_UNIT_OWNED, owner, (int)vs,
-		    false);
+		add(out, owner == n->conf.self ? REASON_ALREADY_THERE : REASON_UNIT_OWNED, owner,
+		    (int)vs, false);
 		return;
 	}
 	if (!node_active(n) || n->leaving)
@@ -306,8 +306,8 @@ static void release_vetoes(const struct node *n, unsigned vs, struct vetoes *out
 		return;
 	s_vetoes(n, vs, &mine, out);
 	if (n->vs[vs].state != VS_DOWN)
-		add(out, n->vs[vs].state == VS_STUCK ? REASON_UNMOUNT_FAILED : REASON_BUSY, n->conf.self,
-		    (int)vs, false);
+		add(out, n->vs[vs].state == VS_STUCK ? REASON_UNMOUNT_FAILED : REASON_BUSY,
+		    n->conf.self, (int)vs, false);
 	else if (!mine && !out->count)
 		add(out, REASON_ALREADY_THERE, 0, (int)vs, false);
 	majority_veto(n, out);

@@ -101,7 +101,8 @@ static void t_limits(void)
 		enum limit_row row;
 		const char *where;
 	} rows[] = {{LIMIT_HEARTBEAT, "cluster"},  {LIMIT_PRIORITY, "vs"},
-		    {LIMIT_HOLD_DOWN, "vs"},	   {LIMIT_NFS_PORT, "vs"},
+		    {LIMIT_HOLD_DOWN, "vs"}, {LIMIT_COUNTDOWN, "cluster"},
+		    {LIMIT_WEIGHT, "vs"}, {LIMIT_GIVEBACK_DELAY, "vs"},	   {LIMIT_NFS_PORT, "vs"},
 		    {LIMIT_MOUNT_PORT, "vs"},	   {LIMIT_LOG_HALF, "store"},
 		    {LIMIT_INDEX_MAP, "store"},	   {LIMIT_CHECKPOINT, "store"},
 		    {LIMIT_CACHE_INODES, "store"}, {LIMIT_DUP_KEEP, "store"}};
@@ -131,6 +132,18 @@ static void t_limits(void)
 }
 
 /* covers: F4 */
+/* covers: OV-08 ST-51 FO-73 VS-124 VS-125 ST-72 ST-76 */
+static void t_brain_keys(void)
+{
+	CHECK_EQ(0, parse_with("cluster", "profile classic countdown 10s standby off reboot manual"));
+	CHECK_EQ(-EINVAL, parse_with("cluster", "profile classic heartbeat 200ms"));
+	CHECK(strstr(err, "profile classic has its own figures") != NULL);
+	CHECK_EQ(-EINVAL, parse_with("cluster", "profile slow"));
+	CHECK_EQ(0, parse_with("vs", "weight 3 assign manual giveback_delay 5s nodes a"));
+	CHECK_EQ(-EINVAL, parse_with("vs", "nodes nowhere"));
+	CHECK(strstr(err, "there is no node nowhere") != NULL);
+}
+
 static void t_timers(void)
 {
 	CHECK_EQ(0, parse_with("cluster", "lease 3 dead 4 wait 2 drift_stop 0.5"));
@@ -313,6 +326,7 @@ int main(void)
 	CASE(t_cuts_and_flips);
 	CASE(t_limits);
 	CASE(t_timers);
+	CASE(t_brain_keys);
 	CASE(t_iscsi);
 	CASE(t_scsi);
 	CASE(t_mistakes);
