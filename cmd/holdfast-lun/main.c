@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -250,6 +251,7 @@ int main(int argc, char **argv)
 {
 	struct options o = {.ready_fd = 1};
 	struct lun *l = mem_zalloc(1, sizeof(*l));
+	const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
 	char text[160] = "";
 	int rc;
 
@@ -263,7 +265,8 @@ int main(int argc, char **argv)
 		return list_names(l);
 	/* Memory that is reclaimed by writing must not wait for us to be given memory. */
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-	mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+	if (setrlimit(RLIMIT_MEMLOCK, &all) == 0) /* without the right to it, new threads would fail */
+		mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	rc = o.lock ? take_lock(o.lock, text, sizeof(text)) : 0;

@@ -396,11 +396,11 @@ static void pump(struct lun *l)
 static void take_down(struct lun_path *p)
 {
 	struct lun *l = p->lun;
+	char text[LU_ERROR_MAX];
+	const char *why = p->lu.text[0] ? p->lu.text : lu_error(p->lu.c, text);
 
-	snprintf(l->why, sizeof(l->why), "%.40s: %.70s", l->spec.portal[p->portal],
-		 p->lu.text[0] ? p->lu.text : iscsi_get_error(p->lu.c));
-	log_warn("%s: the path by %s failed: %s", l->spec.target, l->spec.portal[p->portal],
-		 p->lu.text[0] ? p->lu.text : iscsi_get_error(p->lu.c));
+	snprintf(l->why, sizeof(l->why), "%.40s: %.70s", l->spec.portal[p->portal], why);
+	log_warn("%s: the path by %s failed: %s", l->spec.target, l->spec.portal[p->portal], why);
 	p->failed = true;
 	lu_close(&p->lu); /* its commands come back cancelled */
 	while (p->flight) { /* those it has forgotten */

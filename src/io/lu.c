@@ -23,10 +23,23 @@
 #define COMMAND_MS  3000
 #define SENSE_ILLEGAL 5
 
+const char *lu_error(struct iscsi_context *c, char text[LU_ERROR_MAX])
+{
+	const char *s = iscsi_get_error(c);
+
+	/* What libiscsi says of a connection that ended while it may not make it anew. */
+	if (!s || !*s || strstr(s, "an not reconnect"))
+		s = "the connection ended";
+	snprintf(text, LU_ERROR_MAX, "%.*s", (int)strcspn(s, "\n"), s);
+	return text;
+}
+
 static int no_session(struct lu *l, int rc, const char *what)
 {
+	char text[LU_ERROR_MAX];
+
 	if (l->c && !l->text[0])
-		snprintf(l->text, sizeof(l->text), "%.40s: %.70s", what, iscsi_get_error(l->c));
+		snprintf(l->text, sizeof(l->text), "%.40s: %.70s", what, lu_error(l->c, text));
 	lu_close(l);
 	return rc;
 }
@@ -203,6 +216,7 @@ int lu_connect(struct lu *l, const struct unit_spec *u, enum rsv_role role, unsi
 	       unsigned limit_ms)
 {
 	struct attempt a[UNIT_PORTALS_MAX] = {{0}};
+	char text[LU_ERROR_MAX];
 	int i, rc;
 
 	*l = (struct lu){.target_lun = u->target_lun};
@@ -216,7 +230,7 @@ int lu_connect(struct lu *l, const struct unit_spec *u, enum rsv_role role, unsi
 		if (a[k].c && (int)k != i) {
 			if (i < 0 && a[k].done)
 				snprintf(l->text, sizeof(l->text), "%.30s: %.80s", u->portal[k],
-					 iscsi_get_error(a[k].c));
+					 lu_error(a[k].c, text));
 			iscsi_destroy_context(a[k].c);
 		}
 	if (i < 0) {
@@ -373,15 +387,6 @@ static void put_be(uint8_t *p, unsigned n, uint64_t v)
 	}
 }
 
-static uint64_t get_be(const uint8_t *p, unsigned n)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		v = v << 8 | p[i];
-	return v;
-}
-
 void lu_cdb_rw(struct lu_command *c, const struct lu *l, bool write, bool fua, uint64_t at,
 	       uint8_t *data, size_t len)
 {
@@ -398,16 +403,16 @@ void lu_cdb_sync(struct lu_command *c)
 }
 
 /* ---- persistent reservations ----------------------------------------------------------------------- */
-#define PR_TYPE_WERO 5
 #define PR_IN_KEYS   0
 #define PR_IN_RESERVATION 1
 #define PR_IN_CAPABILITIES 2
+#define PR_IN_FULL   3
 
 int lu_pr_out(struct lu *l, enum pr_out action, uint64_t key, uint64_t service_key, bool aptpl,
 	      unsigned limit_ms)
 {
 	uint8_t data[24] = {0};
-	uint8_t type = action == PR_OUT_REGISTER_IGNORE ? 0 : PR_TYPE_WERO;
+	uint8_t type = action == PR_OUT_REGISTER_IGNORE ? 0 : PRIN_TYPE_WE_RO;
 	struct lu_command c = {.cdb = {0x5f, (uint8_t)action, type, 0, 0, 0, 0, 0, sizeof(data)},
 			       .cdb_len = 10, .way = LU_WRITE, .data = data, .len = sizeof(data)};
 
@@ -424,41 +429,52 @@ static int pr_in(struct lu *l, unsigned action, uint8_t *data, size_t len, size_
 	int rc = lu_run(l, &c, COMMAND_MS);
 
 	*got = c.got;
-	return rc == 0 && c.got < 8 ? -EBADMSG : rc;
+	return rc;
+}
+
+int lu_pr_status(struct lu *l, bool details, struct prin_status *st)
+{
+	uint8_t *data = mem_zalloc(1, PRIN_SIZE);
+	size_t got;
+	int rc = pr_in(l, PR_IN_KEYS, data, 8 + 8 * PRIN_KEYS_MAX, &got);
+
+	if (rc == 0)
+		rc = prin_keys(data, got, st);
+	if (rc == 0)
+		rc = pr_in(l, PR_IN_RESERVATION, data, 24, &got);
+	if (rc == 0)
+		rc = prin_reservation(data, got, st);
+	/* Of what a target need not know the rest is shown without. */
+	if (rc == 0 && details && pr_in(l, PR_IN_CAPABILITIES, data, 8, &got) == 0)
+		prin_capabilities(data, got, st);
+	if (rc == 0 && details && pr_in(l, PR_IN_FULL, data, PRIN_SIZE, &got) == 0)
+		prin_full(data, got, st);
+	free(data);
+	return rc;
 }
 
 int lu_pr_state(struct lu *l, struct rsv_state *st)
 {
-	uint8_t data[8 + 8 * RSV_KEYS_MAX] = {0};
-	size_t got, len;
-	int rc = pr_in(l, PR_IN_KEYS, data, sizeof(data), &got);
+	struct prin_status p = {0};
+	int rc = lu_pr_status(l, false, &p);
 
 	if (rc)
 		return rc;
-	len = get_be(data + 4, 4);
-	for (size_t i = 0; i + 8 <= len && 8 + i + 8 <= got && st->count < RSV_KEYS_MAX; i += 8)
-		st->key[st->count++] = get_be(data + 8 + i, 8);
-	memset(data, 0, sizeof(data));
-	rc = pr_in(l, PR_IN_RESERVATION, data, 24, &got);
-	if (rc)
-		return rc;
-	len = get_be(data + 4, 4);
-	st->held = len >= 16;
-	if (!st->held)
-		return 0;
-	if (got < 24)
-		return -EBADMSG;
-	st->holder = get_be(data + 8, 8);
-	st->wrong_type = data[21] != PR_TYPE_WERO;
+	st->held = p.held;
+	st->holder = p.holder;
+	st->wrong_type = p.held && p.type != PRIN_TYPE_WE_RO;
+	for (unsigned i = 0; i < p.count && st->count < RSV_KEYS_MAX; i++)
+		st->key[st->count++] = p.registrant[i].key;
 	return 0;
 }
 
 int lu_pr_keeps(struct lu *l, bool *keeps)
 {
+	struct prin_status p = {0};
 	uint8_t data[8] = {0};
 	size_t got;
 	int rc = pr_in(l, PR_IN_CAPABILITIES, data, sizeof(data), &got);
 
-	*keeps = rc == 0 && (data[2] & 1); /* PTPL_C */
+	*keeps = rc == 0 && prin_capabilities(data, got, &p) == 0 && p.ptpl_capable;
 	return rc;
 }

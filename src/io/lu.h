@@ -14,9 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codec/prin.h"
 #include "io/reserve.h"
 
-#define LU_CDB 16
+#define LU_CDB	     16
+#define LU_ERROR_MAX 100
 
 struct iscsi_context;
 
@@ -48,6 +50,8 @@ int lu_connect(struct lu *l, const struct unit_spec *u, enum rsv_role role, unsi
 	       unsigned limit_ms);
 /* Any unit's names: as lu_connect() but with no comparison; wwid_list() of its page 83h. */
 int lu_page83(struct lu *l, uint8_t *page, size_t size);
+/* libiscsi's last error as one line without its end. */
+const char *lu_error(struct iscsi_context *c, char text[LU_ERROR_MAX]);
 void lu_close(struct lu *l);
 /* 0; -EBADE reservation conflict; -EOPNOTSUPP illegal request; -EIO; -ETIMEDOUT and -ENOTCONN: the
  * session is gone.  Unit attentions are read over (F2). */
@@ -64,7 +68,10 @@ void lu_cdb_sync(struct lu_command *c);
 enum pr_out { PR_OUT_RESERVE = 1, PR_OUT_PREEMPT = 4, PR_OUT_PREEMPT_ABORT = 5, PR_OUT_REGISTER_IGNORE = 6 };
 int lu_pr_out(struct lu *l, enum pr_out action, uint64_t key, uint64_t service_key, bool aptpl,
 	      unsigned limit_ms);
-/* READ KEYS and READ RESERVATION; `registered` is left alone. */
+/* Keys and holder; with details also who registered them and whether they are kept (READ FULL STATUS,
+ * REPORT CAPABILITIES), as far as the target tells. */
+int lu_pr_status(struct lu *l, bool details, struct prin_status *st);
+/* Keys and holder; `registered` is left alone. */
 int lu_pr_state(struct lu *l, struct rsv_state *st);
 /* REPORT CAPABILITIES: does it keep reservations over its own restart? */
 int lu_pr_keeps(struct lu *l, bool *keeps);

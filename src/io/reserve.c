@@ -326,8 +326,9 @@ void reserve_release(struct reserve *r, const struct seal *s, const struct unit_
 		rc = unregister(r, mine);
 	rc = rc ? rc : named;
 	if (rc)
-		unit_say(out, UNIT_ERROR, rc, "%s: cannot be released: %s", reserve_where(r->u),
-			 why(r, rc));
+		unit_say(out, UNIT_ERROR, rc, "%.90s: cannot be released: %s", reserve_where(r->u),
+			 rc == -EBADE && rc == named ? "the reservation is gone, and S goes on naming me" :
+						       why(r, rc));
 	else
 		unit_say(out, UNIT_WON, 0, "released");
 }

@@ -16,6 +16,7 @@
 
 #define CONNECT_MS	2000
 #define CONNECT_POLL_MS 1000
+#define CONNECT_LOOK_MS 500
 #define COMMAND_MS	3000
 #define ABORT_MS	(RSV_ABORT_S * 1000)
 
@@ -174,10 +175,63 @@ static void iscsi_close(struct reserve *r)
 	r->own = NULL;
 }
 
+/* ---- for people ----------------------------------------------------------------------------------- */
+/* Each portal is logged in to by itself. */
+static void view_paths(struct reserve *r, struct unit_view *v)
+{
+	const struct unit_spec *u = r->u;
+
+	v->paths_known = true;
+	v->path_total = u->portal_count;
+	for (unsigned i = 0; i < u->portal_count && i < UNIT_VIEW_PATHS; i++) {
+		struct lu l;
+		int rc = lu_connect(&l, u, r->role, 1U << i, CONNECT_LOOK_MS);
+
+		snprintf(v->path[i].dev, sizeof(v->path[i].dev), "%.39s", u->portal[i]);
+		snprintf(v->path[i].state, sizeof(v->path[i].state), "%s",
+			 rc == 0 ? "up" : rc == -ENXIO ? "another unit" : "no login");
+		v->path[i].good = rc == 0;
+		v->path_good += rc == 0;
+		v->path_count++;
+		lu_close(&l);
+	}
+}
+
+static int iscsi_view(struct reserve *r, struct unit_view *v)
+{
+	struct prin_status st = {0};
+	int rc = need(r);
+
+	if (rc == 0)
+		rc = done(r, lu_pr_status(&((struct visit *)r->own)->lu, true, &st));
+	iscsi_close(r); /* the paths are looked at with the same name */
+	view_paths(r, v);
+	if (rc)
+		return rc;
+	v->held = st.held;
+	v->type = st.type;
+	v->a.holder = unit_key_node(st.holder);
+	v->a.labels |= r->labels;
+	v->memory_known = st.ptpl_known || (r->labels & UNIT_LABEL_FORGETS);
+	v->remembers = st.ptpl_known && st.ptpl_active;
+	v->key_total = st.total;
+	for (unsigned i = 0; i < st.count && i < UNIT_VIEW_KEYS; i++) {
+		const struct prin_registrant *g = &st.registrant[i];
+
+		v->key[i].key = g->key;
+		v->key[i].holder = g->holder || (g->key && g->key == st.holder);
+		v->key[i].port = g->port;
+		snprintf(v->key[i].name, sizeof(v->key[i].name), "%.45s", g->name);
+		v->key_count++;
+	}
+	return 0;
+}
+
 const struct rsv_ops rsv_iscsi_ops = {
 	.name = "iscsi",
 	.close = iscsi_close,
 	.read_state = iscsi_read_state,
 	.command = iscsi_command,
 	.record = iscsi_record,
+	.view = iscsi_view,
 };

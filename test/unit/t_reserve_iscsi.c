@@ -328,6 +328,28 @@ static void t_wwid(void)
 	CHECK(out.outcome == UNIT_WON && out.owner == 0 && out.owner_epoch == 0);
 }
 
+/* What `holdfast unit show` has of it: pair, keys with their holder, paths, one of them closed.
+ * covers: FO-19 FO-20 VS-99 */
+static void t_view(void)
+{
+	struct unit_spec was = spec[2];
+	static struct unit_view v;
+
+	begin();
+	acquire(&n1, (struct unit_ask){.how = UNIT_FREE});
+	snprintf(spec[2].portal[1], sizeof(spec[2].portal[1]), "127.0.0.8:3260");
+	unit_view(&spec[2], &seal, &v);
+	CHECK(v.s_err == 0 && v.r_err == 0 && v.held);
+	CHECK(v.a.owner == 1 && v.a.holder == 1);
+	CHECK(v.key_count == 1 && v.key[0].key == key_of(&n1) && v.key[0].holder);
+	CHECK(v.memory_known && !v.remembers && (v.a.labels & UNIT_LABEL_FORGETS));
+	CHECK(v.path_count == 2 && v.path[0].good && !v.path[1].good && v.path_good == 1);
+	tgt_restart();
+	unit_view(&spec[2], &seal, &v);
+	CHECK(v.s_err == 0 && v.r_err == 0 && !v.held && v.a.owner == 1 && v.a.holder == 0);
+	spec[2] = was;
+}
+
 static void learn_wwid(void)
 {
 	char name[WWID_COUNT][WWID_MAX];
@@ -377,6 +399,7 @@ int main(void)
 		CASE(t_mixed);
 		CASE(t_paths);
 		CASE(t_wwid);
+		CASE(t_view);
 		tgt_end();
 	}
 	nftw(dir, drop, 16, FTW_DEPTH | FTW_PHYS);
