@@ -171,6 +171,18 @@ static void on_open(struct vs *v, const struct worker_msg *m, const int *fds, un
 	send_type(v, WORKER_SERVING);
 }
 
+/* The daemon changes nothing here but exports and their clients (conf/conf_diff.h); what cannot be
+ * taken after all is said and changes nothing. */
+static void on_config(struct vs *v, const int *fds, unsigned fd_count)
+{
+	char err[512] = "";
+
+	if (fd_count != 1 || config_take(v, fds[0], err, sizeof(err)))
+		log_err("control: the new configuration is not taken: %s", err);
+	else
+		log_info("control: the new configuration is in effect");
+}
+
 static void on_message(struct vs *v, const struct worker_msg *m, const int *fds, unsigned fd_count)
 {
 	char *json;
@@ -190,6 +202,9 @@ static void on_message(struct vs *v, const struct worker_msg *m, const int *fds,
 	case WORKER_CHECKPOINT:
 		for (unsigned i = 0; i < v->store_count && !v->draining; i++)
 			store_checkpoint(v->store[i].s);
+		break;
+	case WORKER_CONFIG:
+		on_config(v, fds, fd_count);
 		break;
 	case WORKER_TAKE:
 	case WORKER_SPARE:
@@ -258,7 +273,7 @@ static bool packet_take(struct vs *v)
 		on_take(v, &m, fds, fd_count);
 		return false; /* what comes after it is for the worker */
 	}
-	if (e == 0 && v->epoch != 0 && m.epoch == v->epoch) {
+	if (e == 0 && m.epoch == v->epoch && (v->epoch != 0 || m.type == WORKER_CONFIG)) {
 		on_message(v, &m, fds, fd_count);
 		return true;
 	}

@@ -248,6 +248,41 @@ static void config_read(struct vs *v, int fd)
 	}
 }
 
+int config_take(struct vs *v, int fd, char *err, size_t err_size)
+{
+	const struct conf_vserver *was = v->vserver;
+	struct conf *next = mem_zalloc(1, sizeof(*next)), *old = v->conf;
+	int at, rc = conf_load_fd(next, fd, "configuration", err, err_size);
+
+	at = rc ? -1 : conf_find_vserver(next, v->name);
+	if (rc == 0 && (at < 0 || next->vserver[at].store_count != v->store_count)) {
+		snprintf(err, err_size, "vserver %s is not there or has other stores", v->name);
+		rc = -EINVAL;
+	}
+	for (unsigned k = 0; k < v->store_count && rc == 0; k++)
+		if (strcmp(v->store[k].name, next->vserver[at].store[k].name) != 0) {
+			snprintf(err, err_size, "store %s is not where it was", v->store[k].name);
+			rc = -EINVAL;
+		}
+	if (rc) {
+		free(next);
+		return rc;
+	}
+	v->conf = next;
+	v->vserver = &next->vserver[at];
+	rc = v->rpc ? serve_exports(v, err, err_size) : 0;
+	if (rc) {
+		v->conf = old;
+		v->vserver = was;
+		free(next);
+		return rc;
+	}
+	for (unsigned k = 0; k < v->store_count; k++)
+		v->store[k].conf = &v->vserver->store[k];
+	free(old);
+	return 0;
+}
+
 void vs_prepare(struct vs *v)
 {
 	char err[256];

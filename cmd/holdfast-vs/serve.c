@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "vs.h"
 
 #define MS	     1000000ULL
@@ -190,36 +191,60 @@ static void client_conf(const struct conf_client *from, struct export_client_con
 	to->anongid = from->anongid;
 }
 
-static enum vs_exit rpc_up(struct vs *v, char *err, size_t err_size)
-{
-	static struct export_client_conf clients[CONF_EXPORTS_MAX][CONF_CLIENTS_MAX];
+/* Of the configuration as the RPC room wants it. */
+struct nfs_setup {
+	struct nfs_conf conf;
 	struct export_conf exports[CONF_EXPORTS_MAX];
+	struct export_client_conf clients[CONF_EXPORTS_MAX][CONF_CLIENTS_MAX];
 	struct store *stores[CONF_STORES_MAX];
-	const struct conf_vserver *cv = v->vserver;
-	struct nfs_conf nc = {.stores = stores,
-			      .store_count = v->store_count,
-			      .exports = exports,
-			      .export_count = cv->export_count,
-			      .nfs_port = cv->nfs_port,
-			      .mount_port = cv->mount_port,
-			      .read_fence_strict = cv->read_fence_strict,
-			      .portmap_port = cv->portmap ? 111 : 0};
-	struct rpc_server_args a = {.loop = v->loop, .conf = &nc};
+};
 
+static struct nfs_setup *nfs_setup(const struct vs *v)
+{
+	struct nfs_setup *n = mem_zalloc(1, sizeof(*n));
+	const struct conf_vserver *cv = v->vserver;
+
+	n->conf = (struct nfs_conf){.stores = n->stores,
+				    .store_count = v->store_count,
+				    .exports = n->exports,
+				    .export_count = cv->export_count,
+				    .nfs_port = cv->nfs_port,
+				    .mount_port = cv->mount_port,
+				    .read_fence_strict = cv->read_fence_strict,
+				    .portmap_port = cv->portmap ? 111 : 0};
 	for (unsigned i = 0; i < v->store_count; i++)
-		stores[i] = v->store[i].s;
+		n->stores[i] = v->store[i].s;
 	for (unsigned i = 0; i < cv->export_count; i++) {
 		const struct conf_export *x = &cv->export[i];
 
 		for (unsigned j = 0; j < x->client_count; j++)
-			client_conf(&x->client[j], &clients[i][j]);
-		exports[i] = (struct export_conf){.path = x->path,
-						  .store = x->store,
-						  .clients = clients[i],
-						  .client_count = x->client_count};
+			client_conf(&x->client[j], &n->clients[i][j]);
+		n->exports[i] = (struct export_conf){.path = x->path,
+						     .store = x->store,
+						     .clients = n->clients[i],
+						     .client_count = x->client_count};
 	}
+	return n;
+}
+
+static enum vs_exit rpc_up(struct vs *v, char *err, size_t err_size)
+{
+	struct nfs_setup *n = nfs_setup(v);
+	struct rpc_server_args a = {.loop = v->loop, .conf = &n->conf};
 	/* may_serve stays NULL: the transports ask, they can keep what the lease holds up. */
-	return rpc_server_new(&v->rpc, &a, err, err_size) ? VS_EXIT_FAILED : VS_EXIT_OK;
+	int rc = rpc_server_new(&v->rpc, &a, err, err_size);
+
+	free(n);
+	return rc ? VS_EXIT_FAILED : VS_EXIT_OK;
+}
+
+int serve_exports(struct vs *v, char *err, size_t err_size)
+{
+	struct nfs_setup *n = nfs_setup(v);
+	int rc = rpc_server_exports(v->rpc, &n->conf, err, err_size);
+
+	free(n);
+	return rc;
 }
 
 enum vs_exit serve_open(struct vs *v, char *err, size_t err_size)

@@ -108,6 +108,9 @@ int serve_socket(struct vs *v, enum worker_role role, int fd);
 /* Finish what is under way, close the stores, then v->drained(). */
 void serve_drain(struct vs *v, void (*drained)(struct vs *v, int err));
 
+/* The exports of v->vserver, from now on; 0 or -errno with a line, and the old ones stay. */
+int serve_exports(struct vs *v, char *err, size_t err_size);
+
 /* ---- drain.c -------------------------------------------------------------------------------- */
 /* Work ahead while clients are served, then serve_drain(). */
 void drain_start(struct vs *v);
@@ -149,6 +152,8 @@ _Noreturn void alone_run(struct vs *v, const struct alone_args *a);
 /* ---- main.c --------------------------------------------------------------------------------- */
 /* What needs no storage: user, ring, system calls; in that order. Exits when one fails. */
 void vs_prepare(struct vs *v);
+/* Another text of the configuration; 0 or -errno with a line, and the old one stays. */
+int config_take(struct vs *v, int fd, char *err, size_t err_size);
 /* The storage is ours: locks into the ring, files confined to the stores. Exits when one fails. */
 void vs_own(struct vs *v);
 

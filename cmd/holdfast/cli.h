@@ -29,6 +29,7 @@ struct cli {
 	char socket[512];      /* -s, else RUN_DIR/control.sock of the configuration */
 	const char *since;     /* events: --since */
 	bool json, dry_run, force, yes, repair, all, follow, cancel;
+	bool restart; /* config apply: --restart */
 	unsigned count; /* events: -n, 0 all */
 	unsigned timeout_ms;
 	double in_s; /* --in, < 0: not given */
@@ -60,6 +61,9 @@ int cli_unit_scan(struct cli *c);
 int cli_key_show(struct cli *c);
 int cli_key_add(struct cli *c);
 int cli_key_step(struct cli *c, const char *verb, const char *id);
+int cli_config_show(struct cli *c);
+int cli_config_diff(struct cli *c, const char *file);
+int cli_config_apply(struct cli *c, const char *file);
 /* `files` ends with NULL; none: this node's. */
 int cli_events(struct cli *c, char **files);
 

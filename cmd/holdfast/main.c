@@ -269,6 +269,22 @@ static int do_events(struct cli *c, char **w)
 	return cli_events(c, w);
 }
 
+static int do_config_show(struct cli *c, char **w)
+{
+	(void)w;
+	return cli_config_show(c);
+}
+
+static int do_config_diff(struct cli *c, char **w)
+{
+	return cli_config_diff(c, w[0]);
+}
+
+static int do_config_apply(struct cli *c, char **w)
+{
+	return cli_config_apply(c, w[0]);
+}
+
 #define ANY_WORDS 1000 /* none or more */
 
 static int do_key_show(struct cli *c, char **w)
@@ -321,6 +337,12 @@ static const struct command {
      "inhibit vs VS on|off        forbid takeover of one virtual server"},
     {"inhibit", NULL, 2, false, do_inhibit,
      "inhibit self|mine|cluster on|off   forbid takeover by me, of me, by anybody"},
+    {"config", "show", 0, false, do_config_show,
+     "config show                 the committed configuration"},
+    {"config", "diff", 1, false, do_config_diff,
+     "config diff FILE            what FILE would change, and what each change needs"},
+    {"config", "apply", 1, false, do_config_apply,
+     "config apply FILE           commit FILE and take it [--dry-run] [--restart]"},
     {"reboot", NULL, 0, false, do_reboot, "reboot                      leave STOPPED (231)"},
     {"shutdown", NULL, 0, false, do_shutdown,
      "shutdown                    hand everything over, then end the daemon"},
@@ -416,6 +438,7 @@ static bool options(struct cli *c, int argc, char **argv)
 					      {"follow", no_argument, NULL, 'F'},
 					      {"all", no_argument, NULL, 'A'},
 					      {"cancel", no_argument, NULL, 'C'},
+					      {"restart", no_argument, NULL, 'R'},
 					      {"help", no_argument, NULL, 'h'},
 					      {NULL, 0, NULL, 0}};
 	int o;
@@ -472,6 +495,9 @@ static bool options(struct cli *c, int argc, char **argv)
 			break;
 		case 'A':
 			c->all = true;
+			break;
+		case 'R':
+			c->restart = true;
 			break;
 		case 'u':
 			c->user = optarg;

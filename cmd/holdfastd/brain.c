@@ -244,17 +244,17 @@ static void fill_vs(struct node_conf_vs *to, const struct conf *c, const struct 
 	}
 }
 
-const char *brain_conf(struct daemon *d, struct node_conf *nc)
+const char *brain_conf_of(const struct conf *c, unsigned self, uint64_t version,
+			  struct node_conf *nc)
 {
-	const struct conf *c = d->conf;
-	const struct conf_node *me = &c->node[d->self];
+	const struct conf_node *me = &c->node[self];
 	const char *bad;
 
 	memset(nc, 0, sizeof(*nc));
 	nc->self = me->id;
 	seal_cluster_id(c->name, nc->cluster);
 	nc->config_hash = conf_hash(c);
-	nc->config_version = 1;
+	nc->config_version = version;
 	nc->node_count = c->node_count;
 	for (unsigned i = 0; i < c->node_count; i++) {
 		nc->node[i].id = c->node[i].id;
@@ -278,9 +278,33 @@ const char *brain_conf(struct daemon *d, struct node_conf *nc)
 	nc->takeover_off = c->takeover_off;
 	nc->standby_off = c->standby_off;
 	nc->reboot_manual = c->reboot == CONF_REBOOT_MANUAL;
-	d->times = nc->times;
 	bad = times_check(&nc->times);
 	return bad ? bad : node_conf_check(nc);
+}
+
+const char *brain_conf(struct daemon *d, struct node_conf *nc)
+{
+	const char *bad = brain_conf_of(d->conf, d->self, d->config_version, nc);
+
+	d->times = nc->times;
+	return bad;
+}
+
+const char *brain_reconfigure(struct daemon *d, const struct conf *next)
+{
+	struct node_conf *nc = mem_zalloc(1, sizeof(*nc));
+	struct event ev = {.type = EV_TICK};
+	const char *bad = brain_conf_of(next, d->self, d->config_version, nc);
+
+	if (!bad)
+		bad = node_reconfigure(d->node, nc);
+	if (!bad) {
+		d->times = nc->times;
+		*d->conf = *next;
+		brain_post(d, &ev);
+	}
+	free(nc);
+	return bad;
 }
 
 void brain_init(struct daemon *d, const uint8_t *persisted)

@@ -160,6 +160,8 @@ struct daemon {
 	char *conf_text;
 	size_t conf_len;
 	char conf_name[PATH_TEXT_MAX];
+	struct config *config;
+	uint64_t config_version; /* in effect; 0: the file, nothing is committed */
 	unsigned self; /* index into conf->node */
 	char run_dir[PATH_TEXT_MAX], state_dir[PATH_TEXT_MAX];
 	char libexec[PATH_TEXT_MAX]; /* where holdfast-vs is */
@@ -234,6 +236,19 @@ void brain_event(struct daemon *d, struct event *ev);
 void brain_post_err(struct daemon *d, enum ev_type type, const struct action *a, int err);
 /* NULL, or what in the configuration the brain cannot work with. */
 const char *brain_conf(struct daemon *d, struct node_conf *nc);
+const char *brain_conf_of(const struct conf *c, unsigned self, uint64_t version,
+			  struct node_conf *nc);
+/* Takes a configuration while everything runs; NULL, or why not (nothing is changed then). Nodes,
+ * units and vservers have the indices of the one in effect. */
+const char *brain_reconfigure(struct daemon *d, const struct conf *next);
+
+/* config.c: the committed configuration */
+/* What this node runs with, before anything is opened: 0 or exit status. */
+int config_start(struct daemon *d, char *err, size_t err_size);
+void config_run(struct daemon *d);
+/* config-show and config-apply; false: another verb. */
+bool config_request(struct daemon *d, uint32_t id, const char *verb, json_t *request);
+json_t *config_json(const struct daemon *d);
 
 /* slots.c */
 int slots_open(struct daemon *d, char *err, size_t err_size);
@@ -292,6 +307,8 @@ int launch_spare(struct worker *w);
 /* The spare becomes the worker of that epoch, or one that is started now; 0 or -errno. */
 int launch_worker(struct worker *w, uint64_t epoch);
 int launch_send(struct worker_process *p, struct worker_msg *m, const int *fds, unsigned count);
+/* The text of the configuration in a sealed memfd, or -errno. */
+int launch_conf_fd(const struct daemon *d);
 void launch_kill(struct worker_process *p);
 /* The process is gone, or never came to be. */
 void launch_close(struct worker_process *p);
@@ -309,6 +326,8 @@ void worker_kill(struct daemon *d, unsigned vs);
 void worker_lease_set(struct daemon *d, unsigned vs, uint64_t epoch, uint64_t until_ns);
 void worker_open(struct daemon *d, const struct action *a);
 void worker_ask_stats(struct daemon *d, unsigned vs);
+/* The configuration's text has changed: every worker and spare gets it. */
+void workers_configure(struct daemon *d);
 /* After the addresses are gone a drained worker may close its connections. */
 void worker_let_go(struct daemon *d, unsigned vs);
 void workers_end(struct daemon *d);

@@ -137,7 +137,7 @@ static void arg_fd(struct launch *l, const char *name, int fd)
 	l->fd[l->fd_count++] = fd;
 }
 
-static int conf_memfd(const struct daemon *d)
+int launch_conf_fd(const struct daemon *d)
 {
 	int fd = memfd_create("config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
@@ -181,7 +181,7 @@ static int prepare(struct worker_process *p, struct launch *l, int *their_end)
 	p->control = pair[0];
 	*their_end = pair[1];
 	arg_fd(l, "--control", pair[1]);
-	fd = conf_memfd(d);
+	fd = launch_conf_fd(d);
 	if (fd < 0)
 		return fd;
 	arg_fd(l, "--config", fd);

@@ -286,6 +286,24 @@ void daemon_self_fence(struct daemon *d, const char *why)
 	daemon_stop(d, EXIT_INTERNAL);
 }
 
+/* The committed version may be another than the file; the folders stay where the file said. */
+static int start_config(struct daemon *d, char *err, size_t err_size)
+{
+	struct node_conf *nc;
+	const char *bad;
+	int rc = config_start(d, err, err_size);
+
+	if (rc)
+		return rc;
+	nc = mem_zalloc(1, sizeof(*nc));
+	bad = brain_conf(d, nc);
+	free(nc);
+	if (bad)
+		snprintf(err, err_size, "configuration version %llu: %s",
+			 (unsigned long long)d->config_version, bad);
+	return bad ? EXIT_CONFIG : 0;
+}
+
 static int open_all(struct daemon *d, char *err, size_t err_size)
 {
 	bool remembered;
@@ -308,7 +326,9 @@ static int open_all(struct daemon *d, char *err, size_t err_size)
 			 strerror(-rc));
 		return EXIT_SYSTEM;
 	}
-	rc = diary_open(d, err, err_size);
+	rc = start_config(d, err, err_size);
+	if (rc == 0)
+		rc = diary_open(d, err, err_size);
 	if (rc == 0)
 		rc = units_open(d, err, err_size);
 	if (rc == 0)
@@ -325,6 +345,7 @@ static int open_all(struct daemon *d, char *err, size_t err_size)
 	addresses_open(d);
 	brain_init(d, remembered ? d->persist_last : NULL);
 	keys_open(d);
+	config_run(d);
 	ports_open(d);
 	rc = requests_open(d, err, err_size);
 	return rc ? rc : metrics_open(d, err, err_size);

@@ -2,11 +2,15 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 
 #include "base/list.h"
 #include "base/log.h"
 #include "daemon.h"
+
+#define OPEN_TRIES   20
+#define OPEN_WAIT_MS 50
 
 /* Whom the packet at hand says it came from. */
 static const char *address(const struct net_path *net, char text[80])
@@ -94,6 +98,11 @@ int peers_open(struct daemon *d, char *err, size_t err_size)
 		*p = (struct peer_path){.d = d, .index = i, .quality = 1};
 		p->net.on_packet = on_packet;
 		rc = net_open(&p->net, d->loop, (const struct sockaddr *)&addr, len);
+		/* A daemon that has just ended: the kernel ends its ring a moment later. */
+		for (int k = 0; k < OPEN_TRIES && rc == -EADDRINUSE; k++) {
+			poll(NULL, 0, OPEN_WAIT_MS);
+			rc = net_open(&p->net, d->loop, (const struct sockaddr *)&addr, len);
+		}
 		if (rc) {
 			snprintf(err, err_size, "%s port %u: the heartbeat path cannot be opened: "
 				 "%s; choose another port, or end what has it",

@@ -75,6 +75,7 @@ static json_t *status_json(struct daemon *d)
 	for (unsigned i = 0; i < d->conf->vserver_count; i++)
 		vserver_more(d, i, json_array_get(json_object_get(o, "vservers"), i));
 	json_object_set_new(o, "cluster", json_string(d->conf->name));
+	json_object_set_new(o, "config", config_json(d));
 	json_object_set_new(o, "workers", workers);
 	json_object_set_new(o, "paths", paths);
 	json_object_set_new(o, "dropped", drops_json(d));
@@ -184,7 +185,7 @@ static void on_request(void *arg, uint32_t id, const char *verb, json_t *request
 		ctl_reply(d->ctl, id, status_json(d));
 		return;
 	}
-	if (keys_request(d, id, verb, request))
+	if (keys_request(d, id, verb, request) || config_request(d, id, verb, request))
 		return;
 	if (units_request(d, id, verb, request))
 		return;

@@ -120,7 +120,9 @@ static int check_header(struct daemon *d, unsigned i, char *err, size_t err_size
 	seal_cluster_id(d->conf->name, cluster);
 	if (rc == 0 && memcmp(h.cluster, cluster, 16) != 0)
 		rc = -EXDEV;
-	if (rc == 0 && (h.device != i || h.device_count != d->conf->coord_count))
+	/* Its number is that of the first version; later ones may have removed others. */
+	if (rc == 0 && d->config_version <= 1 &&
+	    (h.device != i || h.device_count != d->conf->coord_count))
 		rc = -EINVAL;
 	if (rc == 0)
 		return 0;

@@ -135,6 +135,7 @@ static void on_message(struct worker *w, const struct worker_msg *m)
 	case WORKER_STATS:
 	case WORKER_CHECKPOINT:
 	case WORKER_TAKE:
+	case WORKER_CONFIG:
 	case WORKER_SPARE:
 		log_limited(LOG_L_WARN, "vserver %s: the worker sent a daemon's message",
 			    w->d->conf->vserver[w->vs].name);
@@ -333,6 +334,37 @@ void worker_open(struct daemon *d, const struct action *a)
 	w->open_op = rc == 0 ? a->op : 0;
 	if (rc)
 		brain_post_err(d, EV_OPENED, a, rc);
+}
+
+static void configure(struct worker_process *p, int fd)
+{
+	struct worker_msg *m;
+	int rc;
+
+	if (!p)
+		return;
+	m = mem_zalloc(1, sizeof(*m));
+	m->type = WORKER_CONFIG;
+	rc = launch_send(p, m, &fd, 1);
+	if (rc)
+		log_warn("vserver %s: its worker did not take the configuration: %s",
+			 p->d->conf->vserver[p->vs].name, strerror(-rc));
+	free(m);
+}
+
+void workers_configure(struct daemon *d)
+{
+	int fd = launch_conf_fd(d);
+
+	if (fd < 0) {
+		log_err("config: memfd: %s", strerror(-fd));
+		return;
+	}
+	for (unsigned i = 0; i < d->conf->vserver_count; i++) {
+		configure(d->worker[i].now, fd);
+		configure(d->worker[i].spare, fd);
+	}
+	close(fd);
 }
 
 void worker_ask_stats(struct daemon *d, unsigned vs)

@@ -77,6 +77,7 @@ size_t worker_encode(const struct worker_msg *m, uint8_t *out, size_t size)
 	case WORKER_DRAIN:
 	case WORKER_STATS:
 	case WORKER_CHECKPOINT:
+	case WORKER_CONFIG:
 	case WORKER_SERVING:
 	case WORKER_DRAINED:
 	case WORKER_SPARE:
@@ -124,6 +125,7 @@ int worker_decode(struct worker_msg *m, const uint8_t *in, size_t len)
 	case WORKER_DRAIN:
 	case WORKER_STATS:
 	case WORKER_CHECKPOINT:
+	case WORKER_CONFIG:
 	case WORKER_SERVING:
 	case WORKER_DRAINED:
 	case WORKER_SPARE:

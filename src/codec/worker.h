@@ -34,6 +34,7 @@ enum worker_type {
 	WORKER_STATS,	   /* asks for STATS_REPLY */
 	WORKER_CHECKPOINT, /* start one now */
 	WORKER_TAKE,	   /* to a spare: its epoch; beside it a lock for each unit */
+	WORKER_CONFIG,	   /* also to a spare: another configuration's text, a memfd beside it */
 	/* worker -> daemon */
 	WORKER_READY = 64,  /* store recovered; times and the last owner's client connections */
 	WORKER_SERVING,	    /* after OPEN: the sockets are polled */

@@ -10,6 +10,7 @@
  *	reboot.c    steps 251 to 258
  *	master.c    who is master
  *	place.c     placement
+ *	reconf.c    another configuration while everything runs
  *	veto.c      everything that forbids something (OV-15)
  *	control.c   operator commands and requests between nodes
  */
@@ -31,6 +32,7 @@ char *act_text(struct node *n); /* NODE_TEXT_MAX bytes, or NULL when there is no
 void act_log(struct node *n, enum log_level level, enum reason reason, const char *text);
 void act_self_fence(struct node *n, enum reason reason, const char *text);
 void node_set_state(struct node *n, enum node_state to, enum reason why);
+void node_sort(struct node *n); /* n->order, by priority */
 bool node_active(const struct node *n); /* NORMAL or TAKEOVER */
 uint64_t node_persist(struct node *n);
 void node_fill(const struct node *n, struct status_msg *m);

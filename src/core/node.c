@@ -411,7 +411,7 @@ static void on_persisted(struct node *n, const struct event *ev)
 
 /* ---- the step ------------------------------------------------------------------------------- */
 
-static void sort_by_priority(struct node *n)
+void node_sort(struct node *n)
 {
 	for (unsigned i = 0; i < n->conf.vs_count; i++) {
 		unsigned k = i;
@@ -449,7 +449,7 @@ void node_init(struct node *n, const struct node_conf *c, uint64_t now_ns)
 		for (unsigned k = 0; k < c->vs[i].unit_count; k++)
 			n->unit[c->vs[i].unit[k]].vs = i;
 	}
-	sort_by_priority(n);
+	node_sort(n);
 }
 
 /* A clock that went back further than leases allow for: what was promised until a time may be

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define LINE_MAX_BYTES 65536
+#define LINE_MAX_BYTES 196608 /* a configuration of 64 KiB, quoted */
 #define CLIENTS_MAX    32
 
 struct client {

@@ -11,7 +11,7 @@
  *
  * The server side runs on the daemon's loop: a request is handed over once, the answer may come at
  * any later time by its id; a client that went away is no error.  One request at a time on a
- * connection.  Lines are at most 64 KiB in,
+ * connection.  Lines are at most 192 KiB in,
  * at most 32 clients at once; bad lines are answered and counted. */
 #ifndef HF_CTL_CTL_H
 #define HF_CTL_CTL_H

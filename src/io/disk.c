@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "codec/block.h"
 
 #define AREA ((size_t)DISK_SECTORS * DISK_SECTOR)
 
@@ -102,6 +103,19 @@ int disk_read(struct disk *d, uint64_t tag)
 	return 0;
 }
 
+/* Configuration blocks and texts (codec/block.h): written now, so there is room for them later. */
+static int make_blocks(int fd)
+{
+	uint8_t *zero = mem_aligned(DISK_SECTOR, DISK_SECTOR);
+	ssize_t n = DISK_SECTOR;
+
+	memset(zero, 0, DISK_SECTOR);
+	for (uint64_t s = DISK_SECTORS; s < BLOCK_AREA_SECTORS && n == DISK_SECTOR; s++)
+		n = pwrite(fd, zero, DISK_SECTOR, (off_t)(s * DISK_SECTOR));
+	free(zero);
+	return n == DISK_SECTOR ? 0 : n < 0 ? -errno : -ENOSPC;
+}
+
 static int make_area(int fd, uint8_t *area, const uint8_t header[DISK_SECTOR])
 {
 	ssize_t n = pread(fd, area, AREA, 0);
@@ -116,6 +130,9 @@ static int make_area(int fd, uint8_t *area, const uint8_t header[DISK_SECTOR])
 	n = pwrite(fd, area, AREA, 0);
 	if (n != (ssize_t)AREA)
 		return n < 0 ? -errno : -ENOSPC;
+	n = make_blocks(fd);
+	if (n)
+		return (int)n;
 	return fsync(fd) < 0 ? -errno : 0;
 }
 

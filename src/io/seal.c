@@ -158,3 +158,8 @@ void seal_cluster_id(const char *name, uint8_t id[16])
 {
 	crypto_generichash(id, 16, (const uint8_t *)name, strlen(name), NULL, 0);
 }
+
+void seal_hash(const void *data, size_t len, uint8_t hash[SEAL_MAC_LEN])
+{
+	crypto_generichash(hash, SEAL_MAC_LEN, data, len, NULL, 0);
+}

@@ -53,6 +53,8 @@ uint8_t seal_send_id(const struct seal *s);
 /* MAC of what goes to a shared disk, with key `id`; false when that key is unknown. */
 bool seal_mac(const struct seal *s, uint8_t id, const void *data, size_t len,
 	      uint8_t mac[SEAL_MAC_LEN]);
+/* BLAKE2b-256 without a key, for what a sealed sector names. */
+void seal_hash(const void *data, size_t len, uint8_t hash[SEAL_MAC_LEN]);
 /* The 16 bytes that stand for the cluster's name in every shared format. */
 void seal_cluster_id(const char *name, uint8_t id[16]);
 /* Compares in constant time. */

@@ -584,6 +584,22 @@ static int exports_start(struct rpc_server *s, const struct nfs_conf *conf, char
 	return 0;
 }
 
+int rpc_server_exports(struct rpc_server *s, const struct nfs_conf *conf, char *err, size_t err_size)
+{
+	struct exports old = s->exports;
+	int ret = exports_start(s, conf, err, err_size);
+
+	if (ret) {
+		s->exports = old;
+		return ret;
+	}
+	HF_MARK("nfs.other_exports");
+	s->old_exports = mem_realloc(s->old_exports,
+				     (s->old_export_count + 1) * sizeof(*s->old_exports));
+	s->old_exports[s->old_export_count++] = old;
+	return 0;
+}
+
 int rpc_server_new(struct rpc_server **sp, const struct rpc_server_args *a, char *err,
 		   size_t err_size)
 {
@@ -629,6 +645,9 @@ void rpc_server_free(struct rpc_server *s)
 	held_fini(s);
 	mount_fini(s);
 	exports_fini(&s->exports);
+	for (unsigned i = 0; i < s->old_export_count; i++)
+		exports_fini(&s->old_exports[i]);
+	free(s->old_exports);
 	free(s->entries);
 	free(s->names);
 	free(s->scratch);

@@ -39,6 +39,9 @@ int rpc_server_new(struct rpc_server **sp, const struct rpc_server_args *a, char
 /* Drops what is held.  Before it: the transports are closed (they may own bulk buffers of ours)
  * and the stores too (a commit under way calls back). */
 void rpc_server_free(struct rpc_server *s);
+/* Other exports, client rules and options from now on, over the same stores; connections stay.  0, or
+ * -EINVAL with a line for people, and the old ones stay. */
+int rpc_server_exports(struct rpc_server *s, const struct nfs_conf *conf, char *err, size_t err_size);
 /* What a store's on_durable() is passed on to: releases the replies that waited for it. */
 void rpc_durable(struct rpc_server *s, struct store *store, uint64_t lsn);
 /* Calls and replies that have not left yet: 0 means a drain is done. */

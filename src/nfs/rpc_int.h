@@ -191,6 +191,9 @@ struct rpc_server {
 	uint16_t nfs_port, mount_port, portmap_port;
 	bool read_fence_strict;
 	struct exports exports;
+	/* Calls under way may still name an export of before; a change is rare, so these stay. */
+	struct exports *old_exports;
+	unsigned old_export_count;
 	struct fs *fs;
 	unsigned fs_count;
 	struct nfs_stats stats;

@@ -1,0 +1,225 @@
+/* t_config.c - the committed configuration with real daemons: first version, apply while a client works,
+ * two at once, a stale file, a lost device, what needs a restart. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "conf/conf_diff.h"
+#include "lib_daemon.h"
+
+/* ---- what differs ---------------------------------------------------------------------------- */
+
+static const char BASE[] =
+	"cluster c {\n heartbeat 50ms\n key \"/k\"\n coordination \"/a\" \"/b\" \"/c\"\n run_dir \"/r\"\n"
+	" state_dir \"/s\"\n}\n"
+	"node n1 { id 1 network 127.0.0.1 port 1 }\nnode n2 { id 2 network 127.0.0.2 port 1 }\n"
+	"unit u1 { backend dir path \"/u1\" }\nunit u2 { backend dir path \"/u2\" }\n"
+	"vserver v1 {\n home n1\n address 127.0.0.9\n nfs_port 2049\n portmap off\n"
+	" store f { unit u1 dir \"f\" }\n export \"/f\" { store f\n client 127.0.0.0/8 rw\n }\n}\n"
+	"vserver v2 {\n home n2\n address 127.0.0.10\n nfs_port 2049\n portmap off\n"
+	" store f { unit u2 dir \"f\" }\n export \"/f\" { store f\n client 127.0.0.0/8 rw\n }\n}\n";
+
+static struct conf *from, *to;
+static unsigned changes;
+
+static void count(void *arg, const struct conf_change *c)
+{
+	(void)arg;
+	changes++;
+	CHECK(c->where[0] && (c->effect == CONF_ONLINE) == (c->why == NULL));
+}
+
+static void parse(struct conf *c, const char *old, const char *new)
+{
+	char text[4096], err[256];
+	const char *at = old ? strstr(BASE, old) : NULL;
+
+	CHECK(!old || at);
+	if (old)
+		snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - BASE), BASE, new,
+			 at + strlen(old));
+	else
+		snprintf(text, sizeof(text), "%s", BASE);
+	if (conf_parse(c, text, strlen(text), "t", err, sizeof(err))) {
+		printf("# %s\n", err);
+		CHECK(false);
+	}
+}
+
+static enum conf_effect effect(const char *old, const char *new)
+{
+	changes = 0;
+	parse(from, NULL, NULL);
+	parse(to, old, new);
+	return conf_diff(from, to, count, NULL);
+}
+
+/* covers: VS-157 ST-53 V1 */
+static void t_effects(void)
+{
+	from = calloc(1, sizeof(*from));
+	to = calloc(1, sizeof(*to));
+	CHECK_EQ(0, effect("home n1", "home \t n1 # said otherwise"));
+	CHECK_EQ(0, changes);
+	CHECK_EQ(CONF_ONLINE, effect("home n1", "home n2 priority 3 giveback auto migrate off"));
+	CHECK_EQ(4, changes);
+	CHECK_EQ(CONF_ONLINE, effect("client 127.0.0.0/8 rw", "client 10.0.0.0/8 ro\n client * ro\n"));
+	CHECK_EQ(CONF_ONLINE, effect(" store f { unit u1 dir \"f\" }",
+				     " store f { unit u1 dir \"f\" }\n"
+				     " export \"/g\" { store f\n client * ro\n }"));
+	CHECK_EQ(1, changes); /* a block is told as a whole */
+	CHECK_EQ(CONF_RESTART, effect("heartbeat 50ms", "heartbeat 60ms"));
+	CHECK_EQ(CONF_RESTART, effect("address 127.0.0.9", "address 127.0.0.8"));
+	CHECK_EQ(CONF_RESTART, effect(" \"/c\"", ""));
+	CHECK_EQ(CONF_NEVER, effect("\"/b\" \"/c\"", "\"/x\""));
+	CHECK_EQ(CONF_NEVER, effect("cluster c", "cluster d"));
+	free(from);
+	free(to);
+}
+
+/* What runs keeps its numbers, whatever the order in the file. */
+static void t_arranged(void)
+{
+	from = calloc(1, sizeof(*from));
+	to = calloc(1, sizeof(*to));
+	parse(from, NULL, NULL);
+	parse(to, "unit u1 { backend dir path \"/u1\" }\nunit u2 { backend dir path \"/u2\" }\n",
+	      "unit u2 { backend dir path \"/u2\" }\nunit u1 { backend dir path \"/u1\" }\n");
+	CHECK_EQ(1, to->vserver[0].store[0].unit);
+	CHECK_EQ(0, conf_arrange(to, from));
+	CHECK_EQ(0, to->vserver[0].store[0].unit);
+	CHECK_EQ(0, conf_find_unit(to, "u1"));
+	to->vserver_count = 1;
+	CHECK(conf_arrange(to, from) != 0);
+	free(from);
+	free(to);
+}
+
+/* ---- daemons --------------------------------------------------------------------------------- */
+
+static bool wait_show(const char *node, const char *text)
+{
+	for (int i = 0; i < 60; i++) {
+		if (run("$OUT/holdfast -c $D/h.conf -N %s config show", node) == 0 &&
+		    strstr(said, text))
+			return true;
+		usleep(100000);
+	}
+	says(text);
+	run("tail -5 $D/%s.log", node);
+	printf("%s\n", said);
+	return false;
+}
+
+static void edit(const char *name, const char *sed)
+{
+	CHECK_EQ(0, run("sed '%s' $D/h.conf >$D/%s.conf", sed, name));
+}
+
+/* A client copies in while its export's rules change, by the same connection and worker. */
+static void apply_under_load(void)
+{
+	CHECK_EQ(0, run("head -c 60000000 /dev/urandom >$D/data; "
+			"$OUT/holdfast -c $D/h.conf -N n1 --json status | tr -d ' \\n' | "
+			"grep -o '\"workers\":.*' | grep -o '\"pid\":[0-9]*' | head -1 >$D/pid1"));
+	edit("root", "s/rw insecure/rw insecure no_root_squash/");
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n2 config apply $D/root.conf"));
+	CHECK(says("version 2 is committed") && says("in effect on n2 n1"));
+	edit("more", "s/client 127.0.0.0.8 rw insecure/client 127.250.0.0\\/16 ro\\n\\t\\t"
+	     "client 127.0.0.0\\/8 rw insecure no_root_squash/; s/nfs_port 12049/nfs_port 12049 priority 5/");
+	CHECK_EQ(0, run("U=\"nfs://127.%u.0.9/fs/data?nfsport=12049&mountport=12049\"; "
+			"(nfs-cp $D/data \"$U\" >/dev/null && echo copied) & c=$!; sleep 0.1; "
+			"$OUT/holdfast -c $D/h.conf -N n2 config apply $D/more.conf || exit 1; "
+			"kill -0 $c && echo during; wait $c && "
+			"nfs-cp \"$U\" $D/back >/dev/null && cmp $D/data $D/back", net));
+	CHECK(says("version 3 is committed") && says("copied"));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 --json status | tr -d ' \\n' | "
+			"grep -o '\"workers\":.*' | grep -o '\"pid\":[0-9]*' | head -1 | cmp - $D/pid1"));
+	edit("ro", "s/rw insecure/ro insecure/; s/nfs_port 12049/nfs_port 12049 priority 5/");
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/ro.conf"));
+	CHECK(run("timeout 5 nfs-cp $D/h.conf \"nfs://127.%u.0.9/fs/new?nfsport=12049&mountport=12049\"",
+		  net) != 0);
+}
+
+/* covers: VS-05 VS-120 VS-121 VS-122 VS-123 VS-157 VS-158 V3 */
+static void t_apply(void)
+{
+	pid_t n1, n2;
+
+	begin_made();
+	n1 = daemon_start("n1");
+	n2 = daemon_start("n2");
+	CHECK(wait_show("n1", "# version 1, in effect here: version 1"));
+	CHECK(wait_show("n2", "# version 1, in effect here: version 1"));
+	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
+	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 60));
+	apply_under_load();
+	/* Two at once: one is chosen, the other told. */
+	edit("a", "s/rw insecure/rw insecure/; s/nfs_port 12049/nfs_port 12049 priority 1/");
+	edit("b", "s/rw insecure/rw insecure/; s/nfs_port 12049/nfs_port 12049 priority 2/");
+	run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/a.conf & a=$!; "
+	    "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/b.conf; echo b=$?; wait $a; echo a=$?");
+	CHECK((strstr(said, "a=0") && strstr(said, "b=1")) ||
+	      (strstr(said, "a=1") && strstr(said, "b=0")) ||
+	      strstr(said, "version 6 is committed")); /* or one after the other */
+	CHECK(strstr(said, "the version changed meanwhile") || strstr(said, "version 6"));
+	/* The restarted node takes the committed version, whatever its file says. */
+	CHECK_EQ(128 + SIGKILL, daemon_end(n1, SIGKILL));
+	n1 = daemon_start("n1");
+	CHECK(wait_show("n1", "h.conf differs from it"));
+	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 60));
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	end();
+}
+
+/* covers: ST-53 V1 */
+static void t_mismatch_and_loss(void)
+{
+	pid_t n1, n2;
+
+	begin_made();
+	n1 = daemon_start("n1");
+	n2 = daemon_start("n2");
+	CHECK(wait_show("n1", "# version 1, in effect here: version 1"));
+	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 60));
+	edit("hb", "s/heartbeat 50ms/heartbeat 60ms/");
+	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/hb.conf"));
+	CHECK(says("needs-restart"));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 config apply --restart $D/hb.conf"));
+	CHECK(says("version 2 is committed") && says("after a restart of holdfastd on"));
+	/* One has it, the other not: neither takes from the other. */
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	n2 = daemon_start("n2");
+	CHECK(wait_show("n2", "# version 2, in effect here: version 2"));
+	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 60));
+	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n2 takeover n1 --force --dry-run"));
+	CHECK(says("config-mismatch"));
+	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	n1 = daemon_start("n1");
+	CHECK(wait_show("n1", "# version 2, in effect here: version 2"));
+	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 60));
+	/* One of two devices: nothing can be chosen, and nothing is changed. */
+	CHECK_EQ(0, run("dd if=/dev/urandom of=$D/coord.b bs=4096 seek=16 count=16 conv=notrunc 2>&1"));
+	edit("p", "s/heartbeat 50ms/heartbeat 60ms/; s/nfs_port 12049/nfs_port 12049 priority 9/");
+	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/p.conf"));
+	CHECK(says("no-majority"));
+	CHECK(wait_show("n1", "# version 2, in effect here: version 2"));
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	end();
+}
+
+int main(void)
+{
+	CASE(t_effects);
+	CASE(t_arranged);
+	daemons_init();
+	CASE(t_apply);
+	CASE(t_mismatch_and_loss);
+	end_all();
+	return check_end();
+}
