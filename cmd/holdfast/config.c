@@ -124,6 +124,7 @@ static int applied(struct cli *c, json_t *r)
 		names("in effect on", json_object_get(r, "taken"));
 		names(restart ? "after a restart of holdfastd on" : "not yet on",
 		      json_object_get(r, "missing"));
+		names("when it is back:", json_object_get(r, "absent"));
 	}
 	json_decref(r);
 	return all || restart ? CLI_OK : CLI_FAILED;

@@ -294,12 +294,15 @@ const char *brain_reconfigure(struct daemon *d, const struct conf *next)
 {
 	struct node_conf *nc = mem_zalloc(1, sizeof(*nc));
 	struct event ev = {.type = EV_TICK};
-	const char *bad = brain_conf_of(next, d->self, d->config_version, nc);
+	int self = conf_find_node(next, d->conf->node[d->self].name);
+	const char *bad = self < 0 ? "this node is not in it" :
+			  brain_conf_of(next, (unsigned)self, d->config_version, nc);
 
 	if (!bad)
 		bad = node_reconfigure(d->node, nc);
 	if (!bad) {
 		d->times = nc->times;
+		d->self = (unsigned)self;
 		*d->conf = *next;
 		brain_post(d, &ev);
 	}

@@ -533,7 +533,7 @@ static bool has_taken(const struct config *c, const struct node_peer *p)
 static void reply_taken(struct config *c)
 {
 	struct daemon *d = c->d;
-	json_t *taken = json_array(), *missing = json_array();
+	json_t *taken = json_array(), *missing = json_array(), *absent = json_array();
 
 	json_array_append_new(c->running.version >= c->ask_version ? taken : missing,
 			      json_string(d->conf->node[d->self].name));
@@ -542,12 +542,15 @@ static void reply_taken(struct config *c)
 
 		for (unsigned k = 0; k < d->conf->node_count; k++)
 			if (d->conf->node[k].id == p->id)
-				json_array_append_new(has_taken(c, p) ? taken : missing,
+				json_array_append_new(has_taken(c, p)			   ? taken :
+						      p->verdict == STATUS_V_ALIVE ? missing :
+										     absent,
 						      json_string(d->conf->node[k].name));
 	}
 	ctl_reply(d->ctl, c->ask_id,
-		  json_pack("{s:I, s:o, s:o, s:b}", "version", (json_int_t)c->ask_version, "taken",
-			    taken, "missing", missing, "restart", c->ask_restart));
+		  json_pack("{s:I, s:o, s:o, s:o, s:b}", "version", (json_int_t)c->ask_version,
+			    "taken", taken, "missing", missing, "absent", absent, "restart",
+			    c->ask_restart));
 	c->ask_id = 0;
 }
 
@@ -901,13 +904,24 @@ static void list_change(void *arg, const struct conf_change *ch)
 						ch->why ? ch->why : ""));
 }
 
-/* NULL, or why this node could not run with it. */
-static const char *unfit(struct config *c, struct conf *next)
+/* NULL, or why this node could not run with it; `online`: could not take it now. */
+static const char *unfit(struct config *c, const struct conf *next, bool online)
 {
 	struct node_conf *nc = mem_zalloc(1, sizeof(*nc));
+	struct conf *copy = mem_zalloc(1, sizeof(*copy));
 	int me = conf_find_node(next, c->d->conf->node[c->d->self].name);
-	const char *bad = me < 0 ? NULL : brain_conf_of(next, (unsigned)me, 0, nc);
+	const char *bad = NULL;
 
+	*copy = *next;
+	if (me < 0)
+		bad = online ? "a node cannot remove itself: apply it on another" : NULL;
+	else if (online && conf_arrange(copy, c->d->conf))
+		bad = "what is removed must be stopped";
+	else
+		bad = brain_conf_of(copy, (unsigned)me, 0, nc);
+	if (!bad && online)
+		bad = node_reconfigure_check(c->d->node, nc);
+	free(copy);
 	free(nc);
 	return bad;
 }
@@ -930,7 +944,7 @@ static bool may_apply(struct config *c, uint32_t id, json_t *request, struct con
 		ctl_refuse(ctl, id, "usage", "a text of at most 65536 bytes is wanted", "");
 	else if (conf_parse(next, text, strlen(text), "FILE", err, sizeof(err)))
 		ctl_refuse(ctl, id, "config-invalid", err, "");
-	else if ((bad = unfit(c, next)))
+	else if ((bad = unfit(c, next, false)))
 		ctl_refuse(ctl, id, "config-invalid", bad, "");
 	else if (v->version == 0)
 		ctl_refuse(ctl, id, "no-version", "no configuration is committed yet",
@@ -947,6 +961,8 @@ static bool may_apply(struct config *c, uint32_t id, json_t *request, struct con
 	else if (c->pending && l->worst == CONF_ONLINE)
 		ctl_refuse(ctl, id, "needs-restart", c->why,
 			   "restart holdfastd on every node: an earlier version waits for that");
+	else if (l->worst == CONF_ONLINE && (bad = unfit(c, next, true)))
+		ctl_refuse(ctl, id, "not-now", bad, "");
 	else {
 		free(now);
 		return true;

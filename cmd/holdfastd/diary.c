@@ -86,7 +86,7 @@ void diary_vserver(struct daemon *d, unsigned vs, unsigned level, const char *wh
 
 int diary_open(struct daemon *d, char *err, size_t err_size)
 {
-	struct events_conf c = {.dir = d->state_dir, .node = my_name(d),
+	struct events_conf c = {.dir = d->state_dir, .node = mem_strdup(my_name(d)), /* indices may move */
 				.size_bytes = d->conf->events_size_bytes,
 				.age_ns = d->conf->events_age_ns};
 	int rc;

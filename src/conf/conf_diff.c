@@ -164,7 +164,8 @@ static enum conf_effect judge(const struct conf *from, const struct conf *to, co
 {
 	static const char *const cluster[] = {"takeover", "self_fence", NULL};
 	static const char *const vserver[] = {"home", "priority", "hold_down", "giveback", "migrate",
-					      NULL};
+					      "giveback_delay", "weight", "assign", "nodes", NULL};
+	static const char *const node[] = {"capacity", NULL};
 	const char *at = strchr(path, SEP);
 	bool whole = at && at[1] == '\0';
 
@@ -179,7 +180,9 @@ static enum conf_effect judge(const struct conf *from, const struct conf *to, co
 		return one_of(path, cluster) ? CONF_ONLINE : CONF_RESTART;
 	}
 	*why = "it is read when holdfastd starts";
-	if (whole && (begins(path, "vserver ") || begins(path, "unit ") || begins(path, "node "))) {
+	if (begins(path, "node ") && (whole || one_of(path, node)))
+		return CONF_ONLINE;
+	if (whole && (begins(path, "vserver ") || begins(path, "unit "))) {
 		*why = in_from && !in_to ? "what is removed must be stopped" :
 					   "room for it is made when holdfastd starts";
 		return CONF_RESTART;
@@ -292,7 +295,6 @@ static int arrange(struct conf *next, const struct conf *now, struct conf *old)
 {
 	char err[512];
 
-	ARRANGE(node, node_count, conf_find_node);
 	ARRANGE(unit, unit_count, conf_find_unit);
 	ARRANGE(vserver, vserver_count, conf_find_vserver);
 	return conf_check(next, "configuration", err, sizeof(err));

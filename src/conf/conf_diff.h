@@ -28,7 +28,7 @@ typedef void conf_change_fn(void *arg, const struct conf_change *c);
 enum conf_effect conf_diff(const struct conf *from, const struct conf *to, conf_change_fn *each,
 			   void *arg);
 
-/* `next` with the nodes, units and vservers of `now` at the indices they have there, and the new ones
+/* `next` with the units and vservers of `now` at the indices they have there, and the new ones
  * behind them: what is running keeps its numbers.  References are set anew.  0, or -EINVAL when a
  * unit or vserver of `now` is missing. */
 int conf_arrange(struct conf *next, const struct conf *now);

@@ -570,6 +570,7 @@ void node_init(struct node *n, const struct node_conf *c, uint64_t now_ns);
 /* Takes another configuration between two steps; NULL, or what cannot change while running: then
  * nothing is changed.  What is there keeps its index. */
 const char *node_reconfigure(struct node *n, const struct node_conf *c);
+const char *node_reconfigure_check(const struct node *n, const struct node_conf *c);
 /* `out` is cleared and filled. */
 void node_step(struct node *n, const struct event *ev, struct actions *out);
 /* When the next EV_TICK is due; in the past: at once. */

@@ -1,8 +1,13 @@
 /* reconf.c - another configuration while everything runs (DESIGN 10; SAFETY V1, V3).
  *
  * Only what carries no promise to another node may change here: priority, home, giveback, migration,
- * hold-down, whether takeover is on.  The timers, devices, nodes and units are what verdicts and
- * leases rest on (F4, V1); with those a node starts anew. */
+ * hold-down, whether takeover is on; and who belongs to the cluster.  The timers, devices and units
+ * are what verdicts and leases rest on (F4, V1); with those a node starts anew.
+ *
+ * A node that joins is not observed yet: nothing is concluded from its silence before it was heard or
+ * silent for dead_ns.  One that leaves must have nothing: storage would name an owner whom nobody
+ * watches.  Should it take something before it hears that it left, then reservation and record still
+ * decide; it is nobody's to take back but by force (doc/config.md). */
 #include "core/internal.h"
 
 static const char *times_same(const struct node *n, const struct node_conf *c)
@@ -14,13 +19,38 @@ static const char *times_same(const struct node *n, const struct node_conf *c)
 							   : "the timers need a restart of holdfastd";
 }
 
-static const char *nodes_same(const struct node *n, const struct node_conf *c)
+static bool has_node(const struct node_conf *c, uint16_t id)
 {
-	if (c->node_count != n->conf.node_count)
-		return "nodes join and leave with a restart of holdfastd";
 	for (unsigned i = 0; i < c->node_count; i++)
-		if (c->node[i].id != n->conf.node[i].id)
-			return "the id of a node needs a restart of holdfastd";
+		if (c->node[i].id == id)
+			return true;
+	return false;
+}
+
+/* Serves something, or storage names it, or something is under way with it. */
+static bool is_needed(const struct node *n, const struct node_peer *p)
+{
+	for (unsigned i = 0; i < n->conf.unit_count; i++)
+		if (n->unit[i].owner == p->id)
+			return true;
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		if (node_vs_owner(n, i) == p->id || n->vs[i].target == p->id ||
+		    n->vs[i].victim == p->id || n->vs[i].move_to == p->id)
+			return true;
+	return p->step || p->taken || p->forced || n->giveback_to == p->id;
+}
+
+static const char *nodes_fit(const struct node *n, const struct node_conf *c)
+{
+	for (unsigned i = 0; i < n->peer_count; i++)
+		if (!has_node(c, n->peer[i].id) && is_needed(n, &n->peer[i]))
+			return "a node that leaves must serve nothing: hand over first (holdfast "
+			       "shutdown there)";
+	for (unsigned i = 0; i < c->node_count; i++)
+		for (unsigned k = 0; k < n->conf.node_count; k++)
+			if (c->node[i].id == n->conf.node[k].id &&
+			    strcmp(c->node[i].name, n->conf.node[k].name) != 0)
+				return "the id of a node that left is free after the next version";
 	if (c->device_count != n->conf.device_count)
 		return "coordination devices need a restart of holdfastd";
 	if (c->path_count != n->conf.path_count)
@@ -54,10 +84,36 @@ static const char *vs_same(const struct node *n, const struct node_conf *c)
 	return NULL;
 }
 
-const char *node_reconfigure(struct node *n, const struct node_conf *c)
+static void join_and_leave(struct node *n, const struct node_conf *c)
 {
-	const uint8_t *persisted = n->conf.persisted;
-	bool reboot_manual = n->conf.reboot_manual;
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n->peer_count; i++) {
+		if (!has_node(c, n->peer[i].id)) {
+			HF_MARK("node.left");
+			continue;
+		}
+		if (kept != i)
+			n->peer[kept] = n->peer[i];
+		kept++;
+	}
+	n->peer_count = kept;
+	for (unsigned i = 0; i < c->node_count; i++) {
+		struct node_peer *p = &n->peer[n->peer_count];
+
+		if (c->node[i].id == c->self || has_node(&n->conf, c->node[i].id))
+			continue;
+		HF_MARK("node.joined");
+		memset(p, 0, sizeof(*p));
+		p->id = c->node[i].id;
+		p->verdict = STATUS_V_UNKNOWN;
+		p->observe_since_ns = n->now_ns;
+		n->peer_count++;
+	}
+}
+
+const char *node_reconfigure_check(const struct node *n, const struct node_conf *c)
+{
 	const char *bad = node_conf_check(c);
 
 	if (!bad && (c->self != n->conf.self || memcmp(c->cluster, n->conf.cluster, 16) != 0))
@@ -65,13 +121,23 @@ const char *node_reconfigure(struct node *n, const struct node_conf *c)
 	if (!bad)
 		bad = times_same(n, c);
 	if (!bad)
-		bad = nodes_same(n, c);
+		bad = nodes_fit(n, c);
 	if (!bad)
 		bad = units_same(n, c);
 	if (!bad)
 		bad = vs_same(n, c);
+	return bad;
+}
+
+const char *node_reconfigure(struct node *n, const struct node_conf *c)
+{
+	const uint8_t *persisted = n->conf.persisted;
+	bool reboot_manual = n->conf.reboot_manual;
+	const char *bad = node_reconfigure_check(n, c);
+
 	if (bad)
 		return bad;
+	join_and_leave(n, c);
 	HF_MARK("node.reconfigured");
 	n->conf = *c;
 	n->conf.persisted = persisted;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -71,6 +72,7 @@ static void t_effects(void)
 				     " store f { unit u1 dir \"f\" }\n"
 				     " export \"/g\" { store f\n client * ro\n }"));
 	CHECK_EQ(1, changes); /* a block is told as a whole */
+	CHECK_EQ(CONF_ONLINE, effect("unit u1", "node n3 { id 3 network 127.0.0.3 port 1 }\nunit u1"));
 	CHECK_EQ(CONF_RESTART, effect("heartbeat 50ms", "heartbeat 60ms"));
 	CHECK_EQ(CONF_RESTART, effect("address 127.0.0.9", "address 127.0.0.8"));
 	CHECK_EQ(CONF_RESTART, effect(" \"/c\"", ""));
@@ -117,6 +119,14 @@ static bool wait_show(const char *node, const char *text)
 static void edit(const char *name, const char *sed)
 {
 	CHECK_EQ(0, run("sed '%s' $D/h.conf >$D/%s.conf", sed, name));
+}
+
+static int wait_end(pid_t pid)
+{
+	int st;
+
+	waitpid(pid, &st, 0);
+	return WIFEXITED(st) ? WEXITSTATUS(st) : -1;
 }
 
 /* A client copies in while its export's rules change, by the same connection and worker. */
@@ -213,6 +223,48 @@ static void t_mismatch_and_loss(void)
 	end();
 }
 
+/* covers: VS-123 VS-157 V3 */
+static void t_join_and_leave(void)
+{
+	pid_t n1, n2, n3;
+
+	begin_made();
+	edit("three", "s/^unit u /node n3 { id 3 network 127.9.0.3 port 17400 }\\nunit u /");
+	n1 = daemon_start("n1");
+	n2 = daemon_start("n2");
+	CHECK(wait_show("n1", "# version 1, in effect here: version 1"));
+	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 60));
+	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
+	/* Who is not a member does not start. */
+	n3 = fork();
+	if (n3 == 0)
+		_exit(run("$OUT/holdfastd -c $D/three.conf -N n3"));
+	CHECK(wait_end(n3) == 78);
+	CHECK_EQ(0, run("sed -i 's/127.9.0.3/127.%u.0.3/' $D/three.conf; "
+			"$OUT/holdfast -c $D/h.conf -N n1 config apply $D/three.conf; r=$?; "
+			"tail -3 $D/n2.log; exit $r", net));
+	CHECK(says("version 2 is committed") && says("in effect on n1 n2") && says("back: n3"));
+	CHECK_EQ(0, run("cp $D/three.conf $D/h.conf"));
+	n3 = daemon_start("n3");
+	CHECK(wait_show("n3", "# version 2, in effect here: version 2"));
+	CHECK(wait_status("n1", "\"name\":\"n3\",\"id\":3,\"verdict\":\"alive\"", 60));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 vs move v n3"));
+	CHECK(wait_status("n3", "\"state\":\"SERVING\"", 60));
+	/* Who serves does not leave. */
+	CHECK_EQ(0, run("grep -v '^node n3' $D/three.conf >$D/two.conf"));
+	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf"));
+	CHECK(says("not-now"));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 vs move v n2"));
+	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf"));
+	CHECK(says("version 3 is committed") && says("in effect on n1 n2"));
+	CHECK_EQ(0, daemon_end(n3, 0)); /* it hears so and ends */
+	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));
+	CHECK(strstr(said, "n3") == NULL);
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	end();
+}
+
 int main(void)
 {
 	CASE(t_effects);
@@ -220,6 +272,7 @@ int main(void)
 	daemons_init();
 	CASE(t_apply);
 	CASE(t_mismatch_and_loss);
+	CASE(t_join_and_leave);
 	end_all();
 	return check_end();
 }
