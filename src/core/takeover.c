@@ -220,6 +220,9 @@ static bool mine_comes_first(const struct node *n, const struct node_peer *p)
 	bool announced =
 	    p->step >= 'a' && p->step <= 'c' && p->victim_generation == p->latest.generation;
 
+#ifdef HF_MUTANT_TIE_BOTH_STOP
+	announced = false;
+#endif
 	if (announced && n->conf.self < p->id) {
 		HF_MARK("takeover.tie_won");
 		return true;

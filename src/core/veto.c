@@ -51,7 +51,12 @@ static uint16_t inhibited_by(const struct node *n, unsigned vs)
 		const struct node_peer *p = &n->peer[i];
 		const struct status_vs *s = peer_vs(n, p, vs);
 
-		if (s && s->flags & STATUS_VS_INHIBIT && (peer_live(p) || p->id == owner))
+		bool heard = peer_live(p) || p->id == owner;
+
+#ifdef HF_MUTANT_VS_FLAG_DIES
+		heard = heard && peer_live(p);
+#endif
+		if (s && s->flags & STATUS_VS_INHIBIT && heard)
 			return p->id;
 	}
 	return 0;

@@ -252,7 +252,7 @@ static void t_stuck(void)
 	CHECK_EQ(0, r.seen[ACT_RELEASE]);
 }
 
-/* covers: OV-10 V1 V2 ST-17 ST-49 ST-52 ST-103 VS-40 VS-47 */
+/* covers: ST-90 ST-91 OV-10 V1 V2 ST-17 ST-49 ST-52 ST-103 VS-40 VS-47 */
 static void t_verdict(void)
 {
 	rig_conf(&r);
@@ -320,7 +320,7 @@ static void t_replayed_messages(void)
 }
 
 /* What it says of itself and of the other, message by message.
- * covers: ST-30 ST-36 ST-38 ST-39 ST-40 ST-41 */
+ * covers: ST-30 ST-36 ST-38 ST-39 ST-40 ST-41 VS-35 */
 static void t_what_is_sent(void)
 {
 	uint64_t last;

@@ -252,6 +252,26 @@ static void t_by_hand(void)
 	CHECK(r.last[ACT_REPLY].reply.ok);
 }
 
+/* What a node has and how busy it is is in every message, so whoever is master knows it.
+ * covers: VS-29 VS-31 VS-32 OV-05 OV-07 */
+static void t_reports(void)
+{
+	struct event ev = {.type = EV_LOAD};
+
+	rig_conf(&r);
+	rig_start(&r);
+	ev.load.cpu_permille = 420;
+	ev.load.iops = 1234;
+	rig_step(&r, ev);
+	rig_pass(&r, 2 * T);
+	CHECK_EQ(420, r.told.cpu_permille);
+	CHECK_EQ(1234, r.told.iops);
+	CHECK_EQ(1, r.told.vs_count);
+	CHECK_EQ(VS_SERVING, r.told.vs[0].state);
+	CHECK_EQ(1, r.told.vs[0].owner);
+	CHECK_EQ(STATUS_FS_UP, r.told.vs[0].fs_state[0]);
+}
+
 /* covers: VS-28 OV-03 */
 static void t_master_decides(void)
 {
@@ -307,6 +327,7 @@ int main(void)
 	CASE(t_capacity);
 	CASE(t_candidates);
 	CASE(t_by_hand);
+	CASE(t_reports);
 	CASE(t_master_decides);
 	CASE(t_giveback_auto);
 	return check_end();

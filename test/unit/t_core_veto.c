@@ -144,6 +144,34 @@ static void t_vs_flag_is_persistent(void)
 	CHECK(r.told.vs[0].flags & STATUS_VS_INHIBIT);
 }
 
+/* Step 257: what prevented takeover before the interruption is the indicator after it.
+ * covers: ST-87 AM-05 ST-34 ST-35 */
+static void t_257(void)
+{
+	static const struct {
+		enum inhibit_scope scope;
+		enum status_indicator says;
+	} rows[] = {{INHIBIT_SELF, STATUS_NORMAL},
+		    {INHIBIT_MINE, STATUS_NO_TAKEOVER},
+		    {INHIBIT_CLUSTER, STATUS_DISABLE}};
+	static uint8_t memory[SLOT_SIZE];
+
+	for (unsigned i = 0; i < 3; i++) {
+		rig_conf(&r);
+		rig_start(&r);
+		inhibit(rows[i].scope, true);
+		rig_pass(&r, T);
+		memcpy(memory, r.n.persist_buf, SLOT_SIZE);
+		slot_finish(memory);
+		rig_conf(&r);
+		r.conf.persisted = memory;
+		rig_start(&r);
+		CHECK_EQ(rows[i].says, r.told.indicator);
+		CHECK_EQ(rows[i].scope == INHIBIT_SELF, r.n.inhibit_self);
+		CHECK(r.told.flags & STATUS_F_INHIBIT);
+	}
+}
+
 /* A dry run lists and changes nothing; without the flag the same is refused with the same list.
  * covers: OV-15 OV-16 */
 static void t_dry_run(void)
@@ -207,6 +235,7 @@ int main(void)
 	CASE(t_each_flag_bars);
 	CASE(t_vs_flag_outlives_its_owner);
 	CASE(t_vs_flag_is_persistent);
+	CASE(t_257);
 	CASE(t_dry_run);
 	CASE(t_move_and_giveback);
 	return check_end();
