@@ -211,3 +211,23 @@ void device_persist(struct sim *s, struct host *h, const struct action *a)
 	memcpy(it->data, a->slot.sector, SLOT_SIZE);
 	slot_finish(it->data);
 }
+
+static void kept(struct sim *s, struct sim_item *it)
+{
+	struct host *h = &s->host[it->host];
+
+	memcpy(h->mem[it->x], it->data, SLOT_SIZE);
+	h->mem_valid[it->x] = true;
+	host_step(s, h, &it->ev);
+}
+
+void device_keep(struct sim *s, struct host *h, const struct action *a)
+{
+	struct sim_item *it = completion(s, h, a, EV_KEPT, between(s, MS, 8 * MS));
+
+	it->fn = kept;
+	it->x = a->slot.device - 1;
+	it->data = mem_alloc(SLOT_SIZE);
+	memcpy(it->data, a->slot.sector, SLOT_SIZE);
+	slot_finish(it->data);
+}

@@ -585,6 +585,7 @@ static bool persist_lost(struct sim *s, struct fault *f)
 	if (h->up || !h->persist_valid || !slots_know(s, h))
 		return false;
 	h->persist_valid = false;
+	memset(h->mem_valid, 0, sizeof(h->mem_valid));
 	return true;
 }
 

@@ -222,6 +222,15 @@ static void carry_out(struct sim *s, struct host *h, const struct action *a)
 	case ACT_SLOT_READ:
 		device_read(s, h, a);
 		return;
+	case ACT_MEMORY_WRITE:
+		net_memory_write(s, h, a);
+		return;
+	case ACT_MEMORY_ASK:
+		net_memory_ask(s, h, a);
+		return;
+	case ACT_MEMORY_KEEP:
+		device_keep(s, h, a);
+		return;
 	case ACT_PERSIST:
 		device_persist(s, h, a);
 		return;
@@ -381,6 +390,8 @@ void host_boot(struct sim *s, struct host *h)
 		memcpy(h->persist_old, h->persist, SLOT_SIZE);
 		h->persist_old_valid = true;
 	}
+	for (unsigned i = 0; i < SIM_NODES; i++)
+		conf.held[i] = h->mem_valid[i] ? h->mem[i] : NULL;
 	say(s, h, "st", "boot", "persistent=%d", h->persist_valid);
 	node_init(&h->node, &conf, host_local_ns(h, s->now_ns));
 	h->said_state = h->node.state;

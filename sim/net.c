@@ -26,8 +26,9 @@ static struct sim_item *packet(struct sim *s, unsigned from, unsigned to, unsign
 	it->ev.type = EV_MSG;
 	it->ev.msg.from = (uint16_t)(from + 1);
 	it->ev.msg.path = path;
-	it->data = mem_alloc(len);
-	memcpy(it->data, data, len);
+	it->data = mem_alloc(len ? len : 1);
+	if (len)
+		memcpy(it->data, data, len);
 	it->len = len;
 	return it;
 }
@@ -87,4 +88,47 @@ void net_replay(struct sim *s)
 
 	for (unsigned i = 0; m && i < 5; i++)
 		packet(s, from, to, (unsigned)m->a, m->data, m->len, i * between(s, MS, 90 * MS));
+}
+
+/* ---- the remote-write agent: path 1 is the interconnect ------------------------------------- */
+
+void net_memory_write(struct sim *s, struct host *h, const struct action *a)
+{
+	unsigned to = a->send.to - 1U;
+	struct link *l = &s->link[h->at][to][1];
+
+	if (l->cut || chance(s, l->loss))
+		return;
+	packet(s, h->at, to, NODE_PATH_MEMORY, a->send.data, a->send.len, latency(s, l));
+}
+
+/* Answered by the partner's process from what it holds on disk. */
+static void asked(struct sim *s, struct sim_item *it)
+{
+	const struct host *h = &s->host[it->host];
+	unsigned from = it->x;
+	struct link *l = &s->link[it->host][from][1];
+	struct slot held = {.payload = NULL};
+	struct sim_item *tell;
+
+	if (l->cut || chance(s, l->loss))
+		return;
+	if (h->mem_valid[from] && slot_decode(&held, h->mem[from]) != 0)
+		sim_fail(s, "interface", "n%u keeps a broken sector", it->host + 1);
+	tell = packet(s, it->host, from, 1, held.payload, held.payload_len, latency(s, l));
+	tell->ev.type = EV_HELD;
+}
+
+void net_memory_ask(struct sim *s, struct host *h, const struct action *a)
+{
+	unsigned to = a->send.to - 1U;
+	struct link *l = &s->link[h->at][to][1];
+	struct sim_item *it;
+
+	if (l->cut || chance(s, l->loss))
+		return;
+	it = queue_put(s, latency(s, l), asked);
+	it->bound = BOUND_PROCESS;
+	it->host = to;
+	it->x = h->at;
 }

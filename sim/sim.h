@@ -128,6 +128,8 @@ struct host {
 	uint8_t persist[SLOT_SIZE];
 	uint8_t persist_old[SLOT_SIZE]; /* as it was two starts ago: an image that is restored */
 	bool recalls;                   /* starts with such an image: its slots can be read */
+	bool mem_valid[SIM_NODES]; /* the others' messages in its persistent memory */
+	uint8_t mem[SIM_NODES][SLOT_SIZE];
 	uint64_t tick_token, tick_at_ns;
 	unsigned tick_storm;
 	struct sim_item *held, **held_end; /* while paused */
@@ -315,11 +317,14 @@ uint32_t host_control(struct sim *s, struct host *h, struct event *ev);
 /* net.c */
 void net_send(struct sim *s, struct host *h, const struct action *a);
 void net_replay(struct sim *s);
+void net_memory_write(struct sim *s, struct host *h, const struct action *a);
+void net_memory_ask(struct sim *s, struct host *h, const struct action *a);
 
 /* device.c */
 void device_write(struct sim *s, struct host *h, const struct action *a);
 void device_read(struct sim *s, struct host *h, const struct action *a);
 void device_persist(struct sim *s, struct host *h, const struct action *a);
+void device_keep(struct sim *s, struct host *h, const struct action *a);
 
 /* unit.c */
 void unit_reserve(struct sim *s, struct host *h, const struct action *a);

@@ -68,6 +68,7 @@ static void make_world(struct sim *s, const struct sim_mode *mode)
 	c->device_count = s->device_count = 1 + (unsigned)below(s, 3);
 	c->path_count = s->path_count = 1 + (unsigned)below(s, 3);
 	c->path_clients[0] = true;
+	c->memory = c->path_count > 1; /* the others are interconnects */
 	c->config_hash = 77;
 	c->config_version = 1;
 	c->takeover_off = chance(s, 30);

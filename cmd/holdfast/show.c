@@ -185,6 +185,11 @@ static void show_peers(const json_t *status)
 		       cli_string(p, "state"));
 		show_ages("; heard on paths", json_object_get(p, "path_ms"));
 		show_ages(", slots", json_object_get(p, "slot_ms"));
+		if (json_is_true(json_object_get(json_object_get(p, "memory"), "on")))
+			printf("; memory %s",
+			       json_is_true(json_object_get(json_object_get(p, "memory"), "in_sync"))
+				       ? "in sync"
+				       : "NOT IN SYNC");
 		say_reason(p, "takeover_blocked");
 		printf("\n");
 		show_takeover(p);

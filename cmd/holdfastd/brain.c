@@ -29,6 +29,15 @@ static void perform_network(struct daemon *d, const struct action *a)
 	case ACT_PERSIST:
 		persist_write(d, a);
 		break;
+	case ACT_MEMORY_WRITE:
+		partners_write(d, a);
+		break;
+	case ACT_MEMORY_KEEP:
+		partners_keep(d, a);
+		break;
+	case ACT_MEMORY_ASK:
+		partners_ask(d, a);
+		break;
 	case ACT_ADDRESS_UP:
 		addresses_up(d, a);
 		break;
@@ -94,6 +103,9 @@ static void perform_service(struct daemon *d, const struct action *a)
 	case ACT_SLOT_WRITE:
 	case ACT_SLOT_READ:
 	case ACT_PERSIST:
+	case ACT_MEMORY_WRITE:
+	case ACT_MEMORY_KEEP:
+	case ACT_MEMORY_ASK:
 	case ACT_ADDRESS_UP:
 	case ACT_ADDRESS_DOWN:
 	case ACT_TICKLE:
@@ -262,8 +274,10 @@ const char *brain_conf_of(const struct conf *c, unsigned self, uint64_t version,
 		snprintf(nc->node[i].name, sizeof(nc->node[i].name), "%s", c->node[i].name);
 	}
 	nc->path_count = me->path_count;
-	for (unsigned i = 0; i < me->path_count; i++)
+	for (unsigned i = 0; i < me->path_count; i++) {
 		nc->path_clients[i] = !me->path[i].interconnect;
+		nc->memory = nc->memory || me->path[i].interconnect;
+	}
 	nc->device_count = c->coord_count;
 	nc->vs_count = c->vserver_count;
 	for (unsigned i = 0; i < c->vserver_count; i++)
@@ -318,6 +332,8 @@ void brain_init(struct daemon *d, const uint8_t *persisted)
 
 	hf_assert(!bad);
 	nc->persisted = persisted;
+	for (unsigned i = 0; i < NODE_NODES_MAX; i++)
+		nc->held[i] = partners_held(d, i);
 	d->node = mem_zalloc(1, sizeof(*d->node));
 	d->actions = mem_zalloc(1, sizeof(*d->actions));
 	d->queue = mem_zalloc(EVENT_QUEUE, sizeof(*d->queue));

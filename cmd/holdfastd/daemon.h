@@ -4,6 +4,7 @@
  *	brain.c	      events into node_step(), actions out to the parts below
  *	slots.c	      coordination devices, persistent memory
  *	peers.c	      heartbeats on the network paths
+ *	partners.c    the other nodes' messages in this node's persistent memory
  *	drops.c	      messages that are not taken: counted, logged, shown
  *	ports.c	      quality of the node's ports (Fig. 7), load
  *	units.c	      helper processes for storage units, the owner's poll (F2)
@@ -189,6 +190,8 @@ struct daemon {
 	bool persist_known;
 	uint64_t persist_tag, persist_turn;
 
+	struct partners *partners; /* partners.c */
+
 	/* peers.c */
 	struct peer_path path[CONF_PATHS_MAX];
 	struct loop_timer port_timer;
@@ -261,6 +264,18 @@ void persist_write(struct daemon *d, const struct action *a);
 /* peers.c */
 int peers_open(struct daemon *d, char *err, size_t err_size);
 void peers_send(struct daemon *d, const struct action *a);
+/* Over every network; a write into persistent memory over the interconnects only. */
+void peers_send_all(struct daemon *d, uint16_t node, uint16_t kind, const void *data, size_t len);
+
+/* partners.c */
+int partners_open(struct daemon *d, char *err, size_t err_size);
+/* The sector kept of that node, or NULL. */
+const uint8_t *partners_held(const struct daemon *d, unsigned node);
+void partners_write(struct daemon *d, const struct action *a);
+void partners_keep(struct daemon *d, const struct action *a);
+void partners_ask(struct daemon *d, const struct action *a);
+void partners_packet(struct daemon *d, uint16_t sender, uint16_t kind, const uint8_t *data,
+		     size_t len, const char *from);
 
 /* keys.c */
 /* After brain_init(): tells the brain which keys there are. */

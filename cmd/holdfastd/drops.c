@@ -54,7 +54,9 @@ bool drops_way(const struct daemon *d, unsigned way)
 {
 	if (way < DROP_WAY_DEVICE)
 		return way < d->conf->node[d->self].path_count;
-	return way < DROP_WAY_MEMORY && way - DROP_WAY_DEVICE < d->conf->coord_count;
+	if (way == DROP_WAY_MEMORY)
+		return d->node->conf.memory;
+	return way - DROP_WAY_DEVICE < d->conf->coord_count;
 }
 
 /* Only what has happened, with the totals in front. */

@@ -336,6 +336,8 @@ static int open_all(struct daemon *d, char *err, size_t err_size)
 	if (rc == 0)
 		rc = persist_open(d, &remembered, err, err_size);
 	if (rc == 0)
+		rc = partners_open(d, err, err_size);
+	if (rc == 0)
 		rc = peers_open(d, err, err_size);
 	if (rc)
 		return rc;

@@ -7,6 +7,7 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "codec/envelope.h"
 #include "daemon.h"
 
 #define OPEN_TRIES   20
@@ -33,11 +34,24 @@ static const char *address(const struct net_path *net, char text[80])
 	return text;
 }
 
+/* A message of the stream; `way` is where drops are counted. */
+static void heartbeat(struct daemon *d, uint16_t sender, unsigned path, const uint8_t *data,
+		      size_t len, const char *from)
+{
+	struct event ev = {.type = EV_MSG};
+
+	ev.msg.from = sender;
+	ev.msg.path = path;
+	ev.msg.data = data;
+	ev.msg.len = len;
+	brain_event(d, &ev);
+	drops_look(d, from);
+}
+
 static void on_packet(struct net_path *net, const uint8_t *data, size_t len)
 {
 	struct peer_path *p = LIST_OWNER(net, struct peer_path, net);
 	struct daemon *d = p->d;
-	struct event ev = {.type = EV_MSG};
 	uint8_t plain[NET_PACKET_MAX];
 	uint16_t sender = 0, path = 0;
 	char text[80];
@@ -45,16 +59,17 @@ static void on_packet(struct net_path *net, const uint8_t *data, size_t len)
 	int rc = seal_open(&d->seal, d->conf->node[d->self].id, data, len, &sender, &path, plain,
 			   sizeof(plain), &got);
 
-	if (rc || path != p->index) {
-		drops_note(d, p->index, rc ? drop_reason(rc) : DROP_PATH, address(net, text));
-		return;
-	}
-	ev.msg.from = sender;
-	ev.msg.path = p->index;
-	ev.msg.data = plain;
-	ev.msg.len = got;
-	brain_event(d, &ev);
-	drops_look(d, address(net, text));
+	address(net, text);
+	if (rc)
+		drops_note(d, p->index, drop_reason(rc), text);
+	else if (path == p->index)
+		heartbeat(d, sender, p->index, plain, got, text);
+	else if (path == ENVELOPE_MEMORY_WRITE && d->conf->node[d->self].path[p->index].interconnect)
+		heartbeat(d, sender, NODE_PATH_MEMORY, plain, got, text);
+	else if (path == ENVELOPE_MEMORY_ASK || path == ENVELOPE_MEMORY_HELD)
+		partners_packet(d, sender, path, plain, got, text);
+	else
+		drops_note(d, p->index, DROP_PATH, text);
 }
 
 static const struct conf_node *node_by_id(const struct conf *c, uint16_t id)
@@ -65,23 +80,37 @@ static const struct conf_node *node_by_id(const struct conf *c, uint16_t id)
 	return NULL;
 }
 
-void peers_send(struct daemon *d, const struct action *a)
+/* Over that network, as that kind of envelope. */
+static void send_as(struct daemon *d, const struct conf_node *to, unsigned path, uint16_t kind,
+		    const void *data, size_t data_len)
 {
-	const struct conf_node *to = node_by_id(d->conf, a->send.to);
 	uint8_t packet[NET_PACKET_MAX];
 	struct sockaddr_storage addr;
 	socklen_t addr_len;
-	size_t len;
+	size_t len = seal_message(&d->seal, d->conf->node[d->self].id, to->id, kind, data, data_len,
+				  packet, sizeof(packet));
 
-	if (!to || a->send.path >= to->path_count)
-		return;
-	len = seal_message(&d->seal, d->conf->node[d->self].id, to->id, (uint16_t)a->send.path,
-			   a->send.data, a->send.len, packet, sizeof(packet));
 	if (len == 0)
 		return;
-	addr_len = conf_net_sockaddr(&to->path[a->send.path].addr, to->path[a->send.path].port,
-				     &addr);
-	net_send(&d->path[a->send.path].net, (const struct sockaddr *)&addr, addr_len, packet, len);
+	addr_len = conf_net_sockaddr(&to->path[path].addr, to->path[path].port, &addr);
+	net_send(&d->path[path].net, (const struct sockaddr *)&addr, addr_len, packet, len);
+}
+
+void peers_send(struct daemon *d, const struct action *a)
+{
+	const struct conf_node *to = node_by_id(d->conf, a->send.to);
+
+	if (to && a->send.path < to->path_count)
+		send_as(d, to, a->send.path, (uint16_t)a->send.path, a->send.data, a->send.len);
+}
+
+void peers_send_all(struct daemon *d, uint16_t node, uint16_t kind, const void *data, size_t len)
+{
+	const struct conf_node *to = node_by_id(d->conf, node);
+
+	for (unsigned i = 0; to && i < to->path_count; i++)
+		if (kind != ENVELOPE_MEMORY_WRITE || to->path[i].interconnect)
+			send_as(d, to, i, kind, data, len);
 }
 
 int peers_open(struct daemon *d, char *err, size_t err_size)

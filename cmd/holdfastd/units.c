@@ -160,6 +160,9 @@ static void do_task(void *arg, void *answer)
 	case ACT_SLOT_WRITE:
 	case ACT_SLOT_READ:
 	case ACT_PERSIST:
+	case ACT_MEMORY_WRITE:
+	case ACT_MEMORY_KEEP:
+	case ACT_MEMORY_ASK:
 	case ACT_REPAIR_STOP:
 	case ACT_WORKER_START:
 	case ACT_WORKER_DRAIN:

@@ -7,7 +7,7 @@
  *	  5    1 key id (rotation: a node sends with one, accepts several)
  *	  6    2 sender node
  *	  8    2 receiver node
- *	 10    2 path: the sender's number of the network path
+ *	 10    2 path: the sender's number of the network path; from 256 on what else may be inside
  *	 12    4 length of what follows the nonce: ciphertext and tag
  *	 16   24 nonce (XChaCha20-Poly1305-IETF), never used twice with one key
  *	 40    . ciphertext of the status message
@@ -26,6 +26,11 @@
 #define ENVELOPE_HEAD	  (ENVELOPE_AAD + ENVELOPE_NONCE)
 #define ENVELOPE_TAG	  16
 #define ENVELOPE_OVERHEAD (ENVELOPE_HEAD + ENVELOPE_TAG)
+
+/* Path numbers for what is no heartbeat. */
+#define ENVELOPE_MEMORY_WRITE 256 /* a status message for the receiver's persistent memory */
+#define ENVELOPE_MEMORY_ASK   257 /* codec/held.h */
+#define ENVELOPE_MEMORY_HELD  258 /* codec/held.h */
 
 struct envelope {
 	uint8_t version, key_id;

@@ -12,6 +12,7 @@
  *	place.c     placement
  *	reconf.c    another configuration while everything runs
  *	veto.c      everything that forbids something (OV-15)
+ *	memory.c    the partners' persistent memory (ST-04, ST-28)
  *	control.c   operator commands and requests between nodes
  */
 #ifndef HF_CORE_INTERNAL_H
@@ -59,6 +60,19 @@ void peer_observe_anew(struct node *n);
 void peer_verdicts(struct node *n);
 uint64_t peer_deadline_ns(const struct node *n);
 uint8_t client_quality(const struct node *n, const uint8_t *quality);
+
+/* memory.c */
+void memory_init(struct node *n);
+void memory_ask(struct node *n);
+bool memory_answered(const struct node *n);
+void memory_held(struct node *n, const struct event *ev);
+void memory_keep(struct node *n, struct node_peer *p, const struct event *ev);
+void memory_kept(struct node *n, const struct event *ev);
+void memory_acknowledged(struct node *n, struct node_peer *p, const struct status_msg *m);
+void memory_fill(const struct node *n, struct status_msg *m);
+void memory_news(struct node *n);
+void memory_run(struct node *n);
+uint64_t memory_deadline_ns(const struct node *n);
 
 /* lease.c */
 void lease_run(struct node *n);
@@ -126,6 +140,7 @@ uint64_t takeover_deadline_ns(const struct node *n);
 /* reboot.c */
 void reboot_begin(struct node *n);
 void reboot_run(struct node *n);
+void reboot_own_state(struct node *n, const struct status_msg *m);
 void reboot_persisted(struct node *n, int err);
 void unit_read_done(struct node *n, const struct event *ev);
 void units_read(struct node *n);

@@ -275,6 +275,7 @@ void node_fill(const struct node *n, struct status_msg *m)
 		fill_vs(n, i, &m->vs[i]);
 		m->worker_count = (uint16_t)(m->worker_count + n->vs[i].worker);
 	}
+	memory_fill(n, m);
 	m->key_count = n->key_count;
 	memcpy(m->key, n->key, sizeof(m->key));
 	m->request = n->request;
@@ -368,6 +369,7 @@ uint64_t node_persist(struct node *n)
 	struct status_msg m;
 	struct action *a;
 
+	memory_news(n);
 	if (n->persist_op) {
 		n->persist_again = true;
 		return 0;
@@ -449,6 +451,7 @@ void node_init(struct node *n, const struct node_conf *c, uint64_t now_ns)
 		for (unsigned k = 0; k < c->vs[i].unit_count; k++)
 			n->unit[c->vs[i].unit[k]].vs = i;
 	}
+	memory_init(n);
 	node_sort(n);
 }
 
@@ -515,6 +518,12 @@ static void dispatch(struct node *n, const struct event *ev)
 		return;
 	case EV_PERSISTED:
 		on_persisted(n, ev);
+		return;
+	case EV_KEPT:
+		memory_kept(n, ev);
+		return;
+	case EV_HELD:
+		memory_held(n, ev);
 		return;
 	case EV_UNIT_READ:
 		unit_read_done(n, ev);
@@ -590,6 +599,7 @@ static void speak(struct node *n)
 		n->next_write_ns = n->now_ns; /* the news needs a round of its own */
 	if (n->dirty || n->now_ns >= n->next_send_ns)
 		broadcast(n);
+	memory_run(n);
 }
 
 void node_step(struct node *n, const struct event *ev, struct actions *out)
@@ -630,6 +640,8 @@ uint64_t node_deadline_ns(const struct node *n)
 
 	if (n->persisted_generation == n->generation && n->next_send_ns < t)
 		t = n->next_send_ns;
+	x = n->persisted_generation == n->generation ? memory_deadline_ns(n) : UINT64_MAX;
+	t = x < t ? x : t;
 	if (n->memory_err && n->persist_retry_ns < t)
 		t = n->persist_retry_ns > n->now_ns ? n->persist_retry_ns : t;
 	x = peer_deadline_ns(n);

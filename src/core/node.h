@@ -45,6 +45,7 @@
 #define NODE_VS_UNITS_MAX 4
 #define NODE_DEVICES_MAX  3
 #define NODE_PATHS_MAX	  4
+#define NODE_PATH_MEMORY  NODE_PATHS_MAX /* a remote write over the interconnect (ST-28) */
 #define NODE_NAME_MAX	  32
 #define NODE_TEXT_MAX	  160
 #define NODE_CONTROLS_MAX 16
@@ -147,6 +148,10 @@ struct node_conf {
 	bool standby_off;   /* ST-76: REBOOTING until another gives my storage back */
 	/* Persistent memory as the last ACT_PERSIST left it, or NULL: no valid state (AM-27). */
 	const uint8_t *persisted;
+	/* There is an interconnect: each node keeps the others' latest message durably (ST-04); what it
+	 * kept of node i + 1, or NULL. */
+	bool memory;
+	const uint8_t *held[NODE_NODES_MAX];
 };
 
 /* The 32-bit id of a vs or unit name; the shell refuses two names with one id. */
@@ -161,6 +166,8 @@ enum ev_type {
 	EV_MSG,		   /* msg: an authenticated status message came in */
 	EV_SLOT_READ,	   /* slots: completion of ACT_SLOT_READ */
 	EV_SLOT_WRITTEN,   /* err: completion of ACT_SLOT_WRITE */
+	EV_KEPT,	   /* err: completion of ACT_MEMORY_KEEP */
+	EV_HELD,	   /* msg: what a partner holds of me, len 0: nothing; after ACT_MEMORY_ASK */
 	EV_PERSISTED,	   /* err: completion of ACT_PERSIST */
 	EV_RESERVED,	   /* unit: completion of ACT_RESERVE */
 	EV_RELEASED,	   /* err: completion of ACT_RELEASE */
@@ -306,6 +313,9 @@ enum act_type {
 	ACT_SEND,	   /* send: seal and send; no completion */
 	ACT_SLOT_WRITE,	   /* slot: MAC, CRC, write at SLOT_OFFSET(self) of device */
 	ACT_SLOT_READ,	   /* slot: read all node sectors of device in one go */
+	ACT_MEMORY_WRITE,  /* send: into the persistent memory of node `to`, over the interconnect */
+	ACT_MEMORY_KEEP,   /* slot: of node `device`: CRC, keep it durably */
+	ACT_MEMORY_ASK,	   /* send.to: what does it hold of me? Over every network; no completion */
 	ACT_PERSIST,	   /* slot.sector: CRC, write to state_dir durably */
 	ACT_UNIT_READ,	   /* unit: read S and, where possible, R; change nothing */
 	ACT_RESERVE,	   /* unit: acquire or preempt, and write S, deciding from state (F1, F2) */
@@ -412,9 +422,16 @@ struct node_peer {
 	uint16_t id;
 	bool heard_ever;
 	struct node_seen latest; /* ST-43: over all paths */
-	struct node_seen by_path[NODE_PATHS_MAX], by_device[NODE_DEVICES_MAX];
+	struct node_seen by_path[NODE_PATHS_MAX + 1], by_device[NODE_DEVICES_MAX];
 	struct node_seen dropped[NODE_DEVICES_MAX]; /* what lies in its slot and was refused */
-	uint64_t path_heard_ns[NODE_PATHS_MAX]; /* 0: never */
+	uint64_t path_heard_ns[NODE_PATHS_MAX + 1]; /* 0: never */
+	struct node_seen kept, keeping; /* of its messages: in my persistent memory; on the way there */
+	uint64_t keep_op;
+	int keep_err;
+	struct node_seen mirrored; /* of mine: in its persistent memory, as it says */
+	bool told_held;		   /* it has answered ACT_MEMORY_ASK */
+	bool memory_now;	   /* it has not been sent my latest change of state */
+	uint64_t memory_sent, memory_sent_ns;
 	uint64_t slot_moved_ns[NODE_DEVICES_MAX];
 	uint64_t heard_ns;	 /* any path, any device */
 	uint64_t observe_since_ns; /* silence is counted from here at the earliest */
@@ -520,6 +537,8 @@ struct node {
 	uint64_t persist_retry_ns;
 	uint64_t resumed_ns; /* transition 243: what was taken is about to be seized again */
 	uint64_t generation, sequence, persisted_generation;
+	struct node_seen own_seen; /* the latest record of my own state, wherever it was found */
+	uint64_t ask_next_ns;
 	uint64_t now_ns, last_step_ns, observe_since_ns;
 	uint64_t next_op;
 	bool tilt, dirty, first_start;
@@ -563,6 +582,7 @@ struct node {
 	/* buffers of the actions */
 	uint8_t msg_buf[STATUS_MAX], send_buf[STATUS_MAX];
 	uint8_t sector_buf[NODE_DEVICES_MAX][SLOT_SIZE], persist_buf[SLOT_SIZE];
+	uint8_t memory_buf[STATUS_MAX], keep_buf[SLOT_SIZE];
 	struct actions *out; /* during a step */
 };
 
@@ -587,6 +607,9 @@ const char *node_veto_text(const struct node *n, const struct veto *v, char *tex
 
 /* Fresh reads and writes on a majority of the coordination devices (V1). */
 bool node_has_majority(const struct node *n);
+/* Does it hold my latest state durably? */
+bool memory_in_sync(const struct node *n, const struct node_peer *p);
+
 /* A step of a rotation of the cluster's keys. */
 enum key_step {
 	KEY_ADD = 1, /* accept it: every node may, at any time */

@@ -71,6 +71,10 @@ static void acknowledged(struct node *n, struct node_peer *p, const struct statu
 		const struct status_peer *me = &m->peer[i];
 		unsigned at = me->acked % NODE_SENT_RING;
 
+		if (me->node == n->conf.self && n->reboot_step == 251 && me->generation >= n->generation) {
+			HF_MARK("reboot.generation_from_peer");
+			n->generation = me->generation + 1; /* ST-37: he knows a later one */
+		}
 		if (me->node != n->conf.self || me->generation != n->generation || !me->acked)
 			continue;
 		if (n->sent_seq[at] == me->acked && n->sent_ns[at] > p->acked_ns)
@@ -131,6 +135,7 @@ static void merge(struct node *n, struct node_peer *p, const struct status_msg *
 		return;
 	}
 	acknowledged(n, p, m);
+	memory_acknowledged(n, p, m);
 	node_accept(n, p, m);
 	doubt_view(n, p, m);
 	remember(&p->latest, m);
@@ -151,17 +156,19 @@ void peer_message(struct node *n, const struct event *ev)
 {
 	struct node_peer *p = peer_find(n, ev->msg.from);
 	struct status_msg m;
+	unsigned way = ev->msg.path == NODE_PATH_MEMORY ? DROP_WAY_MEMORY : ev->msg.path;
 	int err;
 
-	if (ev->msg.path >= n->conf.path_count)
+	if (ev->msg.path >= n->conf.path_count &&
+	    (ev->msg.path != NODE_PATH_MEMORY || !n->conf.memory))
 		return;
 	if (!p) { /* also what I sent myself */
-		drop_note(&n->drops, ev->msg.path, DROP_SENDER);
+		drop_note(&n->drops, way, DROP_SENDER);
 		return;
 	}
 	err = status_decode(&m, ev->msg.data, ev->msg.len);
 	if (err || m.sender != p->id) {
-		drop(n, p, ev->msg.path, err ? drop_reason(err) : DROP_SENDER);
+		drop(n, p, way, err ? drop_reason(err) : DROP_SENDER);
 		return;
 	}
 #ifdef HF_MUTANT_REPLAYS_COUNT_AS_LIFE
@@ -169,18 +176,20 @@ void peer_message(struct node *n, const struct event *ev)
 #else
 	if (!newer(&p->by_path[ev->msg.path], &m)) {
 #endif
-		drop(n, p, ev->msg.path, DROP_REPLAYED);
+		drop(n, p, way, DROP_REPLAYED);
 		return;
 	}
 	remember(&p->by_path[ev->msg.path], &m);
 	if (m.generation < p->latest.generation) { /* an instance that is gone */
-		drop(n, p, ev->msg.path, DROP_REPLAYED);
+		drop(n, p, way, DROP_REPLAYED);
 		return;
 	}
 	p->path_heard_ns[ev->msg.path] = n->now_ns;
 	p->heard_ns = n->now_ns;
 	p->heard_ever = true;
 	merge(n, p, &m);
+	if (ev->msg.path == NODE_PATH_MEMORY)
+		memory_keep(n, p, ev);
 	lease_renew(n);
 }
 
@@ -297,7 +306,7 @@ static uint64_t network_since(const struct node *n, const struct node_peer *p)
 {
 	uint64_t since = later(p->observe_since_ns, n->observe_since_ns);
 
-	for (unsigned i = 0; i < n->conf.path_count; i++)
+	for (unsigned i = 0; i <= NODE_PATH_MEMORY; i++) /* never heard: 0 */
 		since = later(since, p->path_heard_ns[i]);
 	return since;
 }
@@ -311,7 +320,7 @@ static uint64_t device_since(const struct node *n, const struct node_peer *p, un
 
 static bool network_heard(const struct node *n, const struct node_peer *p)
 {
-	for (unsigned i = 0; i < n->conf.path_count; i++)
+	for (unsigned i = 0; i <= NODE_PATH_MEMORY; i++)
 		if (p->path_heard_ns[i] &&
 		    p->path_heard_ns[i] + n->conf.times.path_silent_ns > n->now_ns)
 			return true;

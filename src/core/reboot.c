@@ -1,6 +1,7 @@
 /* reboot.c - REBOOTING, steps 251 to 258, for a process that starts and for a node that stopped.
  *
- *	251  recovery starts: the generation is one more than persistent memory says
+ *	251  recovery starts: the generation is one more than persistent memory says; partners are
+ *	     asked what they hold of me
  *	252  own slots are read (a greater generation there wins), the new generation is made
  *	     durable, S of every unit is read: who may write what
  *	253  the others' state from the slots, own state before from persistent memory
@@ -15,6 +16,37 @@
 
 #include <errno.h>
 
+/* What a record says I was when I wrote it. */
+static void take_state(struct node *n, const struct status_msg *m)
+{
+	n->own_seen = (struct node_seen){.generation = m->generation, .sequence = m->sequence};
+	n->first_start = false;
+	n->recovery_report = true; /* ST-48 */
+	n->prior_state = m->state == NODE_REBOOTING ? m->prior_state : m->state;
+	n->inhibit_mine = m->indicator == STATUS_NO_TAKEOVER;
+	n->inhibit_cluster = m->indicator == STATUS_DISABLE;
+	n->inhibit_self = m->flags & STATUS_F_INHIBIT && m->inhibit == REASON_INHIBITED;
+	for (unsigned i = 0; i < m->vs_count; i++) {
+		int vs = node_vs_find(n, m->vs[i].id);
+
+		if (vs >= 0)
+			n->vs[vs].inhibit = m->vs[i].flags & STATUS_VS_INHIBIT;
+	}
+}
+
+/* A record of mine that a partner held, in step 251: the newest counts (ST-46). */
+void reboot_own_state(struct node *n, const struct status_msg *m)
+{
+	if (m->generation < n->own_seen.generation ||
+	    (m->generation == n->own_seen.generation && m->sequence <= n->own_seen.sequence))
+		return;
+	if (n->first_start)
+		HF_MARK("reboot.state_from_elsewhere");
+	take_state(n, m);
+	if (m->generation >= n->generation)
+		n->generation = m->generation + 1;
+}
+
 static void load_persistent(struct node *n)
 {
 	struct status_msg m;
@@ -24,19 +56,8 @@ static void load_persistent(struct node *n)
 	if (!n->conf.persisted || slot_decode(&s, n->conf.persisted) != 0 ||
 	    s.node != n->conf.self || status_decode(&m, s.payload, s.payload_len) != 0)
 		return; /* AM-27: no valid record */
-	n->first_start = false;
-	n->recovery_report = true; /* ST-48 */
+	take_state(n, &m);
 	n->generation = s.generation;
-	n->prior_state = m.state == NODE_REBOOTING ? m.prior_state : m.state;
-	n->inhibit_mine = m.indicator == STATUS_NO_TAKEOVER;
-	n->inhibit_cluster = m.indicator == STATUS_DISABLE;
-	n->inhibit_self = m.flags & STATUS_F_INHIBIT && m.inhibit == REASON_INHIBITED;
-	for (unsigned i = 0; i < m.vs_count; i++) {
-		int vs = node_vs_find(n, m.vs[i].id);
-
-		if (vs >= 0)
-			n->vs[vs].inhibit = m.vs[i].flags & STATUS_VS_INHIBIT;
-	}
 }
 
 void reboot_begin(struct node *n)
@@ -56,6 +77,10 @@ void reboot_begin(struct node *n)
 	n->generation++;
 #endif
 	n->reboot_step = 251;
+	n->ask_next_ns = 0;
+	for (unsigned i = 0; i < n->peer_count; i++)
+		n->peer[i].told_held = false;
+	memory_ask(n);
 	n->prompted = n->waiting = false;
 	n->reboot_retry_ns = 0;
 	n->reboot_limit_ns = n->now_ns + 5 * n->conf.times.heartbeat_ns;
@@ -86,6 +111,10 @@ static void step_252(struct node *n)
 {
 	if (n->now_ns < n->reboot_retry_ns)
 		return;
+	if (n->first_start && n->conf.memory && !memory_answered(n) && n->now_ns < n->reboot_limit_ns) {
+		memory_ask(n); /* a partner may know who I was */
+		return;
+	}
 	if (!own_slots_read(n)) {
 		if (n->now_ns >= n->reboot_limit_ns)
 			HF_MARK("transition.241");

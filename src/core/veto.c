@@ -151,7 +151,7 @@ static void state_vetoes(const struct node *n, const struct node_peer *victim, s
 		add(out, REASON_NOT_NORMAL, n->conf.self, -1, false);
 	if (n->tilt)
 		add(out, REASON_TILT, n->conf.self, -1, false);
-	if (n->memory_err)
+	if (n->memory_err || victim->keep_err) /* ST-53 (b) */
 		add(out, REASON_MEMORY, n->conf.self, -1, false);
 	if (victim->msg.generation && victim->msg.config_hash != n->conf.config_hash)
 		add(out, REASON_CONFIG_MISMATCH, victim->id, -1, false);

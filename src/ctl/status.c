@@ -190,6 +190,16 @@ static json_t *takeover_of(const struct node *n, const struct node_peer *p, uint
 			 "barred_by", bars(n, p));
 }
 
+/* Persistent memories (ST-04): is my latest state in its one, and what is in mine of it. */
+static json_t *memory_of(const struct node *n, const struct node_peer *p, uint64_t now_ns)
+{
+	return json_pack("{s:b, s:b, s:o, s:I, s:I, s:i}", "on", n->conf.memory, "in_sync",
+			 n->conf.memory && memory_in_sync(n, p), "written_ms",
+			 age_ms(now_ns, p->memory_sent_ns), "holds_generation",
+			 (json_int_t)p->kept.generation, "holds_sequence",
+			 (json_int_t)p->kept.sequence, "error", -p->keep_err);
+}
+
 static json_t *peer(const struct node *n, const struct node_peer *p, uint64_t now_ns)
 {
 	json_t *paths = json_array(), *slots = json_array();
@@ -199,8 +209,8 @@ static json_t *peer(const struct node *n, const struct node_peer *p, uint64_t no
 	for (unsigned i = 0; i < n->conf.device_count; i++)
 		json_array_append_new(slots, age_ms(now_ns, p->slot_moved_ns[i]));
 	return json_pack(
-	    "{s:o, s:s, s:s, s:i, s:s, s:o, s:s, s:I, s:o, s:o, s:s, s:s, s:I, s:I}", "takeover",
-	    takeover_of(n, p, now_ns), "indicator",
+	    "{s:o, s:o, s:s, s:s, s:i, s:s, s:o, s:s, s:I, s:o, s:o, s:s, s:s, s:I, s:I}", "memory",
+	    memory_of(n, p, now_ns), "takeover", takeover_of(n, p, now_ns), "indicator",
 	    p->heard_ever ? status_indicator_name(p->msg.indicator) : "", "name",
 	    node_name(n, p->id), "id", (int)p->id, "verdict", status_verdict_name(p->verdict),
 	    "verdict_ms", age_ms(now_ns, p->verdict_ns), "state",

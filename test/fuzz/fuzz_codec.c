@@ -1,11 +1,13 @@
-/* fuzz_codec.c - cluster messages, slots, ownership records, envelopes, worker messages: the first
- * byte chooses the decoder.  What decodes must encode to something that decodes the same way. */
+/* fuzz_codec.c - cluster messages, slots, ownership records, envelopes, worker messages, what is held:
+ * the first byte chooses the decoder.  What decodes must encode to something that decodes the same
+ * way. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "codec/envelope.h"
+#include "codec/held.h"
 #include "codec/owner.h"
 #include "codec/slot.h"
 #include "codec/status.h"
@@ -86,12 +88,24 @@ static void try_worker(const uint8_t *data, size_t size)
 		must(worker_encode(&m, out, sizeof(out)) == size);
 }
 
+static void try_held(const uint8_t *data, size_t size)
+{
+	static uint8_t out[HELD_HEAD + STATUS_MAX];
+	struct held h;
+	size_t n;
+
+	if (held_decode(&h, data, size))
+		return;
+	n = held_encode(&h, out, sizeof(out));
+	must(n == size && memcmp(out + 8, data + 8, n - 8) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const tries[])(const uint8_t *, size_t) = {try_status, try_slot, try_owner,
-								 try_envelope, try_worker};
+								 try_envelope, try_worker, try_held};
 
 	if (size > 1)
-		tries[data[0] % 5](data + 1, size - 1);
+		tries[data[0] % 6](data + 1, size - 1);
 	return 0;
 }

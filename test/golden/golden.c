@@ -104,7 +104,9 @@ static void say_phases(struct world *w, unsigned v)
 
 static void option(struct world *w, struct node_conf *c, const char *word)
 {
-	if (strcmp(word, "standby-off") == 0)
+	if (strcmp(word, "memory") == 0)
+		c->memory = true;
+	else if (strcmp(word, "standby-off") == 0)
 		c->standby_off = true;
 	else if (strcmp(word, "reboot-manual") == 0)
 		c->reboot_manual = true;
@@ -173,6 +175,8 @@ static bool command(struct world *w, char **word)
 			sim_start(w, thing(word[i]));
 	else if (strcmp(c, "kill") == 0)
 		sim_crash(w, thing(word[1]));
+	else if (strcmp(c, "forget") == 0)
+		sim_forget(w, thing(word[1]));
 	else if (strcmp(c, "pause") == 0)
 		sim_pause(w, thing(word[1]), word[2] != NULL);
 	else if (strcmp(c, "resume") == 0)

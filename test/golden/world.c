@@ -315,7 +315,7 @@ static void deliver(struct world *w, struct sim_item *it)
 	struct sim_node *s = &w->node[it->node];
 	uint8_t(*sectors)[SLOT_SIZE];
 
-	if (it->ev.type == EV_MSG) {
+	if (it->ev.type == EV_MSG || it->ev.type == EV_HELD) {
 		it->ev.msg.data = it->payload;
 		it->ev.msg.len = it->payload_len;
 	} else if (it->ev.type == EV_SLOT_READ && it->payload) {
@@ -371,12 +371,48 @@ static void send(struct world *w, unsigned node, const struct action *a)
 	}
 }
 
+/* The remote-write agent answers from what it holds; it needs no brain. Path 1 is the interconnect. */
+static void memory_ask(struct world *w, unsigned node, const struct action *a)
+{
+	unsigned to = a->send.to - 1U;
+	struct sim_node *s = &w->node[to];
+	struct sim_item *it;
+
+	if (!s->on || s->paused || s->daemon_paused || w->cut[1][node][to] || w->cut[1][to][node])
+		return;
+	it = item(w, SIM_DELIVER, node, delay(w, MS));
+	it->ev.type = EV_HELD;
+	it->ev.msg.from = a->send.to;
+	if (s->has_held[node]) {
+		struct slot held;
+
+		hf_assert(slot_decode(&held, s->held[node]) == 0);
+		payload(it, held.payload, held.payload_len);
+	}
+	push(w, it);
+}
+
+static void memory_write(struct world *w, unsigned node, const struct action *a)
+{
+	struct sim_item *it;
+	unsigned to = a->send.to - 1U;
+
+	if (w->cut[1][node][to])
+		return;
+	it = item(w, SIM_DELIVER, to, delay(w, MS / 2));
+	it->ev.type = EV_MSG;
+	it->ev.msg.from = (uint16_t)(node + 1);
+	it->ev.msg.path = NODE_PATH_MEMORY;
+	payload(it, a->send.data, a->send.len);
+	push(w, it);
+}
+
 static void later(struct world *w, unsigned node, const struct action *a, uint64_t typical_ns)
 {
 	struct sim_item *it = item(w, SIM_EFFECT, node, delay(w, typical_ns));
 
 	it->act = *a;
-	if (a->type == ACT_SLOT_WRITE || a->type == ACT_PERSIST)
+	if (a->type == ACT_SLOT_WRITE || a->type == ACT_PERSIST || a->type == ACT_MEMORY_KEEP)
 		payload(it, a->slot.sector, SLOT_SIZE);
 	if (a->type == ACT_SLOT_WRITE || a->type == ACT_SLOT_READ)
 		it->at_ns += w->node[node].slow_ns ? sim_random(w, w->node[node].slow_ns) : 0;
@@ -511,6 +547,13 @@ static void perform(struct world *w, unsigned node, const struct action *a)
 	case ACT_SEND:
 		send(w, node, a);
 		return;
+	case ACT_MEMORY_WRITE:
+		memory_write(w, node, a);
+		return;
+	case ACT_MEMORY_ASK:
+		memory_ask(w, node, a);
+		return;
+	case ACT_MEMORY_KEEP:
 	case ACT_SLOT_WRITE:
 	case ACT_SLOT_READ:
 	case ACT_PERSIST:
@@ -619,6 +662,16 @@ static void effect_slot_read(struct world *w, struct sim_item *it)
 							      : -EBADMSG;
 	}
 	push(w, done);
+}
+
+static void effect_keep(struct world *w, struct sim_item *it)
+{
+	struct sim_node *s = &w->node[it->node];
+	unsigned of = it->act.slot.device - 1;
+
+	put_sector(s->held[of], it->payload, false);
+	s->has_held[of] = true;
+	complete(w, it->node, &it->act, EV_KEPT, 0, delay(w, MS));
 }
 
 static void effect_persist(struct world *w, struct sim_item *it)
@@ -793,7 +846,7 @@ static void effect_open(struct world *w, struct sim_item *it)
 /* What the helpers of a node do; frozen with it, gone with it. */
 static bool by_helper(enum act_type t)
 {
-	return t != ACT_SLOT_WRITE && t != ACT_SLOT_READ && t != ACT_PERSIST;
+	return t != ACT_SLOT_WRITE && t != ACT_SLOT_READ && t != ACT_PERSIST && t != ACT_MEMORY_KEEP;
 }
 
 static void effect(struct world *w, struct sim_item *it)
@@ -810,6 +863,8 @@ static void effect(struct world *w, struct sim_item *it)
 		effect_slot_read(w, it);
 	else if (t == ACT_PERSIST)
 		effect_persist(w, it);
+	else if (t == ACT_MEMORY_KEEP)
+		effect_keep(w, it);
 	else if (t == ACT_RESERVE)
 		effect_reserve(w, it);
 	else if (t == ACT_RELEASE)
@@ -970,6 +1025,8 @@ void sim_start(struct world *w, unsigned node)
 	s->booted_ns = w->now_ns;
 	s->clock_base_ns = (100 + sim_random(w, w->fixed ? 1 : 1000)) * 1000 * MS;
 	s->conf.persisted = s->has_persisted ? s->persisted : NULL;
+	for (unsigned i = 0; i < SIM_NODES; i++)
+		s->conf.held[i] = s->has_held[i] ? s->held[i] : NULL;
 	if (!s->brain)
 		s->brain = mem_zalloc(1, sizeof(*s->brain));
 	node_init(s->brain, &s->conf, local_time(w, s));
@@ -977,6 +1034,19 @@ void sim_start(struct world *w, unsigned node)
 	for (unsigned p = 0; p < w->path_count; p++)
 		sim_port(w, node, p, 2);
 	step(w, node, &ev);
+}
+
+void sim_forget(struct world *w, unsigned node)
+{
+	struct sim_node *s = &w->node[node];
+
+	world_trace(w, node, "state folder and slots lost");
+	s->has_persisted = s->has_persisted_old = false;
+	memset(s->has_held, 0, sizeof(s->has_held));
+	for (unsigned d = 0; d < SIM_DEV; d++) {
+		memset(w->sector[d][node], 0, SLOT_SIZE);
+		memset(w->sector_old[d][node], 0, SLOT_SIZE);
+	}
 }
 
 void sim_crash(struct world *w, unsigned node)

@@ -44,6 +44,8 @@ struct sim_node {
 	bool has_persisted;
 	uint8_t persisted_old[SLOT_SIZE];
 	bool has_persisted_old;
+	uint8_t held[SIM_NODES][SLOT_SIZE]; /* of the others, in its persistent memory */
+	bool has_held[SIM_NODES];
 	struct sim_worker worker[SIM_VS];
 	bool address[SIM_VS], mounted[SIM_VS];
 	bool polling[SIM_VS];
@@ -124,6 +126,8 @@ void sim_start(struct world *w, unsigned node);
 void sim_crash(struct world *w, unsigned node);
 void sim_pause(struct world *w, unsigned node, bool daemon_only);
 void sim_resume(struct world *w, unsigned node);
+/* A node that is off: its state folder and its slots are blank when it comes back. */
+void sim_forget(struct world *w, unsigned node);
 void sim_kill_worker(struct world *w, unsigned vs);
 /* Its worker finds its store (`below`: what is below it) damaged. */
 void sim_damage(struct world *w, unsigned vs, bool below);

@@ -73,6 +73,8 @@ static void answer(struct rig *g, const struct action *a)
 		rig_done(g, a, EV_SLOT_WRITTEN, g->disk_write ? 0 : -EIO);
 	else if (a->type == ACT_SLOT_READ)
 		slots_read(g, a);
+	else if (a->type == ACT_MEMORY_KEEP)
+		rig_done(g, a, EV_KEPT, 0);
 	else if (a->type == ACT_PERSIST)
 		rig_done(g, a, EV_PERSISTED, 0);
 	else if (a->type == ACT_UNIT_READ)

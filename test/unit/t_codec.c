@@ -10,6 +10,7 @@
 #include "codec/block.h"
 #include "codec/drop.h"
 #include "codec/envelope.h"
+#include "codec/held.h"
 #include "codec/owner.h"
 #include "codec/slot.h"
 #include "codec/status.h"
@@ -299,6 +300,37 @@ static void t_envelope(void)
 	CHECK_EQ(0, (long long)sample_envelope(packet, 59));
 }
 
+static size_t sample_held(uint8_t *out, size_t size)
+{
+	struct held h = {.status_len = 0};
+
+	for (unsigned i = 0; i < HELD_NONCE; i++)
+		h.nonce[i] = (uint8_t)(0xa0 + i);
+	return held_encode(&h, out, size);
+}
+
+static void t_held(void)
+{
+	uint8_t bytes[HELD_HEAD + STATUS_MAX + 1] = {0};
+	struct held h, back;
+	size_t len = sample_held(bytes, sizeof(bytes));
+
+	CHECK_EQ(HELD_HEAD, (long long)len);
+	CHECK_EQ(0, held_decode(&h, bytes, len));
+	CHECK_EQ(0, (long long)h.status_len);
+	for (size_t cut = 0; cut < len; cut++)
+		CHECK_EQ(-EBADMSG, held_decode(&back, bytes, cut));
+	h.status = (const uint8_t *)"status";
+	h.status_len = 6;
+	len = held_encode(&h, bytes, sizeof(bytes));
+	CHECK_EQ(0, held_decode(&back, bytes, len));
+	CHECK(back.status_len == 6 && memcmp(back.status, "status", 6) == 0);
+	CHECK_EQ(0, (long long)held_encode(&h, bytes, len - 1));
+	CHECK_EQ(-EBADMSG, held_decode(&back, bytes, sizeof(bytes)));
+	bytes[4] = 2;
+	CHECK_EQ(-EPROTO, held_decode(&back, bytes, len));
+}
+
 /* The bytes of the `hex NAME` block of a document. */
 static size_t example(const char *path, const char *name, uint8_t *out, size_t size)
 {
@@ -392,6 +424,7 @@ static void t_doc_examples(void)
 	struct status_msg m = sample(), back;
 	struct owner o = sample_owner(), got;
 	struct envelope e;
+	struct held held;
 	struct slot s;
 	size_t len = example("doc/wire.md", "status", bytes, sizeof(bytes));
 
@@ -400,6 +433,9 @@ static void t_doc_examples(void)
 	len = example("doc/wire.md", "envelope", bytes, sizeof(bytes));
 	CHECK_EQ(0, envelope_decode(&e, bytes, len));
 	CHECK_EQ(2, e.receiver);
+	len = example("doc/wire.md", "held", bytes, sizeof(bytes));
+	CHECK_EQ(0, held_decode(&held, bytes, len));
+	CHECK_EQ(0xaf, held.nonce[15]);
 	memset(bytes, 0, sizeof(bytes));
 	CHECK_EQ(64, (long long)example("doc/coordination.md", "slot", bytes, 64));
 	slot_finish(bytes);
@@ -459,6 +495,7 @@ static int dump_examples(void)
 	struct slot s;
 
 	dump("envelope", bytes, sample_envelope(bytes, sizeof(bytes)));
+	dump("held", bytes, sample_held(bytes, sizeof(bytes)));
 	dump("status", bytes, status_encode(&m, bytes, sizeof(bytes)));
 	s = sample_slot(NULL, 0);
 	slot_encode(&s, bytes);
@@ -484,6 +521,7 @@ int main(int argc, char **argv)
 	CASE(t_owner);
 	CASE(t_owner_key);
 	CASE(t_envelope);
+	CASE(t_held);
 	CASE(t_block);
 	CASE(t_doc_examples);
 	CASE(t_doc_drops);

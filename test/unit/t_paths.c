@@ -16,6 +16,11 @@
 #include "lib_daemon.h"
 #include "lib_forge.h"
 
+#include "codec/envelope.h"
+#include "codec/held.h"
+#include "codec/status.h"
+#include "core/node.h"
+
 static struct forge forge_of(uint16_t sender, uint16_t receiver)
 {
 	struct forge f = {.sender = sender, .receiver = receiver, .generation = 99, .sequence = 1};
@@ -193,12 +198,91 @@ static void t_slots(void)
 	end();
 }
 
+/* With an interconnect beside the network. */
+static void begin_interconnect(void)
+{
+	begin();
+	CHECK_EQ(0, run("sed -i 's,\\(127.[0-9]*.\\)0\\(.[12] port 17400\\),&"
+			" interconnect \\11\\2,; s,\\(interconnect [0-9.]* port\\) 17400,\\1 17401,' "
+			"$D/h.conf && $OUT/holdfastd -c $D/h.conf -n && $OUT/holdfast -c $D/h.conf init"));
+}
+
+static void throw_kind(unsigned third, unsigned port, uint16_t kind, const struct forge *f, bool old)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	uint8_t packet[4096], plain[STATUS_MAX];
+	struct status_msg m = {.version = 1, .version_max = 1, .sender = f->sender};
+	struct held h = {.nonce = {1, 2, 3}};
+	size_t len, n;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	m.indicator = STATUS_NORMAL;
+	m.state = NODE_NORMAL;
+	m.role = STATUS_ROLE_SLAVE;
+	m.generation = old ? 1 : 1000;
+	m.sequence = 1;
+	len = kind == ENVELOPE_MEMORY_WRITE ? status_encode(&m, plain, sizeof(plain)) :
+					      held_encode(&h, plain, sizeof(plain));
+	n = seal_message(&f->seal, f->sender, f->receiver, kind, plain, len, packet, sizeof(packet));
+	to.sin_addr.s_addr = htonl(127U << 24 | net << 16 | third << 8 | 1);
+	CHECK(fd >= 0);
+	CHECK_EQ(n, sendto(fd, packet, n, 0, (struct sockaddr *)&to, sizeof(to)));
+	close(fd);
+}
+
+/* A node that has lost its state folder and its slots is told by its partner who it was; and what was
+ * heard before a reboot is a replay after it.  covers: ST-04 ST-12 ST-28 ST-37 ST-100 ST-105 */
+static void t_memory(void)
+{
+	pid_t n1, n2;
+	struct forge f;
+
+	begin_interconnect();
+	n1 = daemon_start("n1");
+	n2 = daemon_start("n2");
+	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
+	CHECK(wait_status("n1", "\"in_sync\":true", 60));
+	CHECK(wait_status("n2", "\"in_sync\":true", 60));
+	f = forge_of(2, 1);
+	throw_kind(0, 17400, ENVELOPE_MEMORY_WRITE, &f, true); /* not over an interconnect */
+	CHECK(dropped_becomes("network", 0, DROP_PATH, 1));
+	throw_kind(1, 17401, ENVELOPE_MEMORY_WRITE, &f, true);
+	CHECK(dropped_becomes("memory", 0, DROP_REPLAYED, 1));
+	throw_kind(1, 17401, ENVELOPE_MEMORY_HELD, &f, true); /* the answer to another question */
+	CHECK(dropped_becomes("memory", 0, DROP_REPLAYED, 2));
+	f.sender = 7;
+	throw_kind(1, 17401, ENVELOPE_MEMORY_ASK, &f, true);
+	CHECK(dropped_becomes("memory", 0, DROP_SENDER, 1));
+	daemon_end(n1, SIGKILL);
+	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));
+	CHECK_EQ(0, run("rm -r $D/n1.state; for c in a b; do dd if=/dev/zero of=$D/coord.$c bs=4096 seek=1 "
+			"count=1 conv=notrunc 2>/dev/null; done"));
+	n1 = daemon_start("n1");
+	CHECK(wait_status("n1", "\"generation\":2", 80));
+	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 50));
+	daemon_end(n2, SIGKILL);
+	daemon_end(n1, SIGKILL);
+	/* n1 alone again: an old message of n2 is no sign of life, though this instance heard nothing yet. */
+	CHECK_EQ(0, run("for c in a b; do dd if=/dev/zero of=$D/coord.$c bs=4096 seek=2 count=1 conv=notrunc "
+			"2>/dev/null; done"));
+	n1 = daemon_start("n1");
+	CHECK(wait_status("n1", "\"generation\":3", 80));
+	f.sender = 2;
+	throw_kind(1, 17401, ENVELOPE_MEMORY_WRITE, &f, true);
+	CHECK(dropped_becomes("memory", 0, DROP_REPLAYED, 1));
+	CHECK(wait_status("n1", "\"path_ms\":[-1,-1]", 10));
+	daemon_end(n1, SIGKILL);
+	end();
+}
+
 int main(void)
 {
 	daemons_init();
 	CASE(t_network);
 	end_all();
 	CASE(t_slots);
+	end_all();
+	CASE(t_memory);
 	end_all();
 	return check_end();
 }
