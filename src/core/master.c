@@ -5,9 +5,9 @@
  * the claim is made as mutual exclusion of single writers goes:
  *
  *	1. claim, and have it on a majority of the coordination devices;
- *	2. then read a majority of them, begun after that;
- *	3. nobody else claims: MASTER.  Somebody does: a master, or a claimant with a smaller id,
- *goes first and I withdraw; one with a greater id withdraws when he reads mine: read again.
+ *	2. then read what each other node says there on a majority of them, begun after that;
+ *	3. nobody else claims: MASTER.  Somebody does: a master, or a claimant with a smaller id, goes
+ *	   first and I withdraw; one with a greater id withdraws when he reads mine: read again.
  *
  * Of two that go through 1 and 2 at least one reads the other's claim, because any two majorities
  * share a device.  A claim counts until its node is proven dead or has left.  A master holds its
@@ -57,11 +57,20 @@ static unsigned majority(const struct node *n)
 	return n->conf.device_count / 2 + 1;
 }
 
-/* Step 2: enough devices were read since the claim was on enough of them. */
-static bool read_back(struct node *n)
+/* On how many devices was read what this node says, since my claim was written? A torn sector says
+ * nothing. */
+static unsigned devices_read(const struct node *n, const struct node_peer *p)
 {
 	unsigned count = 0;
 
+	for (unsigned d = 0; d < n->conf.device_count; d++)
+		count += p->slot_read_ns[d] > n->claim_written_ns;
+	return count;
+}
+
+/* Step 2: each node that may claim was read on enough devices since my claim was on enough of them. */
+static bool read_back(struct node *n)
+{
 	if (!n->claim_written_ns && devices_written_since(n, n->claim_ns) >= majority(n))
 		n->claim_written_ns = n->now_ns;
 	if (!n->claim_written_ns)
@@ -69,9 +78,15 @@ static bool read_back(struct node *n)
 #ifdef HF_MUTANT_MASTER_UNREAD
 	return true;
 #endif
-	for (unsigned d = 0; d < n->conf.device_count; d++)
-		count += n->device[d].read_ok_begun_ns > n->claim_written_ns;
-	return count >= majority(n);
+	for (unsigned i = 0; i < n->peer_count; i++) {
+		const struct node_peer *p = &n->peer[i];
+
+		if (p->verdict == STATUS_V_DEAD || p->verdict == STATUS_V_LEAVING)
+			continue;
+		if (devices_read(n, p) < majority(n))
+			return false;
+	}
+	return true;
 }
 
 static void set_role(struct node *n, enum status_role role, uint16_t master)

@@ -253,6 +253,7 @@ static void peer_slot(struct node *n, struct node_peer *p, unsigned device, cons
 		drop_slot(n, p, device, &s, drop_reason(err));
 		return;
 	}
+	p->slot_read_ns[device] = n->device[device].read_ok_begun_ns;
 	if (!newer(&p->by_device[device], &m)) {
 		if (newer_seen(&p->by_device[device], &m))
 			drop_slot(n, p, device, &s, DROP_REPLAYED);
@@ -281,7 +282,9 @@ void peer_slots(struct node *n, unsigned device, const struct event *ev)
 			continue;
 		if (ev->slots.err[i] == 0)
 			peer_slot(n, p, device, ev->slots.sector[i]);
-		else if (ev->slots.err[i] != -ENODATA)
+		else if (ev->slots.err[i] == -ENODATA)
+			p->slot_read_ns[device] = n->device[device].read_ok_begun_ns;
+		else
 			p->bad_messages++;
 	}
 	lease_renew(n);
