@@ -57,14 +57,16 @@ static unsigned majority(const struct node *n)
 	return n->conf.device_count / 2 + 1;
 }
 
-/* On how many devices was read what this node says, since my claim was written? A torn sector says
- * nothing. */
+/* On how many devices was read what this node says, since my claim was written?  A torn sector says
+ * nothing; of a node that was proven dead it is enough to have looked: a living one's moves. */
 static unsigned devices_read(const struct node *n, const struct node_peer *p)
 {
+	bool dead = p->verdict == STATUS_V_DEAD || p->verdict == STATUS_V_LEAVING;
 	unsigned count = 0;
 
 	for (unsigned d = 0; d < n->conf.device_count; d++)
-		count += p->slot_read_ns[d] > n->claim_written_ns;
+		count += (dead ? n->device[d].read_ok_begun_ns : p->slot_read_ns[d]) >
+			 n->claim_written_ns;
 	return count;
 }
 
@@ -78,14 +80,9 @@ static bool read_back(struct node *n)
 #ifdef HF_MUTANT_MASTER_UNREAD
 	return true;
 #endif
-	for (unsigned i = 0; i < n->peer_count; i++) {
-		const struct node_peer *p = &n->peer[i];
-
-		if (p->verdict == STATUS_V_DEAD || p->verdict == STATUS_V_LEAVING)
-			continue;
-		if (devices_read(n, p) < majority(n))
+	for (unsigned i = 0; i < n->peer_count; i++)
+		if (devices_read(n, &n->peer[i]) < majority(n))
 			return false;
-	}
 	return true;
 }
 
