@@ -117,7 +117,10 @@ static int from_lmdb(struct index *x, int rc)
 
 static int env_open(struct index *x, const char *dir, uint64_t map_bytes, bool create, bool ro)
 {
-	unsigned flags = MDB_NOLOCK | MDB_NOTLS | MDB_NOMEMINIT | (ro ? MDB_RDONLY : 0U);
+	/* Who looks for a row that is not in memory wants its page, not 32 of its neighbours: those
+	 * that lie side by side are asked for where they are read (copy_out). */
+	unsigned flags = MDB_NOLOCK | MDB_NOTLS | MDB_NOMEMINIT | MDB_NORDAHEAD |
+			 (ro ? MDB_RDONLY : 0U);
 #ifdef HF_MUTANT_HALF_FREED_EARLY
 	flags |= MDB_NOSYNC; /* the half is used again before the commit is durable */
 #endif
