@@ -136,7 +136,7 @@ static int sector_seen(struct sim *s, const struct device *dev, const struct sec
 	if (sec->blank)
 		return -ENODATA;
 	memcpy(out, sec->now, SLOT_SIZE);
-	if (sec->torn || (sec->pending && chance(s, 3))) /* caught in the middle */
+	if (sec->torn || (sec->pending && chance(s, dev->torn ? 150 : 3))) /* caught in the middle */
 		return -EBADMSG;
 	return 0;
 }

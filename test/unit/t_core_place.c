@@ -62,6 +62,29 @@ static void t_later_is_slave(void)
 	CHECK_EQ(STATUS_ROLE_MASTER, r.n.role);
 }
 
+/* A slot that is torn may hold a claim: it was not read, as long as its node may live.
+ * covers: OV-03 AM-09 */
+static void t_torn_slot_may_claim(void)
+{
+	struct status_msg m;
+
+	rig_conf(&r);
+	r.peer_slot = false;
+	m = rig_peer(&r);
+	rig_put_slot(&r, 2, &m);
+	r.sector[1][900] ^= 0x5a;
+	rig_start(&r);
+	rig_pass(&r, 10 * T);
+	CHECK_EQ(STATUS_ROLE_NONE, r.n.role);
+	r.peer_slot = true; /* written again */
+	rig_pass(&r, 3 * T);
+	CHECK_EQ(STATUS_ROLE_MASTER, r.n.role);
+	r.peer_net = r.peer_slot = false;
+	r.sector[1][900] ^= 0x5a;
+	rig_pass(&r, 10 * T); /* its node is dead: no claim of its counts */
+	CHECK_EQ(STATUS_ROLE_MASTER, r.n.role);
+}
+
 /* The post hangs on the lease; without the devices nobody becomes master.   covers: OV-03 V1 */
 static void t_post_ends_with_the_lease(void)
 {
@@ -319,6 +342,7 @@ int main(void)
 {
 	CASE(t_first_is_master);
 	CASE(t_later_is_slave);
+	CASE(t_torn_slot_may_claim);
 	CASE(t_post_ends_with_the_lease);
 	CASE(t_smaller_claim_first);
 	CASE(t_scribble_rates);
