@@ -159,6 +159,10 @@ size_t status_encode(const struct status_msg *m, uint8_t *out, size_t size)
 		put_memory(&w, m);
 	if (m->key_count)
 		put_keys(&w, m);
+#ifdef HF_PROTOCOL_NEXT
+	if (m->version >= 2)
+		wr_u64(&w, m->next);
+#endif
 	len = wr_len(&w);
 	if (!wr_ok(&w))
 		return 0;
@@ -354,6 +358,22 @@ static int get_section(struct rd *r, struct status_msg *m, unsigned *seen)
 	return rd_done(&s) ? 0 : -EBADMSG;
 }
 
+int status_peek(struct status_peek *p, const uint8_t *in, size_t len)
+{
+	struct rd r;
+
+	rd_init(&r, in, len);
+	if (rd_u32(&r) != MAGIC)
+		return -EBADMSG;
+	p->version = rd_u8(&r);
+	p->version_max = rd_u8(&r);
+	p->sender = rd_u16(&r);
+	rd_bytes(&r, 8);
+	p->generation = rd_u64(&r);
+	p->sequence = rd_u64(&r);
+	return rd_ok(&r) ? 0 : -EBADMSG;
+}
+
 int status_decode(struct status_msg *m, const uint8_t *in, size_t len)
 {
 	unsigned seen = 0;
@@ -367,11 +387,22 @@ int status_decode(struct status_msg *m, const uint8_t *in, size_t len)
 		return -EBADMSG;
 	m->version = rd_u8(&r);
 	m->version_max = rd_u8(&r);
-	if (rd_ok(&r) && m->version != STATUS_VERSION)
+	if (rd_ok(&r) && (m->version < STATUS_VERSION_MIN || m->version > STATUS_VERSION))
 		return -EPROTO;
 	total = get_head(&r, m);
 	if (!rd_ok(&r) || total != len || !head_in_range(m))
 		return -EBADMSG;
+#ifdef HF_PROTOCOL_NEXT
+	if (m->version >= 2) {
+		struct rd tail;
+
+		if (rd_left(&r) < 8)
+			return -EBADMSG;
+		rd_init(&tail, in + len - 8, 8);
+		m->next = rd_u64(&tail);
+		rd_init(&r, in + STATUS_HEAD, len - STATUS_HEAD - 8);
+	}
+#endif
 	while (rd_left(&r) > 0) {
 		err = get_section(&r, m, &seen);
 		if (err)

@@ -10,7 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The newest version that is spoken here, and the oldest.  A node speaks the lowest that every live
+ * member understands (ST-41).  HF_PROTOCOL_NEXT: a build for tests, with one field more. */
+#ifdef HF_PROTOCOL_NEXT
+#define STATUS_VERSION	 2
+#else
 #define STATUS_VERSION	 1
+#endif
+#define STATUS_VERSION_MIN 1
 #define STATUS_HEAD	 96
 #define STATUS_MAX	 3008 /* also what a coordination slot has room for */
 #define STATUS_NODES_MAX 8
@@ -116,6 +123,13 @@ struct status_key {
 	uint64_t print;
 };
 
+/* What has its place in every version: who, which version, and how new. */
+struct status_peek {
+	uint8_t version, version_max;
+	uint16_t sender;
+	uint64_t generation, sequence;
+};
+
 struct status_msg {
 	uint8_t version, version_max;
 	uint16_t sender;
@@ -147,10 +161,15 @@ struct status_msg {
 	struct status_memory memory[STATUS_NODES_MAX];
 	uint8_t key_count;
 	struct status_key key[STATUS_KEYS_MAX];
+#ifdef HF_PROTOCOL_NEXT
+	uint64_t next; /* behind the sections, from version 2 on */
+#endif
 };
 
 /* Bytes written, or 0 when it does not fit. */
 size_t status_encode(const struct status_msg *m, uint8_t *out, size_t size);
+/* 0 or -EBADMSG; of a message of whatever version. */
+int status_peek(struct status_peek *p, const uint8_t *in, size_t len);
 /* 0; -EBADMSG when malformed; -EPROTO when it needs a version or section that we do not know. */
 int status_decode(struct status_msg *m, const uint8_t *in, size_t len);
 

@@ -138,6 +138,7 @@ void memory_fill(const struct node *n, struct status_msg *m)
 
 void memory_acknowledged(struct node *n, struct node_peer *p, const struct status_msg *m)
 {
+	p->mirrored = (struct node_seen){.generation = 0}; /* it may have lost its memory */
 	for (unsigned i = 0; i < m->memory_count; i++)
 		if (m->memory[i].node == n->conf.self && m->memory[i].generation == n->generation)
 			p->mirrored = (struct node_seen){.generation = n->generation,

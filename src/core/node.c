@@ -243,12 +243,28 @@ static void fill_vs(const struct node *n, unsigned vs, struct status_vs *out)
 	memcpy(out->fs_state, v->fs_state, sizeof(out->fs_state));
 }
 
+/* The lowest of what the live members understand (ST-41); who comes back with an older one is heard
+ * first, and answered in its version from then on. */
+static uint8_t version_for_all(const struct node *n)
+{
+	uint8_t v = STATUS_VERSION;
+
+	for (unsigned i = 0; i < n->peer_count; i++) {
+		const struct node_peer *p = &n->peer[i];
+
+		if (peer_live(p) && p->msg.version_max && p->msg.version_max < v)
+			v = p->msg.version_max;
+	}
+	return v < STATUS_VERSION_MIN ? STATUS_VERSION_MIN : v;
+}
+
 void node_fill(const struct node *n, struct status_msg *m)
 {
 	const struct node_peer *asked = peer_get(n, n->answer_peer);
 
 	memset(m, 0, sizeof(*m));
-	m->version = m->version_max = STATUS_VERSION;
+	m->version = version_for_all(n);
+	m->version_max = STATUS_VERSION;
 	m->sender = n->conf.self;
 	m->indicator = (uint8_t)indicator(n);
 	m->state = (uint8_t)n->state;

@@ -425,6 +425,8 @@ struct node_peer {
 	struct node_seen by_path[NODE_PATHS_MAX + 1], by_device[NODE_DEVICES_MAX];
 	struct node_seen dropped[NODE_DEVICES_MAX]; /* what lies in its slot and was refused */
 	uint64_t path_heard_ns[NODE_PATHS_MAX + 1]; /* 0: never */
+	struct node_seen alien; /* the latest of a version that I do not speak */
+	bool not_understood;	/* what came last of it was such a one: it lives, and nothing is taken */
 	struct node_seen kept, keeping; /* of its messages: in my persistent memory; on the way there */
 	uint64_t keep_op;
 	int keep_err;

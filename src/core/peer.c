@@ -134,6 +134,7 @@ static void merge(struct node *n, struct node_peer *p, const struct status_msg *
 		HF_MARK("peer.duplicate");
 		return;
 	}
+	p->not_understood = false;
 	acknowledged(n, p, m);
 	memory_acknowledged(n, p, m);
 	node_accept(n, p, m);
@@ -152,6 +153,31 @@ static void drop(struct node *n, struct node_peer *p, unsigned way, enum drop wh
 	}
 }
 
+/* An authentic message that I cannot read is a sign of life all the same, once: its first fields have
+ * their places in every version.  It says too little to take anything from its sender. */
+static bool not_understood(struct node *n, struct node_peer *p, const uint8_t *data, size_t len)
+{
+	struct status_peek peek;
+	struct status_msg m;
+
+	if (status_peek(&peek, data, len) != 0 || peek.sender != p->id)
+		return false;
+	m.generation = peek.generation;
+	m.sequence = peek.sequence;
+	if (!newer(&p->alien, &m) || !newer(&p->latest, &m))
+		return false;
+	remember(&p->alien, &m);
+	if (!p->not_understood) {
+		HF_MARK("peer.not_understood");
+		SAY(n, LOG_L_WARN, REASON_VERSION_MISMATCH, "peer %s: speaks protocol version %u, I %u to %u",
+		    node_name(n, p->id), peek.version, STATUS_VERSION_MIN, STATUS_VERSION);
+	}
+	p->not_understood = true;
+	p->heard_ns = n->now_ns;
+	p->heard_ever = true;
+	return true;
+}
+
 void peer_message(struct node *n, const struct event *ev)
 {
 	struct node_peer *p = peer_find(n, ev->msg.from);
@@ -167,6 +193,8 @@ void peer_message(struct node *n, const struct event *ev)
 		return;
 	}
 	err = status_decode(&m, ev->msg.data, ev->msg.len);
+	if (err == -EPROTO && not_understood(n, p, ev->msg.data, ev->msg.len))
+		p->path_heard_ns[ev->msg.path] = n->now_ns;
 	if (err || m.sender != p->id) {
 		drop(n, p, way, err ? drop_reason(err) : DROP_SENDER);
 		return;
@@ -247,8 +275,12 @@ static void peer_slot(struct node *n, struct node_peer *p, unsigned device, cons
 	struct status_msg m;
 	struct slot s;
 	bool first = p->by_device[device].generation == 0;
+	bool blind = p->alien.generation == 0; /* nobody knows how old the first one is */
 	int err = slot_message(n, p, sector, &s, &m);
 
+	if (err == -EPROTO && s.payload && s.node == p->id &&
+	    not_understood(n, p, s.payload, s.payload_len) && !blind)
+		p->slot_moved_ns[device] = n->now_ns;
 	if (err) {
 		drop_slot(n, p, device, &s, drop_reason(err));
 		return;

@@ -119,6 +119,8 @@ void place_vetoes(const struct node *n, unsigned vs, uint16_t id, struct vetoes 
 	if ((!peer_works(p) && !waits_for(n, vs, p)) ||
 	    p->msg.flags & (STATUS_F_LEAVING | STATUS_F_FAILING))
 		add(out, REASON_NOT_NORMAL, id, -1, false);
+	if (p->not_understood)
+		add(out, REASON_VERSION_MISMATCH, id, -1, false);
 	if (p->heard_ever && p->msg.config_hash != n->conf.config_hash)
 		add(out, REASON_CONFIG_MISMATCH, id, -1, false);
 	if (s && s->flags & STATUS_VS_FAILED)
@@ -153,6 +155,8 @@ static void state_vetoes(const struct node *n, const struct node_peer *victim, s
 		add(out, REASON_TILT, n->conf.self, -1, false);
 	if (n->memory_err || victim->keep_err) /* ST-53 (b) */
 		add(out, REASON_MEMORY, n->conf.self, -1, false);
+	if (victim->not_understood) /* ST-53 (c) */
+		add(out, REASON_VERSION_MISMATCH, victim->id, -1, false);
 	if (victim->msg.generation && victim->msg.config_hash != n->conf.config_hash)
 		add(out, REASON_CONFIG_MISMATCH, victim->id, -1, false);
 }

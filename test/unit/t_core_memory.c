@@ -42,6 +42,7 @@ static void t_when_it_writes(void)
 	unsigned seldom = 0;
 
 	start();
+	r.peer_net = r.peer_slot = false; /* the only messages are those below */
 	CHECK(r.seen[ACT_MEMORY_WRITE] > 0);
 	CHECK(!memory_in_sync(&r.n, &r.n.peer[0]));
 	CHECK(writes_in(12 * T) >= 3); /* not acknowledged */
@@ -57,6 +58,10 @@ static void t_when_it_writes(void)
 	CHECK_EQ(1, writes_in(T / 4));
 	mirrored(r.n.peer[0].memory_sent - 1); /* an older one is no acknowledgement */
 	CHECK(!memory_in_sync(&r.n, &r.n.peer[0]));
+	mirrored(r.n.peer[0].memory_sent);
+	CHECK(memory_in_sync(&r.n, &r.n.peer[0]));
+	r.peer_net = true; /* it has lost its memory: it speaks, and of no message of mine */
+	CHECK(writes_in(4 * T) >= 1);
 }
 
 static void t_no_interconnect(void)

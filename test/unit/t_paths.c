@@ -260,6 +260,7 @@ static void t_memory(void)
 	n1 = daemon_start("n1");
 	CHECK(wait_status("n1", "\"generation\":2", 80));
 	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 50));
+	CHECK(wait_status("n2", "\"in_sync\":true", 60)); /* it noticed the loss, and wrote again */
 	daemon_end(n2, SIGKILL);
 	daemon_end(n1, SIGKILL);
 	/* n1 alone again: an old message of n2 is no sign of life, though this instance heard nothing yet. */
