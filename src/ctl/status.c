@@ -202,13 +202,13 @@ static json_t *memory_of(const struct node *n, const struct node_peer *p, uint64
 
 static json_t *peer(const struct node *n, const struct node_peer *p, uint64_t now_ns)
 {
-	json_t *paths = json_array(), *slots = json_array();
+	json_t *paths = json_array(), *slots = json_array(), *o;
 
 	for (unsigned i = 0; i < n->conf.path_count; i++)
 		json_array_append_new(paths, age_ms(now_ns, p->path_heard_ns[i]));
 	for (unsigned i = 0; i < n->conf.device_count; i++)
 		json_array_append_new(slots, age_ms(now_ns, p->slot_moved_ns[i]));
-	return json_pack(
+	o = json_pack(
 	    "{s:o, s:o, s:s, s:s, s:i, s:s, s:o, s:s, s:I, s:o, s:o, s:s, s:s, s:I, s:I}", "memory",
 	    memory_of(n, p, now_ns), "takeover", takeover_of(n, p, now_ns), "indicator",
 	    p->heard_ever ? status_indicator_name(p->msg.indicator) : "", "name",
@@ -218,6 +218,8 @@ static json_t *peer(const struct node *n, const struct node_peer *p, uint64_t no
 	    (json_int_t)p->latest.generation, "path_ms", paths, "slot_ms", slots,
 	    "takeover_blocked", reason_name(p->blocked), "todo", reason_todo(p->blocked),
 	    "bad_messages", (json_int_t)p->bad_messages, "replays", (json_int_t)p->replays);
+	json_object_set_new(o, "protocol", json_integer(p->msg.version));
+	return o;
 }
 
 static json_t *device(const struct node *n, unsigned i, const struct conf *conf, uint64_t now_ns)
