@@ -59,6 +59,7 @@ enum exit_status {
 #define PATH_TEXT_MAX  512
 #define SOCKETS_MAX    WORKER_FDS_MAX
 #define EVENT_QUEUE    1024
+#define STRANDED_MAX   64
 #define FOREVER_NS     UINT64_MAX
 
 struct daemon;
@@ -153,6 +154,10 @@ struct vs_addresses {
 	struct loop_timer renew_timer, announce_timer;
 	struct daemon *d;
 	unsigned vs;
+	/* clients that nobody accepted before the address went */
+	struct worker_conn stranded[STRANDED_MAX];
+	unsigned stranded_count, strand_left;
+	struct loop_timer strand_timer;
 };
 
 struct daemon {
