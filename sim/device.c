@@ -45,6 +45,7 @@ static void land(struct sim *s, struct sim_item *it)
 	sec->blank = false;
 	sec->torn = orphan ? chance(s, 300) : s->device[it->x].torn && chance(s, 300);
 	if (sec->torn) {
+		sec->torn_ns = s->now_ns;
 		memset(sec->now + 512 * between(s, 1, 7), 0x5a, 64);
 		mark(orphan ? "sim.torn_slot" : "sim.torn_write");
 	}
@@ -136,7 +137,7 @@ static int sector_seen(struct sim *s, const struct device *dev, const struct sec
 	if (sec->blank)
 		return -ENODATA;
 	memcpy(out, sec->now, SLOT_SIZE);
-	if (sec->torn || (sec->pending && chance(s, dev->torn ? 150 : 3))) /* caught in the middle */
+	if (sec->torn || (sec->pending && chance(s, 3))) /* caught in the middle */
 		return -EBADMSG;
 	return 0;
 }

@@ -162,6 +162,7 @@ struct link {
 struct sector {
 	uint8_t now[SLOT_SIZE], before[SLOT_SIZE];
 	bool blank, before_blank, torn;
+	uint64_t torn_ns; /* last torn */
 	uint64_t landed_ns, landings[SIM_LANDINGS];
 	unsigned landing;
 	unsigned pending;

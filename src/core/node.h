@@ -545,6 +545,7 @@ struct node {
 	uint64_t now_ns, last_step_ns, observe_since_ns;
 	uint64_t next_op;
 	bool tilt, dirty, first_start;
+	bool generation_known; /* by my own memory: what a partner held may be older */
 	uint64_t view_bad_ns; /* when what others say was last impossible (TILT); 0: never */
 	enum status_role role;
 	uint16_t master; /* myself, while I only claim the post; see master.c */

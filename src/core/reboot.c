@@ -56,6 +56,7 @@ static void load_persistent(struct node *n)
 	if (!n->conf.persisted || slot_decode(&s, n->conf.persisted) != 0 ||
 	    s.node != n->conf.self || status_decode(&m, s.payload, s.payload_len) != 0)
 		return; /* AM-27: no valid record */
+	n->generation_known = true;
 	take_state(n, &m);
 	n->generation = s.generation;
 }
@@ -67,6 +68,7 @@ void reboot_begin(struct node *n)
 		n->prior_state = NODE_STOPPED;
 		n->recovery_report = true;
 		n->first_start = false;
+		n->generation_known = true;
 		node_set_state(n, NODE_REBOOTING, REASON_NONE);
 	} else {
 		load_persistent(n);
@@ -104,7 +106,7 @@ static bool own_slots_read(const struct node *n)
 		return true;
 	if (tried < n->conf.device_count && n->now_ns < n->reboot_limit_ns)
 		return false;
-	return ok > 0 || !n->first_start;
+	return ok > 0 || n->generation_known;
 }
 
 static void step_252(struct node *n)
