@@ -270,6 +270,7 @@ int main(void)
 	CASE(t_effects);
 	CASE(t_arranged);
 	daemons_init();
+	atexit(end_all); /* CHECK_FIRST ends at once */
 	CASE(t_apply);
 	CASE(t_mismatch_and_loss);
 	CASE(t_join_and_leave);
