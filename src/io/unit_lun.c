@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -127,6 +128,10 @@ static _Noreturn void be_lun(const struct unit_spec *u, const char *program, int
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
+	/* A repair's programs inherit the worker's lock; this one outlives the repair. */
+	if (ready > 3)
+		syscall(SYS_close_range, 3, (unsigned)ready - 1, 0);
+	syscall(SYS_close_range, (unsigned)ready + 1, ~0U, 0);
 	fcntl(ready, F_SETFD, 0);
 	execv(program, (char *const *)(uintptr_t)argv);
 	_exit(127);

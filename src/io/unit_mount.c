@@ -167,16 +167,6 @@ static int attach_loop(const struct unit_spec *u, char path[UNIT_DEV_MAX])
 	return fd;
 }
 
-int unit_attach(const struct unit_spec *u, char path[UNIT_DEV_MAX], char *text, size_t size)
-{
-	int fd;
-
-	if (u->backend == UNIT_SCSI)
-		return unit_disk_attach(u, path, text, size);
-	fd = attach_loop(u, path);
-	return fd < 0 ? say(fd, text, size, "%.150s: no loop device: %s", u->image, strerror(-fd)) : fd;
-}
-
 static void make_parents(const char *path)
 {
 	char at[UNIT_PATH_MAX];
@@ -190,6 +180,23 @@ static void make_parents(const char *path)
 	mkdir(at, 0755);
 }
 
+int unit_attach(const struct unit_spec *u, char path[UNIT_DEV_MAX], char *text, size_t size)
+{
+	int fd, rc;
+
+	if (u->backend == UNIT_SCSI)
+		return unit_disk_attach(u, path, text, size);
+	/* The one that a repair started serves the mount after it too. */
+	if (u->backend == UNIT_ISCSI && unit_lun_gone(u, text, size) == 0) {
+		make_parents(u->lun_dir);
+		rc = unit_lun_start(u, text, size);
+		if (rc)
+			return rc;
+	}
+	fd = attach_loop(u, path);
+	return fd < 0 ? say(fd, text, size, "%.150s: no loop device: %s", u->image, strerror(-fd)) : fd;
+}
+
 int unit_mount(const struct unit_spec *u, char *text, size_t size)
 {
 	char dev[UNIT_DEV_MAX];
@@ -198,12 +205,6 @@ int unit_mount(const struct unit_spec *u, char *text, size_t size)
 	if (u->backend == UNIT_DIR)
 		return 0;
 	make_parents(u->root);
-	if (u->backend == UNIT_ISCSI) {
-		make_parents(u->lun_dir);
-		rc = unit_lun_start(u, text, size);
-		if (rc)
-			return rc;
-	}
 	fd = unit_attach(u, dev, text, size);
 	if (fd < 0)
 		return fd;
