@@ -312,9 +312,6 @@ static bool wrote_lately(const struct sim *s, const struct device *dev, const st
 	uint64_t dead = s->conf.times.dead_ns - s->conf.times.dead_ns / 50;
 	uint64_t fresh = s->conf.times.fresh_ns + s->conf.times.fresh_ns / 20;
 
-	/* A torn sector hides the good writes before it (doc/sim.md). */
-	if (sec->torn_ns && sec->torn_ns + dead > s->now_ns)
-		return false;
 	if (stale_lately(s, dev))
 		fresh += 2 * s->conf.times.slot_write_ns;
 

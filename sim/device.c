@@ -33,20 +33,20 @@ static bool reach(const struct sim *s, unsigned d, unsigned host)
 static void land(struct sim *s, struct sim_item *it)
 {
 	struct sector *sec = &s->device[it->x].sector[it->host];
+	uint8_t *now = s->device[it->x].now[it->host];
 	const struct host *h = &s->host[it->host];
 	bool orphan = h->kernel != it->a;
 
 	sec->pending--;
 	if (!reach(s, it->x, it->host) || (orphan && chance(s, 500)))
 		return;
-	memcpy(sec->before, sec->now, SLOT_SIZE);
+	memcpy(sec->before, now, SLOT_SIZE);
 	sec->before_blank = sec->blank;
-	memcpy(sec->now, it->data, SLOT_SIZE);
+	memcpy(now, it->data, SLOT_SIZE);
 	sec->blank = false;
 	sec->torn = orphan ? chance(s, 300) : s->device[it->x].torn && chance(s, 300);
 	if (sec->torn) {
-		sec->torn_ns = s->now_ns;
-		memset(sec->now + 512 * between(s, 1, 7), 0x5a, 64);
+		memset(now + 512 * between(s, 1, 7), 0x5a, 64);
 		mark(orphan ? "sim.torn_slot" : "sim.torn_write");
 	}
 	sec->landed_ns = s->now_ns;
@@ -97,21 +97,46 @@ void device_write(struct sim *s, struct host *h, const struct action *a)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
+_Static_assert(SIM_NODES == NODE_NODES_MAX, "a device's sectors are what a read returns");
+
 struct slots {
 	uint8_t sector[NODE_NODES_MAX][SLOT_SIZE];
 };
 
+/* What an answer carries: the device's own memory, for the moments in which it is under way (which
+ * is as if it had been read that much later), or a copy. */
 static void deliver_slots(struct sim *s, struct sim_item *it)
 {
-	struct slots *all = it->data;
+	const struct slots *copy = it->data;
 	struct host *h = &s->host[it->host];
 
+	for (unsigned i = 0; i < s->node_count && !copy; i++)
+		if (s->device[it->x].sector[i].torn && it->ev.slots.err[i] == 0)
+			it->ev.slots.err[i] = -EBADMSG;
 	if (it->ev.err == 0) {
-		it->ev.slots.sector = (const uint8_t(*)[SLOT_SIZE])all->sector;
+		it->ev.slots.sector = copy ? copy->sector
+					   : (const uint8_t(*)[SLOT_SIZE])s->device[it->x].now;
 		if (it->b > h->seen[it->x].read_ns)
 			h->seen[it->x].read_ns = it->b;
 	}
 	host_step(s, h, &it->ev);
+}
+
+static struct slots *copy_slots(struct sim *s, struct sim_item *it)
+{
+	if (!it->data) {
+		it->data = mem_alloc(sizeof(struct slots));
+		for (unsigned i = 0; i < s->node_count; i++)
+			memcpy(((struct slots *)it->data)->sector[i], s->device[it->x].now[i],
+			       SLOT_SIZE);
+	}
+	return it->data;
+}
+
+void device_keep_read(struct sim *s, struct sim_item *it)
+{
+	if (it->fn == deliver_slots && it->ev.err == 0)
+		copy_slots(s, it);
 }
 
 /* A stale sector is what was there before the last write, up to T after that one landed; the next
@@ -125,18 +150,18 @@ static bool stale(struct sim *s, const struct device *dev, const struct sector *
 	return true;
 }
 
-static int sector_seen(struct sim *s, const struct device *dev, const struct sector *sec,
-		       uint64_t begun_ns, uint8_t *out)
+static int sector_seen(struct sim *s, struct sim_item *to, unsigned node)
 {
-	bool overlaps = sec->landed_ns >= begun_ns && sec->landed_ns;
+	const struct device *dev = &s->device[to->x];
+	const struct sector *sec = &dev->sector[node];
+	bool overlaps = sec->landed_ns >= to->b && sec->landed_ns;
 
 	if ((overlaps && chance(s, 400)) || stale(s, dev, sec)) {
-		memcpy(out, sec->before, SLOT_SIZE);
-		return sec->before_blank ? -ENODATA : slot_intact(out) ? 0 : -EBADMSG;
+		memcpy(copy_slots(s, to)->sector[node], sec->before, SLOT_SIZE);
+		return sec->before_blank ? -ENODATA : slot_intact(sec->before) ? 0 : -EBADMSG;
 	}
 	if (sec->blank)
 		return -ENODATA;
-	memcpy(out, sec->now, SLOT_SIZE);
 	if (sec->torn || (sec->pending && chance(s, 3))) /* caught in the middle */
 		return -EBADMSG;
 	return 0;
@@ -147,7 +172,6 @@ static void sample(struct sim *s, struct sim_item *it)
 {
 	struct host *h = &s->host[it->host];
 	struct sim_item *to;
-	struct slots *all;
 
 	if (h->kernel != it->instance)
 		return;
@@ -163,14 +187,8 @@ static void sample(struct sim *s, struct sim_item *it)
 		to->ev.err = -EIO;
 		return;
 	}
-	all = mem_alloc(sizeof(*all));
-	to->data = all;
 	for (unsigned i = 0; i < NODE_NODES_MAX; i++)
-		to->ev.slots.err[i] =
-		    i < s->node_count
-			? sector_seen(s, &s->device[it->x], &s->device[it->x].sector[i],
-				      it->b, all->sector[i])
-			: -ENODATA;
+		to->ev.slots.err[i] = i < s->node_count ? sector_seen(s, to, i) : -ENODATA;
 }
 
 void device_read(struct sim *s, struct host *h, const struct action *a)
@@ -198,8 +216,12 @@ static void persisted(struct sim *s, struct sim_item *it)
 {
 	struct host *h = &s->host[it->host];
 
-	memcpy(h->persist, it->data, SLOT_SIZE);
-	h->persist_valid = true;
+	if (h->memory_bad) {
+		it->ev.err = -EIO;
+	} else {
+		memcpy(h->persist, it->data, SLOT_SIZE);
+		h->persist_valid = true;
+	}
 	host_step(s, h, &it->ev);
 }
 

@@ -280,6 +280,17 @@ static void device_torn_end(struct sim *s, struct fault *f)
 	s->device[f->a].torn--;
 }
 
+static bool memory_fails(struct sim *s, struct fault *f)
+{
+	s->host[f->a = any_host(s)].memory_bad++;
+	return true;
+}
+
+static void memory_fails_end(struct sim *s, struct fault *f)
+{
+	s->host[f->a].memory_bad--;
+}
+
 /* Who reaches whom, and which device, becomes a matter of chance: splits of every shape. */
 static bool maze(struct sim *s, struct fault *f)
 {
@@ -570,7 +581,7 @@ static bool slots_know(const struct sim *s, const struct host *h)
 	for (unsigned d = 0; d < s->device_count; d++) {
 		const struct sector *sec = &s->device[d].sector[h->at];
 
-		if (sec->torn || sec->pending || slot_decode(&slot, sec->now) != 0 ||
+		if (sec->torn || sec->pending || slot_decode(&slot, s->device[d].now[h->at]) != 0 ||
 		    slot.generation != h->generation_sent)
 			return false;
 	}
@@ -822,6 +833,7 @@ static const struct fault_kind kinds[] = {
     {"node.clock_back", 1, 0, 0, clock_back, NULL},
     {"node.slow", 3, 10, 100, slow_node, slow_node_end},
     {"node.persistent_memory", 3, 0, 0, persist_lost, NULL},
+    {"node.memory_fails", 2, 5, 150, memory_fails, memory_fails_end},
     {"node.old_memory", 3, 0, 0, persist_old, NULL},
     {"unit.path", 6, 1, 400, storage_path, storage_path_end},
     {"unit.slow", 3, 5, 150, storage_slow, storage_slow_end},

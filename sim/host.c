@@ -483,8 +483,10 @@ void host_pause(struct sim *s, struct host *h)
 	h->paused = true;
 }
 
-void host_hold(struct host *h, struct sim_item *it)
+void host_hold(struct sim *s, struct host *h, struct sim_item *it)
 {
+	if (it->ev.type == EV_SLOT_READ)
+		device_keep_read(s, it);
 	it->queued = true;
 	it->next = NULL;
 	*h->held_end = it;

@@ -124,6 +124,7 @@ struct host {
 	int64_t rate, shift_ns; /* rate: how much faster, in 2^-20 */
 	uint64_t back_ns; /* fault: the next event is stamped that much too early */
 	unsigned slow;    /* fault: late ticks */
+	unsigned memory_bad; /* fault: persistent memory cannot be written */
 	bool persist_valid, persist_old_valid;
 	uint8_t persist[SLOT_SIZE];
 	uint8_t persist_old[SLOT_SIZE]; /* as it was two starts ago: an image that is restored */
@@ -160,9 +161,8 @@ struct link {
 };
 
 struct sector {
-	uint8_t now[SLOT_SIZE], before[SLOT_SIZE];
+	uint8_t before[SLOT_SIZE]; /* the present one is in the device */
 	bool blank, before_blank, torn;
-	uint64_t torn_ns; /* last torn */
 	uint64_t landed_ns, landings[SIM_LANDINGS];
 	unsigned landing;
 	unsigned pending;
@@ -174,6 +174,7 @@ struct device {
 	uint64_t stale_until_ns; /* what was read before that may be old */
 	unsigned cut[SIM_NODES], deaf[SIM_NODES]; /* deaf: only reads fail */
 	struct sector sector[SIM_NODES];
+	uint8_t now[SIM_NODES][SLOT_SIZE];
 };
 
 struct unit {
@@ -302,7 +303,7 @@ void host_daemon_dies(struct sim *s, struct host *h, const char *why);
 void host_restart_later(struct sim *s, struct host *h, uint64_t delay_ns);
 void host_pause(struct sim *s, struct host *h);
 void host_resume(struct sim *s, struct host *h);
-void host_hold(struct host *h, struct sim_item *it);
+void host_hold(struct sim *s, struct host *h, struct sim_item *it);
 void host_step(struct sim *s, struct host *h, struct event *ev);
 struct sim_item *host_put(struct sim *s, struct host *h, uint64_t delay_ns, sim_fn *fn);
 struct sim_item *kernel_put(struct sim *s, struct host *h, uint64_t delay_ns, sim_fn *fn);
@@ -322,6 +323,8 @@ void net_memory_write(struct sim *s, struct host *h, const struct action *a);
 void net_memory_ask(struct sim *s, struct host *h, const struct action *a);
 
 /* device.c */
+/* A paused node keeps what was read before it stopped. */
+void device_keep_read(struct sim *s, struct sim_item *it);
 void device_write(struct sim *s, struct host *h, const struct action *a);
 void device_read(struct sim *s, struct host *h, const struct action *a);
 void device_persist(struct sim *s, struct host *h, const struct action *a);

@@ -255,7 +255,7 @@ static bool due(struct sim *s, struct sim_item *it)
 			return false;
 		if (!h->paused)
 			return true;
-		host_hold(h, it);
+		host_hold(s, h, it);
 		return false;
 	}
 	return false;

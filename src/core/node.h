@@ -435,6 +435,7 @@ struct node_peer {
 	bool memory_now;	   /* it has not been sent my latest change of state */
 	uint64_t memory_sent, memory_sent_ns;
 	uint64_t slot_moved_ns[NODE_DEVICES_MAX];
+	uint32_t slot_noise[NODE_DEVICES_MAX]; /* CRC of its sector when that could not be read, or 0 */
 	uint64_t slot_read_ns[NODE_DEVICES_MAX]; /* begin of the last read that showed what it says */
 	uint64_t heard_ns;	 /* any path, any device */
 	uint64_t observe_since_ns; /* silence is counted from here at the earliest */

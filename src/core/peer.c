@@ -13,6 +13,8 @@
 
 #include <errno.h>
 
+#include "base/crc32c.h"
+
 struct node_peer *peer_find(struct node *n, uint16_t id)
 {
 	for (unsigned i = 0; i < n->peer_count; i++)
@@ -303,6 +305,26 @@ static void peer_slot(struct node *n, struct node_peer *p, unsigned device, cons
 	merge(n, p, &m);
 }
 
+/* A sector that says nothing: torn, or forged.  One that changes is being written all the same, and
+ * whose writes land now and then, each torn by the next, still has a lease from the good ones: so it
+ * counts as a sign of life, which can only delay a takeover. */
+static void unread_slot(struct node *n, struct node_peer *p, unsigned device, const uint8_t *sector)
+{
+	uint32_t noise = crc32c(0, sector, SLOT_SIZE) | 1U;
+
+	p->bad_messages++;
+	if (noise == p->slot_noise[device])
+		return;
+	p->slot_noise[device] = noise;
+	if (!p->heard_ever)
+		return;
+	HF_MARK("peer.slot_noise");
+	p->slot_moved_ns[device] = n->now_ns;
+#ifdef HF_MUTANT_NOISE_IS_SILENCE
+	p->slot_moved_ns[device] = 0;
+#endif
+}
+
 void peer_slots(struct node *n, unsigned device, const struct event *ev)
 {
 	for (unsigned i = 0; i < NODE_NODES_MAX; i++) {
@@ -317,7 +339,7 @@ void peer_slots(struct node *n, unsigned device, const struct event *ev)
 		else if (ev->slots.err[i] == -ENODATA)
 			p->slot_read_ns[device] = n->device[device].read_ok_begun_ns;
 		else
-			p->bad_messages++;
+			unread_slot(n, p, device, ev->slots.sector[i]);
 	}
 	lease_renew(n);
 }
