@@ -489,7 +489,7 @@ static void take(struct config *c, const struct block_value *v)
 	c->why[0] = '\0';
 	if (conf_parse(next, c->committed.bytes, c->committed.len, "configuration", err,
 		       sizeof(err))) {
-		snprintf(c->why, sizeof(c->why), "%s: upgrade this node", err);
+		snprintf(c->why, sizeof(c->why), "%.300s: upgrade this node", err);
 		hold_back(c, v->version);
 		free(next);
 		return;

@@ -61,7 +61,8 @@ static void p_put(struct rpc_peer *p)
 	(void)p;
 }
 
-static const struct rpc_peer_ops ops = {p_send, p_bulk, p_get, p_put};
+static const struct rpc_peer_ops ops = {
+    .send = p_send, .send_bulk = p_bulk, .get = p_get, .put = p_put};
 static struct rpc_peer peer = {.ops = &ops, .stream = true};
 
 /* ---- the server ------------------------------------------------------------------------------ */
