@@ -444,7 +444,10 @@ void host_power_off(struct sim *s, struct host *h, const char *why)
 
 static void orphan_dies(struct sim *s, struct sim_item *it)
 {
-	s->worker[it->x].alive = false;
+	struct worker *w = &s->worker[it->x];
+
+	if (w->host == it->host && w->process == it->a) /* its place may be another's by now */
+		w->alive = false;
 }
 
 /* Its workers notice by their control sockets, a little later; mounts stay. */
@@ -454,8 +457,12 @@ void host_daemon_dies(struct sim *s, struct host *h, const char *why)
 		return;
 	say(s, h, "st", "exit", "%s", why);
 	for (unsigned i = 0; i < s->worker_end; i++)
-		if (s->worker[i].used && s->worker[i].alive && s->worker[i].host == h->at)
-			kernel_put(s, h, below(s, 400 * MS), orphan_dies)->x = i;
+		if (s->worker[i].used && s->worker[i].alive && s->worker[i].host == h->at) {
+			struct sim_item *it = kernel_put(s, h, below(s, 400 * MS), orphan_dies);
+
+			it->x = i;
+			it->a = s->worker[i].process;
+		}
 	process_ends(s, h);
 }
 

@@ -17,9 +17,9 @@ static size_t some_key(uint8_t key[64], unsigned i)
 		return key_inode(key, i);
 	case 1:
 		snprintf(name, sizeof(name), "n%u", i * 7919 % 100003);
-		return key_name(key, i % 3, name, strlen(name));
+		return key_name(key, i % 3 + 1, name, strlen(name));
 	case 2:
-		return key_dir(key, i % 5, i);
+		return key_dir(key, i % 5 + 1, i);
 	default:
 		return key_xattr(key, i, "user.x", i % 8 < 4 ? 6 : 5);
 	}
