@@ -26,6 +26,7 @@ struct diary_peer {
 
 struct diary {
 	struct events *events;
+	char *node; /* its name: indices may move */
 	bool majority;
 	uint64_t majority_seen_ns;
 	bool inhibit[INHIBIT_CLUSTER + 1];
@@ -86,12 +87,12 @@ void diary_vserver(struct daemon *d, unsigned vs, unsigned level, const char *wh
 
 int diary_open(struct daemon *d, char *err, size_t err_size)
 {
-	struct events_conf c = {.dir = d->state_dir, .node = mem_strdup(my_name(d)), /* indices may move */
-				.size_bytes = d->conf->events_size_bytes,
+	struct events_conf c = {.dir = d->state_dir, .size_bytes = d->conf->events_size_bytes,
 				.age_ns = d->conf->events_age_ns};
 	int rc;
 
 	d->diary = mem_zalloc(1, sizeof(*d->diary));
+	c.node = d->diary->node = mem_strdup(my_name(d));
 	rc = events_open(&d->diary->events, d->loop, &c);
 	if (rc == 0)
 		return 0;
@@ -105,8 +106,10 @@ static void end(struct daemon *d, unsigned wait_ms)
 	struct diary *y = d->diary;
 
 	d->diary = NULL;
-	if (y)
-		events_close(y->events, wait_ms);
+	if (!y)
+		return;
+	events_close(y->events, wait_ms);
+	free(y->node);
 	free(y);
 }
 

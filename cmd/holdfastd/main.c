@@ -98,6 +98,7 @@ static int load_conf(struct daemon *d, const char *file, char *err, size_t err_s
 	}
 	close(fd);
 	d->conf_text = mem_realloc(d->conf_text, d->conf_len + 1);
+	d->conf_text[d->conf_len] = 0;
 	d->conf = mem_zalloc(1, sizeof(*d->conf));
 	return conf_parse(d->conf, d->conf_text, d->conf_len, file, err, err_size) ? EXIT_CONFIG : 0;
 }
@@ -365,10 +366,11 @@ static int check_only(const struct daemon *d, const struct options *o)
 int main(int argc, char **argv)
 {
 	struct options o = {.file = CONF_DEFAULT};
-	struct daemon *d = mem_zalloc(1, sizeof(*d));
+	static struct daemon *d; /* for the life of the process */
 	char err[ERR_MAX] = "";
 	int rc;
 
+	d = mem_zalloc(1, sizeof(*d));
 	parse_options(&o, argc, argv);
 	rc = load_conf(d, o.file, err, sizeof(err));
 	/* A check needs no name when the host is none of the nodes. */
