@@ -71,6 +71,11 @@ static int ring_init(struct io_uring *ring, unsigned entries)
 		p.cq_entries = entries * 4 < CQ_ENTRIES_MIN ? CQ_ENTRIES_MIN : entries * 4;
 		err = io_uring_queue_init_params(entries, ring, &p);
 		if (err == 0) {
+			/* A child that had the ring mapped would keep what is under way in it, and
+			 * so our sockets, for as long as it lives. */
+#ifndef HF_MUTANT_RING_INHERITED
+			io_uring_ring_dontfork(ring);
+#endif
 			if (i > 0)
 				log_info("loop: io_uring without deferred task work (flags 0x%x)",
 					 choice[i]);

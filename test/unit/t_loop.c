@@ -337,6 +337,44 @@ static uint64_t cpu_ns(void)
 }
 
 /* What comes while the loop watches is seen without sleeping; when nothing comes it sleeps. */
+/* A process that outlives the one that forked it holds nothing of that one's ring. */
+static void t_child_holds_nothing(void)
+{
+	char path[] = "/tmp/t_loop.XXXXXX";
+	int fd = mkstemp(path), p[2];
+	pid_t pid, child = 0;
+
+	CHECK_EQ(0, pipe(p));
+	pid = fork();
+	if (pid == 0) {
+		struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+		struct loop *l = NULL;
+		int mine = open(path, O_RDWR);
+
+		if (loop_new(&l, 8) || fcntl(mine, F_OFD_SETLK, &fl) || loop_hold_file(l, mine))
+			_exit(1);
+		child = fork();
+		if (child == 0) {
+			close_range(0, ~0U, 0);
+			pause();
+		}
+		if (write(p[1], &child, sizeof(child)) != sizeof(child))
+			_exit(1);
+		pause();
+	}
+	close(p[1]);
+	CHECK_EQ(sizeof(child), read(p[0], &child, sizeof(child)));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	for (int i = 0; i < 400 && !lock_is_free(path); i++)
+		usleep(5000);
+	CHECK(lock_is_free(path));
+	CHECK_EQ(0, kill(child, SIGKILL));
+	close(fd);
+	close(p[0]);
+	unlink(path);
+}
+
 static void t_watching(void)
 {
 	struct loop *l = loop_make();
@@ -404,6 +442,7 @@ int main(void)
 	CASE(t_hooks);
 	CASE(t_wake);
 	CASE(t_held_lock);
+	CASE(t_child_holds_nothing);
 	CASE(t_watching);
 	CASE(t_released_files);
 	return check_end();
