@@ -80,7 +80,11 @@ int label_read(struct label *l, int dir_fd, const char *dir, int *fd, char *err,
 	if (code == 0 && (l->half_bytes < HALF_LEAST || l->half_bytes > HALF_MAX ||
 			  l->half_bytes % BATCH_ALIGN))
 		code = -EBADMSG;
-	if (code == -ENOTSUP)
+	if (code == -ENOTSUP && l->version < LABEL_VERSION)
+		say(err, err_size, 0, "%s/LABEL: format %u is older than this program's %u; make a plain "
+		    "tree of it with the program that wrote it (holdfast release), then adopt that",
+		    dir, l->version, LABEL_VERSION);
+	else if (code == -ENOTSUP)
 		say(err, err_size, 0, "%s/LABEL: format %u is newer than this program's %u; use a newer "
 		    "program", dir, l->version, LABEL_VERSION);
 	else if (code == -EBADMSG)

@@ -230,12 +230,24 @@ static void t_hangs(void)
 	end();
 }
 
+/* Also when the first failed case ends the program: what is mounted would stay. */
+static void clean(void)
+{
+	if (spec.lun_dir[0]) {
+		unit_lun_cut(&spec);
+		umount2(spec.lun_dir, MNT_DETACH);
+		tgt_end();
+	}
+	nftw(dir, drop, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 int main(void)
 {
 	bool there;
 
 	snprintf(dir, sizeof(dir), "/tmp/hf-lun.XXXXXX");
 	CHECK(mkdtemp(dir) != NULL);
+	atexit(clean);
 	there = tgt_begin(dir);
 	if (there && access("/dev/fuse", R_OK | W_OK) < 0) {
 		printf("no /dev/fuse for this user\n");
@@ -253,12 +265,8 @@ int main(void)
 		CASE(t_not_mine);
 		CASE(t_path);
 		CASE(t_hangs);
-		unit_lun_cut(&spec);
-		umount2(spec.lun_dir, MNT_DETACH);
-		tgt_end();
 		free(buf);
 		free(back);
 	}
-	nftw(dir, drop, 16, FTW_DEPTH | FTW_PHYS);
 	return check_end();
 }
