@@ -224,6 +224,17 @@ static void on_check(struct lun *l, struct lun_req *r)
 	end(r, EIO, NULL, 0);
 }
 
+/* Whether it was carried out is not known: a write may still land until the unit was reset. */
+static void cut_short(struct lun *l, struct lun_req *r)
+{
+	if (r->kind == LUN_WRITE)
+		l->must_reset = true;
+	if (r->fuse)
+		again(l, r, 0);
+	else
+		end(r, EIO, NULL, 0);
+}
+
 static void on_scsi(struct iscsi_context *c, int status, void *data, void *arg)
 {
 	struct lun_req *r = arg;
@@ -252,14 +263,8 @@ static void on_scsi(struct iscsi_context *c, int status, void *data, void *arg)
 	case SCSI_STATUS_CANCELLED:
 	case SCSI_STATUS_ERROR:
 	case SCSI_STATUS_TIMEOUT:
-		/* Whether it was carried out is not known. */
 		p->failed = true;
-		if (r->kind == LUN_WRITE)
-			l->must_reset = true;
-		if (r->fuse)
-			again(l, r, 0);
-		else
-			end(r, EIO, NULL, 0);
+		cut_short(l, r);
 		break;
 	default:
 		end(r, EIO, NULL, 0);
@@ -408,12 +413,7 @@ static void take_down(struct lun_path *p)
 
 		p->flight = r->next;
 		r->path = NULL;
-		if (r->kind == LUN_WRITE)
-			l->must_reset = true;
-		if (r->fuse)
-			again(l, r, 0);
-		else
-			end(r, EIO, NULL, 0);
+		cut_short(l, r);
 	}
 	if (l->active == p)
 		l->active = NULL;
