@@ -25,22 +25,53 @@ static int drop(const char *path, const struct stat *st, int type, struct FTW *f
 	return remove(path);
 }
 
-int run(const char *fmt, ...)
+static int vrun(const char *fmt, va_list ap)
 {
 	char command[2048];
-	size_t n = (size_t)snprintf(command, sizeof(command), "exec 2>&1; OUT=%s D=%s; ", out_dir, dir);
-	va_list ap;
+	size_t n =
+	    (size_t)snprintf(command, sizeof(command), "exec 2>&1; OUT=%s D=%s; ", out_dir, dir);
 	FILE *f;
 	int st;
 
-	va_start(ap, fmt);
 	vsnprintf(command + n, sizeof(command) - n, fmt, ap);
-	va_end(ap);
 	f = popen(command, "r");
 	CHECK(f != NULL);
 	said[fread(said, 1, sizeof(said) - 1, f)] = '\0';
 	st = pclose(f);
 	return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
+}
+
+int run(const char *fmt, ...)
+{
+	va_list ap;
+	int st;
+
+	va_start(ap, fmt);
+	st = vrun(fmt, ap);
+	va_end(ap);
+	return st;
+}
+
+/* The last lines of each node's log: what a failed command was answered to. */
+static void show_logs(void)
+{
+	run("for f in $D/*.log; do echo \"# $f:\"; tail -8 $f; done 2>/dev/null");
+	printf("%s\n", said);
+}
+
+bool exits(int want, const char *fmt, ...)
+{
+	va_list ap;
+	int st;
+
+	va_start(ap, fmt);
+	st = vrun(fmt, ap);
+	va_end(ap);
+	if (st == want)
+		return true;
+	printf("# wanted status %d, got %d: %s\n", want, st, said);
+	show_logs();
+	return false;
 }
 
 bool says(const char *text)
@@ -71,6 +102,7 @@ void write_conf(const char *more)
 
 void begin(void)
 {
+	end_all();
 	snprintf(dir, sizeof(dir), "/tmp/hf-daemon.XXXXXX");
 	CHECK(mkdtemp(dir) != NULL);
 	snprintf(conf_file, sizeof(conf_file), "%s/h.conf", dir);
@@ -80,7 +112,7 @@ void begin(void)
 void begin_made(void)
 {
 	begin();
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf init"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf init"));
 }
 
 void end(void)
@@ -88,7 +120,8 @@ void end(void)
 	nftw(dir, drop, 32, FTW_DEPTH | FTW_PHYS);
 }
 
-/* ---- running daemons --------------------------------------------------------------------------- */
+/* ---- running daemons ---------------------------------------------------------------------------
+ */
 
 static pid_t running[8];
 
@@ -145,7 +178,8 @@ int daemon_end(pid_t pid, int sig)
 bool wait_status(const char *node, const char *text, int tenths)
 {
 	for (int i = 0; i < tenths; i++) {
-		if (run("$OUT/holdfast -c $D/h.conf -N %s --json status | tr -d ' \\n'", node) == 0 &&
+		if (run("$OUT/holdfast -c $D/h.conf -N %s --json status | tr -d ' \\n'", node) ==
+			0 &&
 		    strstr(said, text))
 			return true;
 		usleep(100000);

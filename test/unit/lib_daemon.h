@@ -12,9 +12,11 @@ extern unsigned net; /* second byte of this run's own loopback addresses */
 void daemons_init(void);
 /* A shell command with $OUT and $D set; its output in `said`. Exit status. */
 int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The same, where one status is wanted; says what came instead and what the nodes logged. */
+bool exits(int want, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool says(const char *text);
 void write_conf(const char *more);
-void begin(void);      /* a folder with a configuration */
+void begin(void);      /* a folder with a configuration, and no node of a case before */
 void begin_made(void); /* and `holdfast init` */
 void end(void);
 pid_t daemon_start(const char *node);

@@ -1,5 +1,5 @@
-/* t_config.c - the committed configuration with real daemons: first version, apply while a client works,
- * two at once, a stale file, a lost device, what needs a restart. */
+/* t_config.c - the committed configuration with real daemons: first version, apply while a client
+ * works, two at once, a stale file, a lost device, what needs a restart. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,14 +14,15 @@
 /* ---- what differs ---------------------------------------------------------------------------- */
 
 static const char BASE[] =
-	"cluster c {\n heartbeat 50ms\n key \"/k\"\n coordination \"/a\" \"/b\" \"/c\"\n run_dir \"/r\"\n"
-	" state_dir \"/s\"\n}\n"
-	"node n1 { id 1 network 127.0.0.1 port 1 }\nnode n2 { id 2 network 127.0.0.2 port 1 }\n"
-	"unit u1 { backend dir path \"/u1\" }\nunit u2 { backend dir path \"/u2\" }\n"
-	"vserver v1 {\n home n1\n address 127.0.0.9\n nfs_port 2049\n portmap off\n"
-	" store f { unit u1 dir \"f\" }\n export \"/f\" { store f\n client 127.0.0.0/8 rw\n }\n}\n"
-	"vserver v2 {\n home n2\n address 127.0.0.10\n nfs_port 2049\n portmap off\n"
-	" store f { unit u2 dir \"f\" }\n export \"/f\" { store f\n client 127.0.0.0/8 rw\n }\n}\n";
+    "cluster c {\n heartbeat 50ms\n key \"/k\"\n coordination \"/a\" \"/b\" \"/c\"\n run_dir "
+    "\"/r\"\n"
+    " state_dir \"/s\"\n}\n"
+    "node n1 { id 1 network 127.0.0.1 port 1 }\nnode n2 { id 2 network 127.0.0.2 port 1 }\n"
+    "unit u1 { backend dir path \"/u1\" }\nunit u2 { backend dir path \"/u2\" }\n"
+    "vserver v1 {\n home n1\n address 127.0.0.9\n nfs_port 2049\n portmap off\n"
+    " store f { unit u1 dir \"f\" }\n export \"/f\" { store f\n client 127.0.0.0/8 rw\n }\n}\n"
+    "vserver v2 {\n home n2\n address 127.0.0.10\n nfs_port 2049\n portmap off\n"
+    " store f { unit u2 dir \"f\" }\n export \"/f\" { store f\n client 127.0.0.0/8 rw\n }\n}\n";
 
 static struct conf *from, *to;
 static unsigned changes;
@@ -67,12 +68,14 @@ static void t_effects(void)
 	CHECK_EQ(0, changes);
 	CHECK_EQ(CONF_ONLINE, effect("home n1", "home n2 priority 3 giveback auto migrate off"));
 	CHECK_EQ(4, changes);
-	CHECK_EQ(CONF_ONLINE, effect("client 127.0.0.0/8 rw", "client 10.0.0.0/8 ro\n client * ro\n"));
+	CHECK_EQ(CONF_ONLINE,
+		 effect("client 127.0.0.0/8 rw", "client 10.0.0.0/8 ro\n client * ro\n"));
 	CHECK_EQ(CONF_ONLINE, effect(" store f { unit u1 dir \"f\" }",
 				     " store f { unit u1 dir \"f\" }\n"
 				     " export \"/g\" { store f\n client * ro\n }"));
 	CHECK_EQ(1, changes); /* a block is told as a whole */
-	CHECK_EQ(CONF_ONLINE, effect("unit u1", "node n3 { id 3 network 127.0.0.3 port 1 }\nunit u1"));
+	CHECK_EQ(CONF_ONLINE,
+		 effect("unit u1", "node n3 { id 3 network 127.0.0.3 port 1 }\nunit u1"));
 	CHECK_EQ(CONF_RESTART, effect("heartbeat 50ms", "heartbeat 60ms"));
 	CHECK_EQ(CONF_RESTART, effect("address 127.0.0.9", "address 127.0.0.8"));
 	CHECK_EQ(CONF_RESTART, effect(" \"/c\"", ""));
@@ -118,7 +121,7 @@ static bool wait_show(const char *node, const char *text)
 
 static void edit(const char *name, const char *sed)
 {
-	CHECK_EQ(0, run("sed '%s' $D/h.conf >$D/%s.conf", sed, name));
+	CHECK(exits(0, "sed '%s' $D/h.conf >$D/%s.conf", sed, name));
 }
 
 static int wait_end(pid_t pid)
@@ -132,25 +135,30 @@ static int wait_end(pid_t pid)
 /* A client copies in while its export's rules change, by the same connection and worker. */
 static void apply_under_load(void)
 {
-	CHECK_EQ(0, run("head -c 60000000 /dev/urandom >$D/data; "
-			"$OUT/holdfast -c $D/h.conf -N n1 --json status | tr -d ' \\n' | "
-			"grep -o '\"workers\":.*' | grep -o '\"pid\":[0-9]*' | head -1 >$D/pid1"));
+	CHECK(exits(0, "head -c 60000000 /dev/urandom >$D/data; "
+		       "$OUT/holdfast -c $D/h.conf -N n1 --json status | tr -d ' \\n' | "
+		       "grep -o '\"workers\":.*' | grep -o '\"pid\":[0-9]*' | head -1 >$D/pid1"));
 	edit("root", "s/rw insecure/rw insecure no_root_squash/");
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n2 config apply $D/root.conf"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/root.conf"));
 	CHECK(says("version 2 is committed") && says("in effect on n2 n1"));
 	edit("more", "s/client 127.0.0.0.8 rw insecure/client 127.250.0.0\\/16 ro\\n\\t\\t"
-	     "client 127.0.0.0\\/8 rw insecure no_root_squash/; s/nfs_port 12049/nfs_port 12049 priority 5/");
-	CHECK_EQ(0, run("U=\"nfs://127.%u.0.9/fs/data?nfsport=12049&mountport=12049\"; "
-			"(nfs-cp $D/data \"$U\" >/dev/null && echo copied) & c=$!; sleep 0.1; "
-			"$OUT/holdfast -c $D/h.conf -N n2 config apply $D/more.conf || exit 1; "
-			"kill -0 $c && echo during; wait $c && "
-			"nfs-cp \"$U\" $D/back >/dev/null && cmp $D/data $D/back", net));
+		     "client 127.0.0.0\\/8 rw insecure no_root_squash/; s/nfs_port 12049/nfs_port "
+		     "12049 priority 5/");
+	CHECK(exits(0,
+		    "U=\"nfs://127.%u.0.9/fs/data?nfsport=12049&mountport=12049\"; "
+		    "(nfs-cp $D/data \"$U\" >/dev/null && echo copied) & c=$!; sleep 0.1; "
+		    "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/more.conf || exit 1; "
+		    "kill -0 $c && echo during; wait $c && "
+		    "nfs-cp \"$U\" $D/back >/dev/null && cmp $D/data $D/back",
+		    net));
 	CHECK(says("version 3 is committed") && says("copied"));
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 --json status | tr -d ' \\n' | "
-			"grep -o '\"workers\":.*' | grep -o '\"pid\":[0-9]*' | head -1 | cmp - $D/pid1"));
+	CHECK(exits(
+	    0, "$OUT/holdfast -c $D/h.conf -N n1 --json status | tr -d ' \\n' | "
+	       "grep -o '\"workers\":.*' | grep -o '\"pid\":[0-9]*' | head -1 | cmp - $D/pid1"));
 	edit("ro", "s/rw insecure/ro insecure/; s/nfs_port 12049/nfs_port 12049 priority 5/");
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/ro.conf"));
-	CHECK(run("timeout 5 nfs-cp $D/h.conf \"nfs://127.%u.0.9/fs/new?nfsport=12049&mountport=12049\"",
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/ro.conf"));
+	CHECK(run("timeout 5 nfs-cp $D/h.conf "
+		  "\"nfs://127.%u.0.9/fs/new?nfsport=12049&mountport=12049\"",
 		  net) != 0);
 }
 
@@ -171,7 +179,8 @@ static void t_apply(void)
 	edit("a", "s/rw insecure/rw insecure/; s/nfs_port 12049/nfs_port 12049 priority 1/");
 	edit("b", "s/rw insecure/rw insecure/; s/nfs_port 12049/nfs_port 12049 priority 2/");
 	run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/a.conf & a=$!; "
-	    "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/b.conf; echo b=$?; wait $a; echo a=$?");
+	    "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/b.conf; echo b=$?; wait $a; echo "
+	    "a=$?");
 	CHECK((strstr(said, "a=0") && strstr(said, "b=1")) ||
 	      (strstr(said, "a=1") && strstr(said, "b=0")) ||
 	      strstr(said, "version 6 is committed")); /* or one after the other */
@@ -197,25 +206,26 @@ static void t_mismatch_and_loss(void)
 	CHECK(wait_show("n1", "# version 1, in effect here: version 1"));
 	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 60));
 	edit("hb", "s/heartbeat 50ms/heartbeat 60ms/");
-	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/hb.conf"));
+	CHECK(exits(1, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/hb.conf"));
 	CHECK(says("needs-restart"));
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 config apply --restart $D/hb.conf"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 config apply --restart $D/hb.conf"));
 	CHECK(says("version 2 is committed") && says("after a restart of holdfastd on"));
 	/* One has it, the other not: neither takes from the other. */
 	CHECK_EQ(0, daemon_end(n2, SIGTERM));
 	n2 = daemon_start("n2");
 	CHECK(wait_show("n2", "# version 2, in effect here: version 2"));
 	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 60));
-	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n2 takeover n1 --force --dry-run"));
+	CHECK(exits(1, "$OUT/holdfast -c $D/h.conf -N n2 takeover n1 --force --dry-run"));
 	CHECK(says("config-mismatch"));
 	CHECK_EQ(0, daemon_end(n1, SIGTERM));
 	n1 = daemon_start("n1");
 	CHECK(wait_show("n1", "# version 2, in effect here: version 2"));
 	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 60));
 	/* One of two devices: nothing can be chosen, and nothing is changed. */
-	CHECK_EQ(0, run("dd if=/dev/urandom of=$D/coord.b bs=4096 seek=16 count=16 conv=notrunc 2>&1"));
+	CHECK(exits(0,
+		    "dd if=/dev/urandom of=$D/coord.b bs=4096 seek=16 count=16 conv=notrunc 2>&1"));
 	edit("p", "s/heartbeat 50ms/heartbeat 60ms/; s/nfs_port 12049/nfs_port 12049 priority 9/");
-	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/p.conf"));
+	CHECK(exits(1, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/p.conf"));
 	CHECK(says("no-majority"));
 	CHECK(wait_show("n1", "# version 2, in effect here: version 2"));
 	CHECK_EQ(0, daemon_end(n2, SIGTERM));
@@ -240,22 +250,24 @@ static void t_join_and_leave(void)
 	if (n3 == 0)
 		_exit(run("$OUT/holdfastd -c $D/three.conf -N n3"));
 	CHECK(wait_end(n3) == 78);
-	CHECK_EQ(0, run("sed -i 's/127.9.0.3/127.%u.0.3/' $D/three.conf; "
-			"$OUT/holdfast -c $D/h.conf -N n1 config apply $D/three.conf; r=$?; "
-			"tail -3 $D/n2.log; exit $r", net));
+	CHECK(exits(0,
+		    "sed -i 's/127.9.0.3/127.%u.0.3/' $D/three.conf; "
+		    "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/three.conf; r=$?; "
+		    "tail -3 $D/n2.log; exit $r",
+		    net));
 	CHECK(says("version 2 is committed") && says("in effect on n1 n2") && says("back: n3"));
-	CHECK_EQ(0, run("cp $D/three.conf $D/h.conf"));
+	CHECK(exits(0, "cp $D/three.conf $D/h.conf"));
 	n3 = daemon_start("n3");
 	CHECK(wait_show("n3", "# version 2, in effect here: version 2"));
 	CHECK(wait_status("n1", "\"name\":\"n3\",\"id\":3,\"verdict\":\"alive\"", 60));
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 vs move v n3"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 vs move v n3"));
 	CHECK(wait_status("n3", "\"state\":\"SERVING\"", 60));
 	/* Who serves does not leave. */
-	CHECK_EQ(0, run("grep -v '^node n3' $D/three.conf >$D/two.conf"));
-	CHECK_EQ(1, run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf"));
+	CHECK(exits(0, "grep -v '^node n3' $D/three.conf >$D/two.conf"));
+	CHECK(exits(1, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf"));
 	CHECK(says("not-now"));
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 vs move v n2"));
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 vs move v n2"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf"));
 	CHECK(says("version 3 is committed") && says("in effect on n1 n2"));
 	CHECK_EQ(0, daemon_end(n3, 0)); /* it hears so and ends */
 	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));

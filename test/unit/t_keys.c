@@ -1,6 +1,6 @@
-/* t_keys.c - the key file, when a step of a rotation may be taken, and a rotation from one key to the
- * next on two nodes that serve, with a client that notices every gap and every error.
- * covers: AM-25 */
+/* t_keys.c - the key file, when a step of a rotation may be taken, and a rotation from one key to
+ * the next on two nodes that serve, with a client that notices every gap and every error. covers:
+ * AM-25 */
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -16,7 +16,8 @@
 #include "lib_core.h"
 #include "lib_daemon.h"
 
-/* ---- the file ---------------------------------------------------------------------------------- */
+/* ---- the file ----------------------------------------------------------------------------------
+ */
 
 static void t_keyfile(void)
 {
@@ -42,14 +43,15 @@ static void t_keyfile(void)
 	CHECK_EQ(5, k.key[3].id);
 	CHECK_EQ(-EINVAL, keyfile_parse(&k, "1 00\n", "x", err, sizeof(err)));
 	CHECK_EQ(0, keyfile_save(&back, path, err, sizeof(err)));
-	CHECK_EQ(0, run("head -1 %s > %s.two; head -1 %s >> %s.two; chmod 600 %s.two", path, path, path,
-			path, path));
+	CHECK(exits(0, "head -1 %s > %s.two; head -1 %s >> %s.two; chmod 600 %s.two", path, path,
+		    path, path, path));
 	snprintf(path, sizeof(path), "%s/k.two", dir);
 	CHECK_EQ(-EINVAL, keyfile_load(&back, path, err, sizeof(err))); /* one id twice */
 	end();
 }
 
-/* ---- the rule ---------------------------------------------------------------------------------- */
+/* ---- the rule ----------------------------------------------------------------------------------
+ */
 
 static void have(struct node *n, uint8_t send)
 {
@@ -102,7 +104,8 @@ static void t_rule(void)
 	CHECK_EQ(REASON_KEY_IN_USE, node_key_refuses(&n, KEY_DROP, 1, 0, &who));
 }
 
-/* ---- two nodes --------------------------------------------------------------------------------- */
+/* ---- two nodes ---------------------------------------------------------------------------------
+ */
 
 static int key(const char *node, const char *words)
 {
@@ -126,7 +129,7 @@ static bool becomes(int want, const char *node, const char *words)
 
 static unsigned byte_at(const char *file, unsigned offset)
 {
-	CHECK_EQ(0, run("od -An -tu1 -j%u -N1 $D/%s", offset, file));
+	CHECK(exits(0, "od -An -tu1 -j%u -N1 $D/%s", offset, file));
 	return (unsigned)strtoul(said, NULL, 10);
 }
 
@@ -139,10 +142,10 @@ static void rotate(void)
 	CHECK_EQ(0, key("n1", "add"));
 	CHECK_EQ(1, key("n1", "use 2"));
 	CHECK(says("key-missing") && says("n2"));
-	CHECK_EQ(0, run("cp $D/n1.key $D/copy; chmod 600 $D/copy"));
+	CHECK(exits(0, "cp $D/n1.key $D/copy; chmod 600 $D/copy"));
 	CHECK(becomes(0, "n2", "add --from $D/copy"));
 	CHECK(becomes(0, "n1", "--dry-run use 2"));
-	CHECK_EQ(0, run("head -1 $D/copy | sed 's/^1 ..../2 0000/' >$D/wrong"));
+	CHECK(exits(0, "head -1 $D/copy | sed 's/^1 ..../2 0000/' >$D/wrong"));
 	CHECK_EQ(1, key("n2", "add --from $D/wrong"));
 	CHECK(says("key-differs"));
 	CHECK_EQ(1, key("n1", "drop 1"));
@@ -160,43 +163,52 @@ static void t_rotation(void)
 	pid_t n1, n2;
 
 	begin();
-	CHECK_EQ(0, run("sed -i 's,/key\",/%%n.key\",; s/insecure/insecure no_root_squash/' $D/h.conf; "
-			"$OUT/holdfast -c $D/h.conf -N n1 init && "
-			"cp -p $D/n1.key $D/n2.key && mkdir -p $D/n2.state"));
+	CHECK(exits(0,
+		    "sed -i 's,/key\",/%%n.key\",; s/insecure/insecure no_root_squash/' $D/h.conf; "
+		    "$OUT/holdfast -c $D/h.conf -N n1 init && "
+		    "cp -p $D/n1.key $D/n2.key && mkdir -p $D/n2.state"));
 	n1 = daemon_start("n1");
 	n2 = daemon_start("n2");
 	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
 	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 30));
 	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 30));
-	CHECK_EQ(0, run("($OUT/survive -a 127.%u.0.9 -p 12049 -e /fs -n 2 -t 4 >$D/survive.log 2>&1; "
-			"echo status=$? >>$D/survive.log) >/dev/null 2>&1 & sleep 0.5", net));
+	CHECK(exits(0,
+		    "($OUT/survive -a 127.%u.0.9 -p 12049 -e /fs -n 2 -t 4 >$D/survive.log 2>&1; "
+		    "echo status=$? >>$D/survive.log) >/dev/null 2>&1 & sleep 0.5",
+		    net));
 	rotate();
-	CHECK_EQ(0, run("test $(wc -l <$D/n1.key) = 1 && cmp $D/n1.key $D/n2.key && grep -q '^2 .* send' "
-			"$D/n1.key"));
+	CHECK(exits(
+	    0, "test $(wc -l <$D/n1.key) = 1 && cmp $D/n1.key $D/n2.key && grep -q '^2 .* send' "
+	       "$D/n1.key"));
 	/* Nothing that lies on shared storage needs the old one. */
 	CHECK_EQ(2, byte_at("coord.a", 12));
 	CHECK_EQ(2, byte_at("coord.b", 12));
 	CHECK_EQ(2, byte_at("coord.a", 4096 + 12));
 	CHECK_EQ(2, byte_at("coord.b", 2 * 4096 + 12));
 	CHECK_EQ(2, byte_at("u/.holdfast-unit", 12));
-	CHECK_EQ(0, run("for i in $(seq 80); do grep -q status= $D/survive.log && break; sleep 0.1; done; "
-			"cat $D/survive.log"));
+	CHECK(exits(
+	    0, "for i in $(seq 80); do grep -q status= $D/survive.log && break; sleep 0.1; done; "
+	       "cat $D/survive.log"));
 	CHECK(says("status=0"));
 	CHECK(strstr(said, "pause_ms=") && strtol(strstr(said, "pause_ms=") + 9, NULL, 10) < 250);
-	CHECK_EQ(1, run("grep -hE 'dropped reason|verdict|-> (silent|dead|unreachable)' "
-			"$D/n1.log $D/n2.log"));
+	CHECK(exits(1, "grep -hE 'dropped reason|verdict|-> (silent|dead|unreachable)' "
+		       "$D/n1.log $D/n2.log"));
 	/* The next start finds everything signed with what it has. */
 	daemon_end(n2, SIGTERM);
 	n2 = daemon_start("n2");
 	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 50));
 	/* By hand: a step at a time here too. */
-	CHECK_EQ(0, run("sed 's/^2 ..../3 0000/; s/ send//' $D/n1.key >>$D/n1.key; "
-			"kill -HUP %d; sleep 0.2", n1));
+	CHECK(exits(0,
+		    "sed 's/^2 ..../3 0000/; s/ send//' $D/n1.key >>$D/n1.key; "
+		    "kill -HUP %d; sleep 0.2",
+		    n1));
 	CHECK_EQ(0, key("n1", "show"));
 	CHECK(says("\n  3  "));
-	CHECK_EQ(0, run("sed -i 's/ send//; /^3/s/$/ send/' $D/n1.key; "
-			"kill -HUP %d; sleep 0.2", n1));
-	CHECK_EQ(0, run("grep -q 'was not taken over reason=key-missing' $D/n1.log"));
+	CHECK(exits(0,
+		    "sed -i 's/ send//; /^3/s/$/ send/' $D/n1.key; "
+		    "kill -HUP %d; sleep 0.2",
+		    n1));
+	CHECK(exits(0, "grep -q 'was not taken over reason=key-missing' $D/n1.log"));
 	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 1));
 	daemon_end(n2, SIGKILL);
 	daemon_end(n1, SIGKILL);

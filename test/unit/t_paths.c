@@ -37,7 +37,7 @@ static json_t *status_of(const char *node)
 {
 	json_t *o;
 
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N %s --json status", node));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N %s --json status", node));
 	o = json_loads(said, 0, NULL);
 	CHECK(o != NULL);
 	return o;
@@ -72,7 +72,8 @@ static bool dropped_becomes(const char *way, int number, enum drop why, long lon
 		usleep(50000);
 	}
 	if (n != want)
-		printf("# %s %d %s: %lld wanted, %lld counted\n", way, number, drop_name(why), want, n);
+		printf("# %s %d %s: %lld wanted, %lld counted\n", way, number, drop_name(why), want,
+		       n);
 	return n == want;
 }
 
@@ -105,7 +106,7 @@ static long long epoch_now(void)
 {
 	json_t *o = status_of("n1");
 	long long e = json_integer_value(
-		json_object_get(json_array_get(json_object_get(o, "vservers"), 0), "epoch"));
+	    json_object_get(json_array_get(json_object_get(o, "vservers"), 0), "epoch"));
 
 	json_decref(o);
 	return e;
@@ -140,16 +141,19 @@ static void t_network(void)
 		}
 	}
 	undisturbed(epoch);
-	CHECK_EQ(0, run("printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' | timeout 3 "
-			"bash -c 'exec 3<>/dev/tcp/127.%u.0.1/17480; cat >&3; cat <&3'", net));
+	CHECK(exits(0,
+		    "printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' | timeout 3 "
+		    "bash -c 'exec 3<>/dev/tcp/127.%u.0.1/17480; cat >&3; cat <&3'",
+		    net));
 	CHECK(says("holdfast_messages_dropped_total{path=\"network0\",reason=\"unknown-key\"} 3"));
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n1 status"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 status"));
 	CHECK(says("dropped on network 0: 3 messages, unknown-key"));
 	/* A flood costs a line, not a log. */
 	throw_at(1, packet, forge_packet(&f, "altered", packet, sizeof(packet)), 3000);
 	undisturbed(epoch);
-	CHECK_EQ(0, run("test $(grep -c reason=forged $D/n1.log) -le 2"));
-	CHECK_EQ(0, run("grep -q 'message from 127.0.0.1 port [0-9]* dropped reason=path' $D/n1.log"));
+	CHECK(exits(0, "test $(grep -c reason=forged $D/n1.log) -le 2"));
+	CHECK(
+	    exits(0, "grep -q 'message from 127.0.0.1 port [0-9]* dropped reason=path' $D/n1.log"));
 	daemon_end(n2, SIGKILL);
 	daemon_end(n1, SIGKILL);
 	end();
@@ -202,12 +206,14 @@ static void t_slots(void)
 static void begin_interconnect(void)
 {
 	begin();
-	CHECK_EQ(0, run("sed -i 's,\\(127.[0-9]*.\\)0\\(.[12] port 17400\\),&"
-			" interconnect \\11\\2,; s,\\(interconnect [0-9.]* port\\) 17400,\\1 17401,' "
-			"$D/h.conf && $OUT/holdfastd -c $D/h.conf -n && $OUT/holdfast -c $D/h.conf init"));
+	CHECK(exits(
+	    0, "sed -i 's,\\(127.[0-9]*.\\)0\\(.[12] port 17400\\),&"
+	       " interconnect \\11\\2,; s,\\(interconnect [0-9.]* port\\) 17400,\\1 17401,' "
+	       "$D/h.conf && $OUT/holdfastd -c $D/h.conf -n && $OUT/holdfast -c $D/h.conf init"));
 }
 
-static void throw_kind(unsigned third, unsigned port, uint16_t kind, const struct forge *f, bool old)
+static void throw_kind(unsigned third, unsigned port, uint16_t kind, const struct forge *f,
+		       bool old)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 	uint8_t packet[4096], plain[STATUS_MAX];
@@ -221,17 +227,18 @@ static void throw_kind(unsigned third, unsigned port, uint16_t kind, const struc
 	m.role = STATUS_ROLE_SLAVE;
 	m.generation = old ? 1 : 1000;
 	m.sequence = 1;
-	len = kind == ENVELOPE_MEMORY_WRITE ? status_encode(&m, plain, sizeof(plain)) :
-					      held_encode(&h, plain, sizeof(plain));
-	n = seal_message(&f->seal, f->sender, f->receiver, kind, plain, len, packet, sizeof(packet));
+	len = kind == ENVELOPE_MEMORY_WRITE ? status_encode(&m, plain, sizeof(plain))
+					    : held_encode(&h, plain, sizeof(plain));
+	n = seal_message(&f->seal, f->sender, f->receiver, kind, plain, len, packet,
+			 sizeof(packet));
 	to.sin_addr.s_addr = htonl(127U << 24 | net << 16 | third << 8 | 1);
 	CHECK(fd >= 0);
 	CHECK_EQ(n, sendto(fd, packet, n, 0, (struct sockaddr *)&to, sizeof(to)));
 	close(fd);
 }
 
-/* A node that has lost its state folder and its slots is told by its partner who it was; and what was
- * heard before a reboot is a replay after it.  covers: ST-04 ST-12 ST-28 ST-37 ST-100 ST-105 */
+/* A node that has lost its state folder and its slots is told by its partner who it was; and what
+ * was heard before a reboot is a replay after it.  covers: ST-04 ST-12 ST-28 ST-37 ST-100 ST-105 */
 static void t_memory(void)
 {
 	pid_t n1, n2;
@@ -255,17 +262,21 @@ static void t_memory(void)
 	CHECK(dropped_becomes("memory", 0, DROP_SENDER, 1));
 	daemon_end(n1, SIGKILL);
 	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));
-	CHECK_EQ(0, run("rm -r $D/n1.state; for c in a b; do dd if=/dev/zero of=$D/coord.$c bs=4096 seek=1 "
-			"count=1 conv=notrunc 2>/dev/null; done"));
+	CHECK(exits(
+	    0, "rm -r $D/n1.state; for c in a b; do dd if=/dev/zero of=$D/coord.$c bs=4096 seek=1 "
+	       "count=1 conv=notrunc 2>/dev/null; done"));
 	n1 = daemon_start("n1");
 	CHECK(wait_status("n1", "\"generation\":2", 80));
 	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 50));
 	CHECK(wait_status("n2", "\"in_sync\":true", 60)); /* it noticed the loss, and wrote again */
 	daemon_end(n2, SIGKILL);
 	daemon_end(n1, SIGKILL);
-	/* n1 alone again: an old message of n2 is no sign of life, though this instance heard nothing yet. */
-	CHECK_EQ(0, run("for c in a b; do dd if=/dev/zero of=$D/coord.$c bs=4096 seek=2 count=1 conv=notrunc "
-			"2>/dev/null; done"));
+	/* n1 alone again: an old message of n2 is no sign of life, though this instance heard
+	 * nothing yet. */
+	CHECK(exits(
+	    0,
+	    "for c in a b; do dd if=/dev/zero of=$D/coord.$c bs=4096 seek=2 count=1 conv=notrunc "
+	    "2>/dev/null; done"));
 	n1 = daemon_start("n1");
 	CHECK(wait_status("n1", "\"generation\":3", 80));
 	f.sender = 2;

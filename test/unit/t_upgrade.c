@@ -1,5 +1,5 @@
-/* t_upgrade.c - a rolling upgrade of the protocol: a node of this version beside one of the next, real
- * daemons.  covers: ST-41 ST-53 */
+/* t_upgrade.c - a rolling upgrade of the protocol: a node of this version beside one of the next,
+ * real daemons.  covers: ST-41 ST-53 */
 #include <signal.h>
 #include <stdio.h>
 
@@ -26,14 +26,15 @@ static void t_rolling(void)
 	n1 = daemon_start_of(next, "n1");
 	CHECK(wait_status("n1", "\"protocol\":2", 60));
 	CHECK(wait_status("n2", "\"protocol\":2", 60));
-	/* And one goes back: it is not understood for a moment, then all speak the older one again. */
+	/* And one goes back: it is not understood for a moment, then all speak the older one again.
+	 */
 	daemon_end(n1, SIGKILL);
 	CHECK(wait_status("n2", "\"verdict\":\"dead\"", 60));
 	n1 = daemon_start("n1");
 	CHECK(wait_status("n2", "\"protocol\":1", 60));
 	CHECK(wait_status("n1", "\"protocol\":1", 60));
 	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 50));
-	CHECK_EQ(0, run("$OUT/holdfast -c $D/h.conf -N n2 giveback n1"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n2 giveback n1"));
 	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
 	daemon_end(n2, SIGKILL);
 	daemon_end(n1, SIGKILL);
