@@ -6,9 +6,12 @@
 #include <ftw.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -190,6 +193,26 @@ bool wait_status(const char *node, const char *text, int tenths)
 	return false;
 }
 
+/* A number no other test of this machine has now: a name bound for as long as this process lives.
+ */
+static unsigned own_net(void)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	for (unsigned i = 0; i < 100; i++) {
+		unsigned number = 100 + ((unsigned)getpid() + i) % 100;
+		int n = snprintf(at.sun_path + 1, sizeof(at.sun_path) - 1, "holdfast-test-net-%u",
+				 number);
+
+		if (bind(fd, (struct sockaddr *)&at,
+			 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) == 0)
+			return number;
+	}
+	fprintf(stderr, "lib_daemon: a hundred tests have their networks already\n");
+	exit(1);
+}
+
 void daemons_init(void)
 {
 	ssize_t n = readlink("/proc/self/exe", out_dir, sizeof(out_dir) - 1);
@@ -199,6 +222,6 @@ void daemons_init(void)
 		*strrchr(out_dir, '/') = '\0';
 		n = (ssize_t)strlen(out_dir);
 	}
-	net = 100 + (unsigned)getpid() % 100;
+	net = own_net();
 	setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* programs that end at once free nothing */
 }
