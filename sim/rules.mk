@@ -24,3 +24,4 @@ sim-soak: $(SIMBIN)
 sim: sim-config
 sim-config: $(SIMBIN)
 	@$(SIMBIN) --config --seeds 1-2000
+	@$(SIMBIN) --config --seeds 7003956-7003956 # one place for two versions after a start

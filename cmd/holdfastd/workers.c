@@ -323,6 +323,9 @@ void worker_open(struct daemon *d, const struct action *a)
 	struct worker_msg *m;
 	int rc = w->life == WORKER_RUNNING ? sockets_open(d, a->vs) : -EPIPE;
 
+	/* Its ports were taken when the addresses were to go up, and are free now. */
+	if (rc == 0 && !d->addresses[a->vs].up)
+		rc = -EADDRNOTAVAIL;
 	if (rc == 0) {
 		m = mem_zalloc(1, sizeof(*m));
 		m->type = WORKER_OPEN;

@@ -461,9 +461,16 @@ static bool read_own(struct chosen *c, struct chosen_device *dev, const struct c
 		dev->has[b->value_place] = true;
 		memcpy(dev->hash[b->value_place], b->value.hash, BLOCK_HASH_LEN);
 	}
+#ifndef HF_MUTANT_CHOSEN_PLACE_TWICE
+	/* Chosen before I could say so here; on other devices the place may have the next one by now. */
+	if (c->mine.committed_place == BLOCK_NO_PLACE && b->accepted &&
+	    chosen_same(&b->value, &c->mine.committed) &&
+	    !(c->mine.accepted && c->mine.value_place == b->value_place))
+#else
 	if (c->mine.committed_place == BLOCK_NO_PLACE && b->accepted &&
 	    chosen_same(&b->value, &c->mine.committed))
-		c->mine.committed_place = b->value_place; /* chosen before I could say so here */
+#endif
+		c->mine.committed_place = b->value_place;
 	if (b->committed.version != c->mine.committed.version)
 		return true;
 	if (c->mine.committed_place == BLOCK_NO_PLACE &&

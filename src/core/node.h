@@ -486,6 +486,7 @@ struct node_vs {
 	uint64_t open_not_before_ns;
 	unsigned at;	       /* unit being worked on */
 	bool worker, drained, addresses, first_reply;
+	bool addresses_short;  /* not all went up: not to be opened with these */
 	bool keep;	       /* restart in place: mount and addresses stay */
 	bool lost;	       /* S or R name another */
 	bool inhibit;	       /* INHIBIT_VS was said here */

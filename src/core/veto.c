@@ -313,6 +313,10 @@ static void release_vetoes(const struct node *n, unsigned vs, struct vetoes *out
 
 	if (n->vs[vs].state == VS_SERVING)
 		return;
+#ifndef HF_MUTANT_RELEASE_WHILE_STARTING
+	if (!node_active(n)) /* nothing is reserved then, not even to be released */
+		add(out, REASON_NOT_NORMAL, n->conf.self, -1, false);
+#endif
 	s_vetoes(n, vs, &mine, out);
 	if (n->vs[vs].state != VS_DOWN)
 		add(out, n->vs[vs].state == VS_STUCK ? REASON_UNMOUNT_FAILED : REASON_BUSY,

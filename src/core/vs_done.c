@@ -236,7 +236,10 @@ static void on_worker_ready(struct node *n, unsigned vs, const struct event *ev)
 	for (unsigned i = 0; i < vs_conf(n, vs)->fs_count; i++)
 		if (v->fs_state[i] == STATUS_FS_RECOVERING)
 			v->fs_state[i] = STATUS_FS_UP;
-	if (v->addresses) {
+#ifdef HF_MUTANT_ADDRESS_TAKEN_FOR_UP
+	v->addresses_short = false;
+#endif
+	if (v->addresses && !v->addresses_short) {
 		vs_set_state(n, vs, VS_ADDRESS, v->reason);
 		vs_set_state(n, vs, VS_OPEN, v->reason);
 		vs_open_if_allowed(n, vs);
@@ -268,6 +271,7 @@ static void on_address(struct node *n, unsigned vs, const struct event *ev)
 		return;
 	}
 	v->addresses = true; /* also when it failed half-way: ADDRESS_DOWN cleans */
+	v->addresses_short = ev->err != 0;
 	if (v->state == VS_EXIT) {
 		vs_exit_over(n, vs);
 	} else if (v->state == VS_ADDRESS && ev->err) {

@@ -454,5 +454,5 @@ void vs_check(const struct node *n, unsigned vs)
 			hf_assert(!n->unit[vs_conf(n, vs)->unit[i]].held &&
 				  !n->unit[vs_conf(n, vs)->unit[i]].mounted);
 	if (v->state == VS_SERVING)
-		hf_assert(v->worker && v->addresses);
+		hf_assert(v->worker && v->addresses && !v->addresses_short);
 }

@@ -233,6 +233,33 @@ static void t_own_accepted_is_read_back(void)
 	CHECK_EQ(11, r.adopted[0]);
 }
 
+/* After a start one device has the next version in the place where another, which is behind, still
+ * has this one: what is committed and what is accepted never share a place. */
+static void t_place_of_two_versions(void)
+{
+	struct block_value v1 = value(1, 11, 0), v2 = value(2, 12, 11);
+	struct chosen_conf conf;
+
+	fresh(3);
+	conf = r.c[0].conf;
+	r.block[0][0] = (struct block){.node = 1, .write_count = 8, .committed = v1, .value = v2,
+				       .committed_place = BLOCK_NO_PLACE, .promised = 16,
+				       .accepted = 16, .value_place = 3};
+	r.block[1][0] = (struct block){.node = 1, .write_count = 5, .promised = 8, .accepted = 8,
+				       .committed_place = BLOCK_NO_PLACE, .value = v1,
+				       .value_place = 3};
+	r.block[2][0] = (struct block){.node = 1, .write_count = 2, .value_place = BLOCK_NO_PLACE,
+				       .committed_place = BLOCK_NO_PLACE};
+	r.text[0][0][3] = number(&v2);
+	r.text[1][0][3] = number(&v1);
+	chosen_init(&r.c[0], &conf, &v1, r.now_ns);
+	run(0, 100); /* step() has chosen_check() look */
+	CHECK(r.c[0].mine.accepted && r.c[0].mine.value_place == 3);
+	CHECK_EQ(BLOCK_NO_PLACE, r.c[0].mine.committed_place);
+	run(0, 5000);
+	CHECK_EQ(12, r.adopted[0]); /* and it is carried to its end */
+}
+
 static void t_higher_promise_wins(void)
 {
 	fresh(1);
@@ -309,6 +336,7 @@ int main(void)
 	CASE(t_majority);
 	CASE(t_carried_on);
 	CASE(t_own_accepted_is_read_back);
+	CASE(t_place_of_two_versions);
 	CASE(t_higher_promise_wins);
 	CASE(t_damaged_device);
 	CASE(t_forked);

@@ -164,6 +164,27 @@ static void t_lapse_is_final(void)
 	CHECK_EQ(1, r.seen[ACT_ADDRESS_UP]);
 }
 
+/* The addresses failed to go up while the lease lapsed: served in the end with addresses, not without. */
+static void t_address_fails_in_a_lapse(void)
+{
+	rig_conf(&r);
+	r.hold[ACT_ADDRESS_UP] = true;
+	rig_start(&r);
+	rig_pass(&r, T);
+	CHECK_EQ(VS_ADDRESS, r.n.vs[0].state);
+	r.peer_net = false;
+	r.hold[ACT_SLOT_WRITE] = true;
+	rig_pass(&r, 5 * T);
+	CHECK_EQ(VS_RETAKE, r.n.vs[0].state);
+	r.hold[ACT_ADDRESS_UP] = false;
+	rig_done(&r, &r.last[ACT_ADDRESS_UP], EV_ADDRESSES_UP, -EADDRINUSE);
+	r.hold[ACT_SLOT_WRITE] = false;
+	rig_done(&r, &r.last[ACT_SLOT_WRITE], EV_SLOT_WRITTEN, 0);
+	rig_pass(&r, 5 * T);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	CHECK_EQ(2, r.seen[ACT_ADDRESS_UP]);
+}
+
 /* Losing the coordination devices alone never stops service.   covers: V1 */
 static void t_lease_by_acknowledgement(void)
 {
@@ -781,6 +802,7 @@ int main(void)
 	CASE(t_no_generation_no_start);
 	CASE(t_lease_from_start_of_write);
 	CASE(t_lapse_is_final);
+	CASE(t_address_fails_in_a_lapse);
 	CASE(t_lease_by_acknowledgement);
 	CASE(t_stale_completion);
 	CASE(t_lost_reservation_is_lost);

@@ -87,6 +87,33 @@ static void t_all_levels_are_listed(void)
 		CHECK(reason_todo(v.v[i].reason)[0] != '\0');
 }
 
+/* A node that starts takes nothing, not even to release what an older instance of it left. */
+static void t_release_while_starting(void)
+{
+	struct event ev = {.type = EV_CONTROL};
+
+	rig_conf(&r);
+	r.peer_net = r.peer_slot = false;
+	r.peer_serves = r.hold[ACT_UNIT_READ] = true;
+	node_init(&r.n, &r.conf, r.now);
+	while (!lease_valid(&r.n)) /* it writes its slots and reads storage */
+		rig_pass(&r, T / 10);
+	CHECK_EQ(NODE_REBOOTING, r.n.state);
+	for (unsigned u = 0; u < r.n.conf.unit_count; u++) {
+		r.n.unit[u].known = true;
+		r.n.unit[u].owner = 1;
+	}
+	ask(CONTROL_RELEASE, 0, false);
+	CHECK(find(REASON_NOT_NORMAL) && !find(REASON_NOT_NORMAL)->yields);
+	ev.control.id = 9;
+	ev.control.verb = CONTROL_RELEASE;
+	ev.control.vs_id = node_name_id("v1");
+	rig_step(&r, ev);
+	CHECK(!r.last[ACT_REPLY].reply.ok);
+	CHECK_EQ(REASON_NOT_NORMAL, r.last[ACT_REPLY].reply.reason);
+	CHECK(!r.n.vs[0].cleaning);
+}
+
 /* Each flag alone bars step 213 when the other dies, and nothing else does.
  * covers: OV-15 ST-53 ST-56 ST-61 */
 static void t_each_flag_bars(void)
@@ -232,6 +259,7 @@ static void t_move_and_giveback(void)
 int main(void)
 {
 	CASE(t_all_levels_are_listed);
+	CASE(t_release_while_starting);
 	CASE(t_each_flag_bars);
 	CASE(t_vs_flag_outlives_its_owner);
 	CASE(t_vs_flag_is_persistent);
