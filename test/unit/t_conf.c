@@ -286,6 +286,38 @@ static void t_mistakes(void)
 	CHECK_EQ(-ENOENT, conf_load(&conf, "/nonexistent/x.conf", err, sizeof(err)));
 }
 
+/* A virtual server is addresses and file systems, at least one of each, and what is one's is nobody else's.
+ * covers: VS-16 VS-17 VS-18 VS-19 */
+static void t_exclusive(void)
+{
+	static const struct {
+		const char *text, *says;
+	} rows[] = {
+		{"address 127.0.0.8\nstore x { unit w dir \"x\" }", NULL},
+		{"address 127.0.0.8\naddress 127.0.0.7\nstore x { unit w dir \"x\" }\n"
+		 "store y { unit w dir \"y\" }", NULL},
+		{"store x { unit w dir \"x\" }", "vserver z needs at least one address"},
+		{"address 127.0.0.8", "vserver z needs at least one address and one store"},
+		{"address 127.0.0.9\nstore x { unit w dir \"x\" }",
+		 "address 127.0.0.9 is that of vserver z already"},
+		{"address 127.0.0.8\nstore x { unit u dir \"x\" }", "it belongs to one vserver"},
+		{"address 127.0.0.8\nstore x { unit u dir \"s\" }", "is in the place of store x"},
+		{"address 127.0.0.8\nstore x { unit w dir \"x\" }\n"
+		 "export \"/s\" { store s\nclient * rw\n }", "vserver z has no store s"},
+	};
+	char text[1024];
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		snprintf(text, sizeof(text),
+			 "} unit w { backend dir path \"/w\" }\nvserver z { %s }\n"
+			 "node b { id 2 network 127.0.0.2 port 7000", rows[i].text);
+		CHECK_EQ(rows[i].says ? -EINVAL : 0, parse_with("unit", text));
+		if (rows[i].says && !strstr(err, rows[i].says))
+			printf("# %s\n", err);
+		CHECK(!rows[i].says || strstr(err, rows[i].says) != NULL);
+	}
+}
+
 static void t_nets(void)
 {
 	const uint8_t a[16] = {[10] = 255, [11] = 255, [12] = 10, [13] = 1, [14] = 2, [15] = 3};
@@ -330,6 +362,7 @@ int main(void)
 	CASE(t_iscsi);
 	CASE(t_scsi);
 	CASE(t_mistakes);
+	CASE(t_exclusive);
 	CASE(t_nets);
 	CASE(t_paths);
 	return check_end();

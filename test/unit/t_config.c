@@ -162,7 +162,8 @@ static void apply_under_load(void)
 		  net) != 0);
 }
 
-/* covers: VS-05 VS-120 VS-121 VS-122 VS-123 VS-157 VS-158 V3 */
+/* The names of units are in it too: what a node's own file calls them does not count.
+ * covers: VS-05 VS-110 VS-120 VS-121 VS-122 VS-123 VS-157 VS-158 V3 */
 static void t_apply(void)
 {
 	pid_t n1, n2;
@@ -187,11 +188,44 @@ static void t_apply(void)
 	CHECK(strstr(said, "the version changed meanwhile") || strstr(said, "version 6"));
 	/* The restarted node takes the committed version, whatever its file says. */
 	CHECK_EQ(128 + SIGKILL, daemon_end(n1, SIGKILL));
+	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));
+	CHECK(exits(0, "sed -i 's,path \"'$D'/u\",path \"'$D'/elsewhere\",' $D/h.conf; "
+		       "grep elsewhere $D/h.conf"));
 	n1 = daemon_start("n1");
 	CHECK(wait_show("n1", "h.conf differs from it"));
 	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 60));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 unit list"));
+	CHECK(says("<n2,n2>"));
 	CHECK_EQ(0, daemon_end(n2, SIGTERM));
 	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	end();
+}
+
+/* One area on a whole device, the other on a slice of one: what is beside the slice stays as it was.
+ * covers: VS-56 */
+static void t_on_devices(void)
+{
+	pid_t n1;
+	bool ok;
+
+	begin();
+	if (run("cd $D; truncate -s 4M whole && head -c 12M /dev/urandom >disk && cp disk before && "
+		"losetup -f --show whole >l1 && losetup -f --show -o 4M --sizelimit 4M disk >l2 && "
+		"dd if=/dev/zero of=$(cat l2) bs=1M count=4 2>/dev/null")) {
+		printf("no loop devices for this user\n");
+		run("for l in $D/l?; do losetup -d $(cat $l); done");
+		end();
+		return;
+	}
+	ok = exits(0, "cd $D; sed -i \"s,$D/coord.a,$(cat l1),; s,$D/coord.b,$(cat l2),\" h.conf; "
+		      "$OUT/holdfast -c $D/h.conf init");
+	n1 = daemon_start("n1");
+	ok = ok && wait_show("n1", "# version 1, in effect here: version 1") &&
+	     wait_status("n1", "\"state\":\"SERVING\"", 100);
+	daemon_end(n1, SIGTERM);
+	CHECK(exits(0, "cd $D; losetup -d $(cat l1) $(cat l2)") && ok);
+	CHECK(exits(0, "cd $D; cmp -n 4M disk before && "
+		       "cmp -i 8M disk before && ! cmp -s disk before"));
 	end();
 }
 
@@ -284,6 +318,7 @@ int main(void)
 	daemons_init();
 	atexit(end_all); /* CHECK_FIRST ends at once */
 	CASE(t_apply);
+	CASE(t_on_devices);
 	CASE(t_mismatch_and_loss);
 	CASE(t_join_and_leave);
 	end_all();

@@ -375,6 +375,63 @@ static void t_what_is_sent(void)
 	CHECK(r.told.peer[0].acked <= r.peer_sequence);
 }
 
+/* What the three kinds of paths carry differs in its wrapping alone; on the network it goes to the clients'
+ * network and to the interconnect.  covers: ST-15 ST-14 FO-12 */
+static void t_one_payload(void)
+{
+	static struct actions out;
+	struct event ev = {.type = EV_CONTROL};
+	struct status_msg m, first;
+	struct slot s;
+	uint8_t sector[SLOT_SIZE];
+	unsigned seen = 0;
+
+	rig_conf(&r);
+	r.conf.memory = true;
+	r.conf.path_count = 2;
+	rig_start(&r);
+	rig_pass(&r, 6 * T);
+	ev.control.id = 9;
+	ev.control.verb = CONTROL_INHIBIT;
+	ev.control.scope = INHIBIT_MINE;
+	ev.control.on = true;
+	for (unsigned i = 0; i < 100 && seen != 15; i++) {
+		ev.now_ns = r.now += T / 20;
+		node_step(&r.n, &ev, &out);
+		ev = (struct event){.type = EV_TICK};
+		for (unsigned k = 0; k < out.count; k++) {
+			const struct action *a = &out.a[k];
+			unsigned kind = a->type == ACT_SEND	      ? 1U << a->send.path
+					: a->type == ACT_SLOT_WRITE   ? 4
+					: a->type == ACT_MEMORY_WRITE ? 8
+								      : 0;
+
+			if (!kind)
+				continue;
+			if (kind == 4) {
+				memcpy(sector, a->slot.sector, SLOT_SIZE);
+				slot_finish(sector);
+				CHECK_EQ(0, slot_decode(&s, sector));
+				CHECK_EQ(0, status_decode(&m, s.payload, s.payload_len));
+			} else {
+				CHECK_EQ(0, status_decode(&m, a->send.data, a->send.len));
+			}
+			if (m.indicator != STATUS_NO_TAKEOVER)
+				continue; /* from before */
+			m.sequence = m.sent_ns = m.peer[0].acked = 0;
+			m.memory_count = 0;
+			if (seen)
+				CHECK(memcmp(&m, &first, sizeof(m)) == 0);
+			first = m;
+			seen |= kind;
+		}
+		for (unsigned k = 0; k < out.count; k++)
+			if (out.a[k].type == ACT_SLOT_WRITE)
+				rig_done(&r, &out.a[k], EV_SLOT_WRITTEN, 0);
+	}
+	CHECK_EQ(15, seen);
+}
+
 static void t_garbage_is_counted(void)
 {
 	struct event ev = {.type = EV_MSG};
@@ -595,6 +652,41 @@ static void t_damage_is_repaired(void)
 	CHECK(r.last[ACT_REPAIR].repair.below);
 }
 
+/* A second virtual server, on a unit of its own. */
+static void another(void)
+{
+	rig_conf(&r);
+	r.conf.vs_count = r.conf.unit_count = 2;
+	r.conf.vs[1] = r.conf.vs[0];
+	snprintf(r.conf.vs[1].name, sizeof(r.conf.vs[1].name), "v2");
+	r.conf.vs[1].id = node_name_id("v2");
+	r.conf.vs[1].unit[0] = 1;
+}
+
+/* covers: VS-156 - who has no part in it is served on, its worker and its lease as they were. */
+static void t_damage_is_one_vservers(void)
+{
+	uint64_t epoch, lease;
+
+	another();
+	rig_start(&r);
+	CHECK_EQ(VS_SERVING, r.n.vs[1].state);
+	epoch = r.n.vs[1].epoch;
+	r.hold[ACT_REPAIR] = true;
+	damage(false);
+	CHECK_EQ(VS_REPAIR, r.n.vs[0].state);
+	for (unsigned i = 0; i < 100; i++) {
+		rig_step(&r, (struct event){.type = EV_UNIT_POLL, .epoch = r.n.unit[1].owner_epoch, .unit = 1,
+					    .poll = {.result = POLL_MINE, .started_ns = r.now}});
+		lease = r.n.vs[1].lease_until_ns;
+		rig_pass(&r, T);
+		CHECK_EQ(VS_SERVING, r.n.vs[1].state);
+		CHECK(r.n.vs[1].lease_until_ns > lease);
+	}
+	CHECK_EQ(VS_REPAIR, r.n.vs[0].state);
+	CHECK_EQ((long long)epoch, (long long)r.n.vs[1].epoch);
+}
+
 /* covers: VS-151 - found by the worker that comes up, or by the mount: the same. */
 static void t_damage_found_at_open(void)
 {
@@ -812,6 +904,7 @@ int main(void)
 	CASE(t_tilt);
 	CASE(t_replayed_messages);
 	CASE(t_what_is_sent);
+	CASE(t_one_payload);
 	CASE(t_garbage_is_counted);
 	CASE(t_taken_over);
 	CASE(t_disable_bars_takeover);
@@ -821,6 +914,7 @@ int main(void)
 	CASE(t_crash_loop);
 	CASE(t_crash_then_repair);
 	CASE(t_damage_is_repaired);
+	CASE(t_damage_is_one_vservers);
 	CASE(t_damage_found_at_open);
 	CASE(t_damage_for_people);
 	CASE(t_repair_is_stopped);

@@ -172,7 +172,8 @@ static struct status_msg own_record(uint64_t generation)
 }
 
 /* All of its own lost: it waits for its partner and becomes the next instance of what that holds.
- * covers: ST-37 ST-46 ST-107 */
+ * Its persistent memory is then the one that is reached over the interconnect alone.
+ * covers: ST-13 ST-37 ST-46 ST-107 */
 static void t_told_who_it_was(void)
 {
 	struct status_msg m = own_record(41);

@@ -73,6 +73,30 @@ static void t_213_in_order(void)
 	CHECK_EQ(NODE_TAKEOVER, r.n.state);
 }
 
+/* The resource may be anything that one of several has at a time: here it holds no file system at all, and
+ * the nodes are two of many.  covers: ST-92 */
+static void t_any_resource(void)
+{
+	rig_conf(&r);
+	r.conf.vs[0].fs_count = 0;
+	r.conf.vs[0].home = 2;
+	r.conf.node_count = 3;
+	r.conf.node[2] = (struct node_conf_peer){.id = 8, .name = "n8"};
+	CHECK(node_conf_check(&r.conf) == NULL);
+	r.peer_serves = true;
+	r.hold[ACT_UNIT_READ] = true;
+	rig_start(&r);
+	unit_says(2, 1);
+	CHECK_EQ(NODE_NORMAL, r.n.state);
+	r.peer_net = r.peer_slot = false;
+	rig_pass(&r, 10 * T);
+	CHECK_EQ(1, r.seen[ACT_RESERVE]);
+	CHECK_EQ(NODE_TAKEOVER, r.n.state);
+	CHECK_EQ(1, node_vs_owner(&r.n, 0));
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	CHECK_EQ(0, r.told.vs[0].fs_count);
+}
+
 /* One sign of life before c: nothing was touched, back to NORMAL.   covers: ST-61 */
 static void t_213_given_up(void)
 {
@@ -349,6 +373,7 @@ int main(void)
 {
 	CASE(t_211);
 	CASE(t_213_in_order);
+	CASE(t_any_resource);
 	CASE(t_213_given_up);
 	CASE(t_memory_lost);
 	CASE(t_both_announce);

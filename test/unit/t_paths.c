@@ -121,7 +121,8 @@ static void two_up(pid_t *n1, pid_t *n2)
 	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 30));
 }
 
-/* covers: ST-42 ST-44 ST-104 */
+/* Without these datagrams a node would be "unreachable" at best, by its slot.
+ * covers: ST-29 ST-42 ST-44 ST-104 */
 static void t_network(void)
 {
 	uint8_t packet[4096];
@@ -237,8 +238,22 @@ static void throw_kind(unsigned third, unsigned port, uint16_t kind, const struc
 	close(fd);
 }
 
+/* Both networks brought a heartbeat less than a second ago, each by itself. */
+static bool heard_on_all(const char *node)
+{
+	json_t *o = status_of(node),
+	       *p = json_array_get(json_object_get(o, "peers"), 0), *ms;
+	size_t i, good = 0;
+
+	json_array_foreach(json_object_get(p, "path_ms"), i, ms)
+		good += json_is_number(ms) && json_number_value(ms) >= 0 && json_number_value(ms) < 1000;
+	json_decref(o);
+	return good == 2;
+}
+
 /* A node that has lost its state folder and its slots is told by its partner who it was; and what
- * was heard before a reboot is a replay after it.  covers: ST-04 ST-12 ST-28 ST-37 ST-100 ST-105 */
+ * was heard before a reboot is a replay after it.  The interconnect carries heartbeats of its own.
+ * covers: FO-03 FO-12 ST-04 ST-12 ST-28 ST-37 ST-100 ST-105 */
 static void t_memory(void)
 {
 	pid_t n1, n2;
@@ -250,6 +265,7 @@ static void t_memory(void)
 	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
 	CHECK(wait_status("n1", "\"in_sync\":true", 60));
 	CHECK(wait_status("n2", "\"in_sync\":true", 60));
+	CHECK(heard_on_all("n1") && heard_on_all("n2"));
 	f = forge_of(2, 1);
 	throw_kind(0, 17400, ENVELOPE_MEMORY_WRITE, &f, true); /* not over an interconnect */
 	CHECK(dropped_becomes("network", 0, DROP_PATH, 1));

@@ -16,7 +16,7 @@
 #include "io/loop.h"
 #include "io/sandbox.h"
 
-static char dir[] = "/tmp/t_sandbox.XXXXXX";
+static char dir[] = "/tmp/t_sandbox.XXXXXX", beside[] = "/tmp/t_sandbox_beside.XXXXXX";
 
 static int in_child(int (*fn)(void))
 {
@@ -62,6 +62,8 @@ static int other_files(void)
 		return 1;
 	if (open("/tmp/t_sandbox.other", O_RDWR | O_CREAT, 0600) >= 0)
 		return 2;
+	if (open(beside, O_RDONLY | O_DIRECTORY) >= 0) /* another virtual server's store */
+		return 3;
 	return 0;
 }
 
@@ -103,6 +105,7 @@ static void t_may(void)
 	CHECK_EQ(0, in_child(threads));
 }
 
+/* covers: VS-19 */
 static void t_may_not(void)
 {
 	if (sandbox_landlock_abi() > 0)
@@ -182,12 +185,13 @@ static void t_user(void)
 
 int main(void)
 {
-	if (!mkdtemp(dir))
+	if (!mkdtemp(dir) || !mkdtemp(beside))
 		return 1;
 	CASE(t_user);
 	CASE(t_may);
 	CASE(t_may_not);
 	CASE(t_ring);
 	rmdir(dir);
+	rmdir(beside);
 	return check_end();
 }
