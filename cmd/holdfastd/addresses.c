@@ -163,6 +163,18 @@ static void on_announce(struct loop_timer *t)
 		loop_timer_set(a->d->loop, t, loop_clock_ns() + next);
 }
 
+void addresses_add(struct daemon *d, unsigned vs)
+{
+	struct vs_addresses *a = &d->addresses[vs];
+
+	loop_timer_clear(d->loop, &a->renew_timer);
+	loop_timer_clear(d->loop, &a->announce_timer);
+	loop_timer_clear(d->loop, &a->strand_timer);
+	*a = (struct vs_addresses){.d = d, .vs = vs};
+	a->renew_timer.fire = on_renew;
+	a->announce_timer.fire = on_announce;
+}
+
 void addresses_open(struct daemon *d)
 {
 	int rc = tickle_open(&d->tickle);
@@ -171,13 +183,8 @@ void addresses_open(struct daemon *d)
 	if (rc)
 		log_notice("tickle: no raw sockets (%s): after a move clients find out by their own "
 			   "timers", strerror(-rc));
-	for (unsigned i = 0; i < d->conf->vserver_count; i++) {
-		struct vs_addresses *a = &d->addresses[i];
-
-		*a = (struct vs_addresses){.d = d, .vs = i};
-		a->renew_timer.fire = on_renew;
-		a->announce_timer.fire = on_announce;
-	}
+	for (unsigned i = 0; i < d->conf->vserver_count; i++)
+		addresses_add(d, i);
 }
 
 static void take_down(struct daemon *d, unsigned vs, bool only_stale)

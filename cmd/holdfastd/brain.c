@@ -233,7 +233,12 @@ static void fill_times(struct times *t, const struct conf *c)
 static void fill_vs(struct node_conf_vs *to, const struct conf *c, const struct conf_vserver *v)
 {
 	snprintf(to->name, sizeof(to->name), "%s", v->name);
+	to->gone = v->gone;
+	to->unit[0] = v->gone ? NODE_NO_UNIT : 0;
+	if (v->gone)
+		return;
 	to->id = node_name_id(v->name);
+	to->off = v->off;
 	to->home = c->node[v->home].id;
 	to->priority = (int)v->priority;
 	to->no_migrate = !v->migrate;
@@ -285,7 +290,8 @@ const char *brain_conf_of(const struct conf *c, unsigned self, uint64_t version,
 	nc->unit_count = c->unit_count;
 	for (unsigned i = 0; i < c->unit_count; i++) {
 		snprintf(nc->unit[i].name, sizeof(nc->unit[i].name), "%s", c->unit[i].name);
-		nc->unit[i].id = node_name_id(c->unit[i].name);
+		nc->unit[i].gone = c->unit[i].gone;
+		nc->unit[i].id = c->unit[i].gone ? 0 : node_name_id(c->unit[i].name);
 		nc->unit[i].fence_command = c->unit[i].fence_command[0] != '\0';
 	}
 	fill_times(&nc->times, c);
@@ -304,6 +310,60 @@ const char *brain_conf(struct daemon *d, struct node_conf *nc)
 	return bad;
 }
 
+static bool has_unit(const struct conf *c, unsigned i)
+{
+	return i < c->unit_count && !c->unit[i].gone;
+}
+
+static bool has_vserver(const struct conf *c, unsigned i)
+{
+	return i < c->vserver_count && !c->vserver[i].gone;
+}
+
+/* NULL, or why the parts of the shell cannot take it now. */
+const char *brain_parts_check(const struct daemon *d, const struct conf *next)
+{
+	const char *me = d->conf->node[d->self].name;
+	static char err[PATH_TEXT_MAX + 128];
+
+	for (unsigned i = 0; i < next->unit_count; i++) {
+		bool was = has_unit(d->conf, i), is = has_unit(next, i);
+
+		if (is && !was && units_check(next, i, me, err, sizeof(err)))
+			return err;
+		if (is != was && (d->unit[i].now || d->unit[i].queue || d->unit[i].held))
+			return "a helper is still at work on a unit: in a moment";
+	}
+	for (unsigned i = 0; i < next->vserver_count; i++)
+		if (has_vserver(next, i) && !has_vserver(d->conf, i) && !workers_idle(d, i))
+			return "a process of a virtual server that was removed is still ending";
+	return NULL;
+}
+
+static void parts_change(struct daemon *d, const struct conf *next)
+{
+	static struct conf old;
+	char err[PATH_TEXT_MAX + 128] = "";
+
+	old = *d->conf;
+	*d->conf = *next;
+	for (unsigned i = 0; i < next->unit_count; i++)
+		if (has_unit(next, i) && !has_unit(&old, i) && units_add(d, i, err, sizeof(err)))
+			log_err("%s", err); /* its record went since the check: reading it fails */
+	for (unsigned i = 0; i < next->vserver_count; i++) {
+		if (has_vserver(next, i) == has_vserver(&old, i))
+			continue;
+		trouble_over(d, i);
+		diary_forget(d, i);
+		if (has_vserver(next, i)) {
+			workers_add(d, i);
+			addresses_add(d, i);
+		} else {
+			workers_remove(d, i);
+		}
+	}
+}
+
 const char *brain_reconfigure(struct daemon *d, const struct conf *next)
 {
 	struct node_conf *nc = mem_zalloc(1, sizeof(*nc));
@@ -313,11 +373,13 @@ const char *brain_reconfigure(struct daemon *d, const struct conf *next)
 			  brain_conf_of(next, (unsigned)self, d->config_version, nc);
 
 	if (!bad)
+		bad = brain_parts_check(d, next);
+	if (!bad)
 		bad = node_reconfigure(d->node, nc);
 	if (!bad) {
 		d->times = nc->times;
 		d->self = (unsigned)self;
-		*d->conf = *next;
+		parts_change(d, next);
 		brain_post(d, &ev);
 	}
 	free(nc);

@@ -64,7 +64,8 @@ struct config {
 	size_t file_len;
 	uint64_t propose_at_ns;
 	bool started, in_step, file_differs, pending;
-	char why[384]; /* pending: what needs the restart */
+	uint64_t retry_ns; /* it could be taken online, but not yet: then again; 0: no */
+	char why[384], said[384]; /* pending: what needs the restart, or is waited for */
 	/* completions that came while a step was carried out */
 	struct chosen_event queue[QUEUE_MAX];
 	unsigned queue_len;
@@ -441,13 +442,22 @@ static void run_with(struct config *c, const struct block_value *v)
 {
 	c->running = *v;
 	c->pending = false;
+	c->retry_ns = 0;
 	c->why[0] = '\0';
 	c->d->config_version = v->version;
 }
 
 static void hold_back(struct config *c, uint64_t version)
 {
+	bool said = c->pending && strcmp(c->said, c->why) == 0;
+
 	c->pending = true;
+	snprintf(c->said, sizeof(c->said), "%s", c->why);
+	if (c->retry_ns && !said)
+		log_notice("config: version %llu is chosen and taken as soon as this is over: %s",
+			   (unsigned long long)version, c->why);
+	if (c->retry_ns)
+		return;
 	log_warn("config: version %llu is chosen and waits for a restart of holdfastd here (%s); "
 		 "version %llu is in effect", (unsigned long long)version, c->why,
 		 (unsigned long long)c->running.version);
@@ -460,7 +470,8 @@ static bool take_online(struct config *c, struct conf *next, const struct block_
 	const char *bad;
 
 	if (conf_arrange(next, c->d->conf)) {
-		snprintf(c->why, sizeof(c->why), "what is removed must be stopped");
+		snprintf(c->why, sizeof(c->why), "there were too many units or vservers since the "
+			 "start of holdfastd");
 		return false;
 	}
 	c->d->config_version = v->version;
@@ -468,6 +479,7 @@ static bool take_online(struct config *c, struct conf *next, const struct block_
 	if (bad) {
 		c->d->config_version = c->running.version;
 		snprintf(c->why, sizeof(c->why), "%s", bad);
+		c->retry_ns = loop_clock_ns() + 2 * c->d->times.heartbeat_ns;
 		return false;
 	}
 	free(c->d->conf_text);
@@ -478,7 +490,7 @@ static bool take_online(struct config *c, struct conf *next, const struct block_
 	return true;
 }
 
-static void take(struct config *c, const struct block_value *v)
+static void take(struct config *c, const struct block_value *v, bool again)
 {
 	struct first_reason r = {.c = c};
 	struct conf *next = mem_zalloc(1, sizeof(*next));
@@ -487,6 +499,7 @@ static void take(struct config *c, const struct block_value *v)
 	int me;
 
 	c->why[0] = '\0';
+	c->retry_ns = 0;
 	if (conf_parse(next, c->committed.bytes, c->committed.len, "configuration", err,
 		       sizeof(err))) {
 		snprintf(c->why, sizeof(c->why), "%.300s: upgrade this node", err);
@@ -494,7 +507,8 @@ static void take(struct config *c, const struct block_value *v)
 		free(next);
 		return;
 	}
-	use_devices(c, next);
+	if (!again)
+		use_devices(c, next);
 	me = conf_find_node(next, c->d->conf->node[c->d->self].name);
 	if (me < 0) {
 		log_warn("config: version %llu has no node %s: leaving",
@@ -520,7 +534,7 @@ static void adopt(struct config *c, const struct block_value *v)
 	cache_write(c, v);
 	diary_say(c->d, LOG_L_NOTICE, "config", REASON_OPERATOR, "version %llu is chosen",
 		  (unsigned long long)v->version);
-	take(c, v);
+	take(c, v, false);
 }
 
 /* ---- an apply that is under way -------------------------------------------------------------- */
@@ -637,6 +651,8 @@ static void set_timer(struct config *c)
 		at = beat;
 	if (c->propose_at_ns && c->propose_at_ns < at)
 		at = c->propose_at_ns;
+	if (c->retry_ns && c->retry_ns < at)
+		at = c->retry_ns;
 	if (at != UINT64_MAX)
 		loop_timer_set(c->d->loop, &c->timer, at > now ? at : now + 1);
 }
@@ -708,6 +724,8 @@ static void on_timer(struct loop_timer *t)
 	struct chosen_event ev = {.type = CHOSEN_EV_TICK};
 
 	propose_first(c);
+	if (c->retry_ns && loop_clock_ns() >= c->retry_ns)
+		take(c, &c->chosen.mine.committed, true);
 	step(c, &ev);
 }
 
@@ -907,6 +925,7 @@ static void list_change(void *arg, const struct conf_change *ch)
 /* NULL, or why this node could not run with it; `online`: could not take it now. */
 static const char *unfit(struct config *c, const struct conf *next, bool online)
 {
+	static char text[NODE_TEXT_MAX];
 	struct node_conf *nc = mem_zalloc(1, sizeof(*nc));
 	struct conf *copy = mem_zalloc(1, sizeof(*copy));
 	int me = conf_find_node(next, c->d->conf->node[c->d->self].name);
@@ -916,9 +935,13 @@ static const char *unfit(struct config *c, const struct conf *next, bool online)
 	if (me < 0)
 		bad = online ? "a node cannot remove itself: apply it on another" : NULL;
 	else if (online && conf_arrange(copy, c->d->conf))
-		bad = "what is removed must be stopped";
+		bad = "there were too many units or vservers since the start of holdfastd";
 	else
 		bad = brain_conf_of(copy, (unsigned)me, 0, nc);
+	if (!bad && online)
+		bad = node_removal_check(c->d->node, nc, text);
+	if (!bad && online)
+		bad = brain_parts_check(c->d, copy);
 	if (!bad && online)
 		bad = node_reconfigure_check(c->d->node, nc);
 	free(copy);

@@ -61,6 +61,8 @@ enum exit_status {
 #define EVENT_QUEUE    1024
 #define STRANDED_MAX   64
 #define FOREVER_NS     UINT64_MAX
+/* A spare is made so long after the daemon's start, and after the last was taken. */
+#define SPARE_FIRST_NS 1000000000ULL
 
 struct daemon;
 
@@ -249,6 +251,7 @@ const char *brain_conf_of(const struct conf *c, unsigned self, uint64_t version,
 /* Takes a configuration while everything runs; NULL, or why not (nothing is changed then). Nodes,
  * units and vservers have the indices of the one in effect. */
 const char *brain_reconfigure(struct daemon *d, const struct conf *next);
+const char *brain_parts_check(const struct daemon *d, const struct conf *next);
 
 /* config.c: the committed configuration */
 /* What this node runs with, before anything is opened: 0 or exit status. */
@@ -314,6 +317,10 @@ void ports_open(struct daemon *d);
 
 /* units.c */
 int units_open(struct daemon *d, char *err, size_t err_size);
+/* Of units and virtual servers that come and go while this runs (brain_reconfigure()), each room that
+ * keeps something for each number: may it be used, begin with it, end with it. */
+int units_check(const struct conf *c, unsigned unit, const char *node, char *err, size_t err_size);
+int units_add(struct daemon *d, unsigned unit, char *err, size_t err_size);
 void units_act(struct daemon *d, const struct action *a);
 /* Signs S anew with the key in use now; keys_signed() is told. */
 void units_sign(struct daemon *d, unsigned unit);
@@ -348,6 +355,9 @@ void worker_open(struct daemon *d, const struct action *a);
 void worker_ask_stats(struct daemon *d, unsigned vs);
 /* The configuration's text has changed: every worker and spare gets it. */
 void workers_configure(struct daemon *d);
+bool workers_idle(const struct daemon *d, unsigned vs);
+void workers_add(struct daemon *d, unsigned vs);
+void workers_remove(struct daemon *d, unsigned vs);
 /* After the addresses are gone a drained worker may close its connections. */
 void worker_let_go(struct daemon *d, unsigned vs);
 void workers_end(struct daemon *d);
@@ -358,6 +368,7 @@ void sockets_close(struct daemon *d, unsigned vs);
 
 /* addresses.c */
 void addresses_open(struct daemon *d);
+void addresses_add(struct daemon *d, unsigned vs);
 void addresses_up(struct daemon *d, const struct action *a);
 void addresses_down(struct daemon *d, const struct action *a);
 void addresses_tickle(struct daemon *d, unsigned vs);
@@ -371,6 +382,7 @@ void diary_say(struct daemon *d, unsigned level, const char *object, enum reason
 void diary_vserver(struct daemon *d, unsigned vs, unsigned level, const char *what);
 void diary_brain(struct daemon *d, const struct action *a);
 void diary_begin(struct daemon *d);
+void diary_forget(struct daemon *d, unsigned vs);
 /* After a step: what has changed that the brain does not say itself. */
 void diary_watch(struct daemon *d);
 /* The last lines; waits a little for them to be durable. */

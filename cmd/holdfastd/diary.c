@@ -333,6 +333,8 @@ static void see_vservers(struct daemon *d, struct diary *y)
 	char object[CONF_NAME_MAX + 8];
 
 	for (unsigned i = 0; i < d->node->conf.vs_count; i++) {
+		if (d->node->conf.vs[i].gone)
+			continue;
 		see_owner(d, y, i);
 		if (d->node->vs[i].inhibit == y->vs_inhibit[i])
 			continue;
@@ -343,6 +345,14 @@ static void see_vservers(struct daemon *d, struct diary *y)
 			  y->vs_inhibit[i] ? "inhibit vs: it stays with the node that has it" :
 					     "inhibit vs is off");
 	}
+}
+
+void diary_forget(struct daemon *d, unsigned vs)
+{
+	if (!d->diary)
+		return;
+	d->diary->vs_inhibit[vs] = false;
+	memset(&d->diary->owner[vs], 0, sizeof(d->diary->owner[vs]));
 }
 
 static void see_master(struct daemon *d, struct diary *y)

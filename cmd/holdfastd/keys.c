@@ -148,9 +148,12 @@ static void sign_all(struct daemon *d)
 
 	if (k->waiting)
 		return;
-	k->waiting = d->conf->unit_count + 1;
+	k->waiting = 1;
 	for (unsigned i = 0; i < d->conf->unit_count; i++)
-		units_sign(d, i);
+		k->waiting += !d->conf->unit[i].gone;
+	for (unsigned i = 0; i < d->conf->unit_count; i++)
+		if (!d->conf->unit[i].gone)
+			units_sign(d, i);
 	k->heads.done = on_heads;
 	for (unsigned i = 0; i < CONF_COORD_MAX; i++)
 		k->head.err[i] = -EIO;
@@ -166,7 +169,7 @@ static enum reason still_signs(const struct daemon *d, uint8_t id, char *text, s
 	const struct keys *k = d->keys;
 
 	for (unsigned i = 0; i < d->conf->unit_count; i++)
-		if (k->unit_key[i] == id || k->unit_key[i] == 0) {
+		if (!d->conf->unit[i].gone && (k->unit_key[i] == id || k->unit_key[i] == 0)) {
 			snprintf(text, size, "unit %s: %s", d->conf->unit[i].name,
 				 k->unit_key[i] ? "S is signed with it" : k->unit_text[i]);
 			return REASON_KEY_SIGNS;

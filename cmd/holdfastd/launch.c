@@ -28,7 +28,6 @@
 
 #define LEASE_LAPSED   1 /* not good yet; 0 would be final */
 #define ARGS_MAX       (16 + 2 * CONF_STORES_MAX)
-#define SPARE_FIRST_NS 1000000000ULL /* after the daemon's start, and after the last was taken */
 #define SPARE_RETRY_NS 5000000000ULL /* after one that ended by itself */
 #define SPARE_NEXT_NS  200000000ULL  /* between two: they shall not all start at once */
 
@@ -398,7 +397,7 @@ static bool may_come_here(const struct daemon *d, unsigned vs)
 {
 	const struct conf_vserver *v = &d->conf->vserver[vs];
 
-	return v->migrate || v->home == d->self;
+	return !v->gone && (v->migrate || v->home == d->self);
 }
 
 static void on_spare_timer(struct loop_timer *t)
@@ -440,7 +439,7 @@ void launch_later(struct worker *w, uint64_t ns)
 void launch_spare_ended(struct worker *w, int status)
 {
 	w->spare = NULL;
-	if (!w->d->leaving)
+	if (!w->d->leaving && !w->d->conf->vserver[w->vs].gone)
 		log_limited(LOG_L_WARN, "vserver %s: its spare worker ended, status=%d",
 			    w->d->conf->vserver[w->vs].name, status);
 	launch_later(w, SPARE_RETRY_NS);

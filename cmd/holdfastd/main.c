@@ -276,7 +276,7 @@ void daemon_self_fence(struct daemon *d, const char *why)
 	bool any_disk = false;
 
 	for (unsigned i = 0; i < d->conf->unit_count; i++)
-		any_disk |= d->conf->unit[i].backend != CONF_DIR;
+		any_disk |= !d->conf->unit[i].gone && d->conf->unit[i].backend != CONF_DIR;
 	log_err("%s: fencing myself", why);
 	workers_end(d);
 	addresses_end(d);

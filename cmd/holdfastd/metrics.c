@@ -33,7 +33,8 @@ static void each_vs(FILE *to, const char *name, struct daemon *d, double (*value
 										  unsigned))
 {
 	for (unsigned i = 0; i < d->conf->vserver_count; i++)
-		fprintf(to, "%s{vs=\"%s\"} %g\n", name, d->conf->vserver[i].name, value(d, i));
+		if (!d->conf->vserver[i].gone)
+			fprintf(to, "%s{vs=\"%s\"} %g\n", name, d->conf->vserver[i].name, value(d, i));
 }
 
 static double is_serving(struct daemon *d, unsigned vs)
@@ -149,7 +150,7 @@ static void put_total(FILE *to, const char *name, struct daemon *d)
 static void put_phases(FILE *to, const char *name, struct daemon *d)
 {
 	for (unsigned i = 0; i < d->conf->vserver_count; i++)
-		for (unsigned p = 0; p < PHASE_COUNT; p++)
+		for (unsigned p = 0; p < PHASE_COUNT && !d->conf->vserver[i].gone; p++)
 			fprintf(to, "%s{vs=\"%s\",phase=\"%s\"} %g\n", name,
 				d->conf->vserver[i].name, vs_phase_name(p),
 				(double)d->node->vs[i].phase_ns[p] / 1e9);

@@ -69,11 +69,13 @@ static json_t *status_json(struct daemon *d)
 	       *paths = json_array();
 
 	for (unsigned i = 0; i < d->conf->vserver_count; i++)
-		json_array_append_new(workers, worker_json(d, i));
+		if (!d->conf->vserver[i].gone)
+			json_array_append_new(workers, worker_json(d, i));
 	for (unsigned i = 0; i < d->conf->node[d->self].path_count; i++)
 		json_array_append_new(paths, path_json(d, i));
-	for (unsigned i = 0; i < d->conf->vserver_count; i++)
-		vserver_more(d, i, json_array_get(json_object_get(o, "vservers"), i));
+	for (unsigned i = 0, at = 0; i < d->conf->vserver_count; i++)
+		if (!d->conf->vserver[i].gone)
+			vserver_more(d, i, json_array_get(json_object_get(o, "vservers"), at++));
 	json_object_set_new(o, "cluster", json_string(d->conf->name));
 	json_object_set_new(o, "config", config_json(d));
 	json_object_set_new(o, "workers", workers);

@@ -504,26 +504,49 @@ void units_sign(struct daemon *d, unsigned unit)
 	enqueue(&d->unit[unit], &a, true);
 }
 
-int units_open(struct daemon *d, char *err, size_t err_size)
+/* 0, or the exit status of a node that cannot work with it. */
+static int look_at(struct unit_spec *spec, const struct conf *c, unsigned unit, const char *node,
+		   char *err, size_t err_size)
 {
-	for (unsigned i = 0; i < d->conf->unit_count; i++) {
-		struct unit_job *j = &d->unit[i];
-		struct stat st;
-		int rc = spec_unit(&j->spec, d->conf, i, d->conf->node[d->self].name);
+	struct stat st;
 
-		j->d = d;
-		j->index = i;
-		j->lock_fd = -1;
-		j->poll_timer.fire = on_poll_timer;
-		if (rc) {
-			snprintf(err, err_size, "unit %s: a path is too long", d->conf->unit[i].name);
-			return EXIT_CONFIG;
-		}
-		if (j->spec.backend == UNIT_DIR && stat(j->spec.record, &st) < 0) {
-			snprintf(err, err_size, "%s: %s; make the unit with: holdfast init",
-				 j->spec.record, strerror(errno));
-			return EXIT_CONFIG;
-		}
+	if (spec_unit(spec, c, unit, node)) {
+		snprintf(err, err_size, "unit %s: a path is too long", c->unit[unit].name);
+		return EXIT_CONFIG;
+	}
+	if (spec->backend == UNIT_DIR && stat(spec->record, &st) < 0) {
+		snprintf(err, err_size, "%s: %s; make the unit with: holdfast init", spec->record,
+			 strerror(errno));
+		return EXIT_CONFIG;
 	}
 	return 0;
+}
+
+int units_check(const struct conf *c, unsigned unit, const char *node, char *err, size_t err_size)
+{
+	struct unit_spec spec;
+
+	return look_at(&spec, c, unit, node, err, err_size);
+}
+
+int units_add(struct daemon *d, unsigned unit, char *err, size_t err_size)
+{
+	struct unit_job *j = &d->unit[unit];
+
+	hf_assert(!j->now && !j->queue && !j->held);
+	memset(j, 0, sizeof(*j));
+	j->d = d;
+	j->index = unit;
+	j->lock_fd = -1;
+	j->poll_timer.fire = on_poll_timer;
+	return look_at(&j->spec, d->conf, unit, d->conf->node[d->self].name, err, err_size);
+}
+
+int units_open(struct daemon *d, char *err, size_t err_size)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < d->conf->unit_count && rc == 0; i++)
+		rc = units_add(d, i, err, err_size);
+	return rc;
 }

@@ -253,7 +253,7 @@ static void ask(struct daemon *d, uint32_t id, int unit)
 	w->id = id;
 	w->one = unit >= 0;
 	for (unsigned i = 0; i < d->conf->unit_count; i++) {
-		if (unit >= 0 && (unsigned)unit != i)
+		if (d->conf->unit[i].gone || (unit >= 0 && (unsigned)unit != i))
 			continue;
 		w->job[w->count].set = w;
 		w->job[w->count++].unit = i;

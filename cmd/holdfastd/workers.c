@@ -364,6 +364,8 @@ void workers_configure(struct daemon *d)
 		return;
 	}
 	for (unsigned i = 0; i < d->conf->vserver_count; i++) {
+		if (d->conf->vserver[i].gone)
+			continue;
 		configure(d->worker[i].now, fd);
 		configure(d->worker[i].spare, fd);
 	}
@@ -374,6 +376,40 @@ void worker_ask_stats(struct daemon *d, unsigned vs)
 {
 	if (d->worker[vs].life == WORKER_RUNNING)
 		(void)send_type(&d->worker[vs], WORKER_STATS);
+}
+
+/* No process of an earlier one that had this number. */
+bool workers_idle(const struct daemon *d, unsigned vs)
+{
+	const struct worker *w = &d->worker[vs];
+
+	for (unsigned i = 0; i < WORKER_PLACES; i++)
+		if (w->process[i].pid || w->process[i].control_op.busy ||
+		    w->process[i].exit_op.busy)
+			return false;
+	return w->life == WORKER_NONE;
+}
+
+void workers_add(struct daemon *d, unsigned vs)
+{
+	hf_assert(workers_idle(d, vs));
+	d->worker[vs] = (struct worker){.d = d, .vs = vs};
+	launch_later(&d->worker[vs], SPARE_FIRST_NS);
+}
+
+/* It is not served here: what is left is a spare. */
+void workers_remove(struct daemon *d, unsigned vs)
+{
+	struct worker *w = &d->worker[vs];
+
+	if (w->spare)
+		launch_kill(w->spare);
+	free(w->stats);
+	free(w->conn);
+	w->stats = NULL;
+	w->conn = NULL;
+	w->conn_count = 0;
+	w->stats_len = 0;
 }
 
 void workers_open(struct daemon *d)

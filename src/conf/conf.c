@@ -501,6 +501,11 @@ static void vs_migrate(struct ctx *p, void *at)
 	((struct conf_vserver *)at)->migrate = lex_on_off(&p->x, "migrate");
 }
 
+static void vs_serve(struct ctx *p, void *at)
+{
+	((struct conf_vserver *)at)->off = !lex_on_off(&p->x, "serve");
+}
+
 TEXT(vs_home, struct conf_vserver, home_name, lex_name, "home")
 TEXT(vs_user, struct conf_vserver, user, lex_string, "user")
 NUMBER(vs_priority, struct conf_vserver, priority, LIMIT_PRIORITY, unsigned)
@@ -537,6 +542,7 @@ static const struct key VSERVER_KEYS[] = {
 	{"home", vs_home, false},	    {"priority", vs_priority, false},
 	{"user", vs_user, false},	    {"hold_down", vs_hold_down, false},
 	{"giveback", vs_giveback, false},   {"migrate", vs_migrate, false},
+	{"serve", vs_serve, false},
 	{"portmap", vs_portmap, false},	    {"nfs_port", vs_nfs_port, false},
 	{"mount_port", vs_mount_port, false}, {"address", vs_address, true},
 	{"store", vs_store, true},	    {"export", vs_export, true},

@@ -61,6 +61,7 @@ enum conf_fstype { CONF_EXT4, CONF_XFS };
 struct conf_unit {
 	char name[CONF_NAME_MAX];
 	unsigned line;
+	bool gone; /* was removed while it ran: its number is free (conf_diff.h) */
 	enum conf_backend backend;
 	char path[CONF_PATH_MAX];	   /* dir: the unit itself */
 	char fence_command[CONF_PATH_MAX]; /* dir: must report success before a live holder is
@@ -127,6 +128,8 @@ enum conf_giveback { CONF_GIVEBACK_MANUAL, CONF_GIVEBACK_AUTO };
 struct conf_vserver {
 	char name[CONF_NAME_MAX];
 	unsigned line;
+	bool gone; /* as that of a unit */
+	bool off;  /* nobody serves it */
 	char home_name[CONF_NAME_MAX];
 	unsigned home; /* index into conf.node */
 	unsigned priority;
@@ -186,7 +189,8 @@ int conf_load_fd(struct conf *c, int fd, const char *name, char *err, size_t err
 
 /* The effective configuration in the same grammar. */
 void conf_print(const struct conf *c, FILE *to);
-/* Of conf_print()'s text: equal on nodes whose configuration means the same. */
+/* Equal on nodes whose configuration means the same: of conf_print()'s text, block by block, in
+ * whatever order they stand. */
 uint64_t conf_hash(const struct conf *c);
 
 /* -1 when there is none. */

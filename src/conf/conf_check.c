@@ -337,8 +337,8 @@ int conf_check(struct conf *c, const char *name, char *err, size_t err_size)
 	for (unsigned i = 0; i < c->node_count && rc == 0; i++)
 		rc = check_node(&k, c, i);
 	for (unsigned i = 0; i < c->unit_count && rc == 0; i++)
-		rc = check_unit(&k, c, i);
+		rc = c->unit[i].gone ? 0 : check_unit(&k, c, i);
 	for (unsigned i = 0; i < c->vserver_count && rc == 0; i++)
-		rc = check_vserver(&k, c, i);
+		rc = c->vserver[i].gone ? 0 : check_vserver(&k, c, i);
 	return rc;
 }

@@ -160,11 +160,12 @@ static enum conf_effect devices(const struct conf *from, const struct conf *to, 
 }
 
 static enum conf_effect judge(const struct conf *from, const struct conf *to, const char *path,
-			      bool in_from, bool in_to, const char **why)
+			      const char **why)
 {
 	static const char *const cluster[] = {"takeover", "self_fence", NULL};
 	static const char *const vserver[] = {"home", "priority", "hold_down", "giveback", "migrate",
-					      "giveback_delay", "weight", "assign", "nodes", NULL};
+					      "giveback_delay", "weight", "assign", "nodes", "serve",
+					      NULL};
 	static const char *const node[] = {"capacity", NULL};
 	const char *at = strchr(path, SEP);
 	bool whole = at && at[1] == '\0';
@@ -182,11 +183,8 @@ static enum conf_effect judge(const struct conf *from, const struct conf *to, co
 	*why = "it is read when holdfastd starts";
 	if (begins(path, "node ") && (whole || one_of(path, node)))
 		return CONF_ONLINE;
-	if (whole && (begins(path, "vserver ") || begins(path, "unit "))) {
-		*why = in_from && !in_to ? "what is removed must be stopped" :
-					   "room for it is made when holdfastd starts";
-		return CONF_RESTART;
-	}
+	if (whole && (begins(path, "vserver ") || begins(path, "unit ")))
+		return CONF_ONLINE;
 	if (begins(path, "vserver ") && one_of(path, vserver))
 		return CONF_ONLINE;
 	if (begins(path, "vserver ") && at && begins(at + 1, "export "))
@@ -227,7 +225,7 @@ static void tell(struct walk *w, const char *path, const struct entry *a, const 
 {
 	struct conf_change c = {.from = ""};
 
-	c.effect = judge(w->from, w->to, path, a != NULL, b != NULL, &c.why);
+	c.effect = judge(w->from, w->to, path, &c.why);
 	if (c.effect == CONF_ONLINE)
 		c.why = NULL;
 	people(c.where, sizeof(c.where), path);
@@ -277,26 +275,40 @@ enum conf_effect conf_diff(const struct conf *from, const struct conf *to, conf_
 
 /* ---- numbers kept ---------------------------------------------------------------------------- */
 
-#define ARRANGE(field, count, find)                                                                \
+/* What runs keeps its number; what is new takes one that is free, or the next. */
+#define ARRANGE(field, count, find, max)                                                           \
 	do {                                                                                       \
-		for (unsigned i = 0; i < now->count; i++) {                                        \
-			int at = find(next, now->field[i].name);                                   \
-			if (at < 0 || (unsigned)at < i)                                            \
-				return -EINVAL;                                                    \
-			if ((unsigned)at != i) {                                                   \
-				old->field[0] = next->field[i];                                    \
-				next->field[i] = next->field[at];                                  \
-				next->field[at] = old->field[0];                                   \
+		bool placed[max] = {false};                                                        \
+		unsigned n = now->count;                                                           \
+		memset(next->field, 0, sizeof(next->field));                                       \
+		for (unsigned i = 0; i < n; i++) {                                                 \
+			int at = now->field[i].gone ? -1 : find(old, now->field[i].name);          \
+			if (at >= 0) {                                                             \
+				next->field[i] = old->field[at];                                   \
+				placed[at] = true;                                                 \
+			} else {                                                                   \
+				next->field[i].gone = true;                                        \
 			}                                                                          \
 		}                                                                                  \
+		for (unsigned at = 0, i = 0; at < old->count; at++) {                              \
+			if (placed[at])                                                            \
+				continue;                                                          \
+			while (i < now->count && !now->field[i].gone)                              \
+				i++;                                                               \
+			if (i >= now->count && n == (max))                                         \
+				return -ENOSPC;                                                    \
+			next->field[i < now->count ? i++ : n++] = old->field[at];                  \
+		}                                                                                  \
+		next->count = n;                                                                   \
 	} while (0)
 
 static int arrange(struct conf *next, const struct conf *now, struct conf *old)
 {
 	char err[512];
 
-	ARRANGE(unit, unit_count, conf_find_unit);
-	ARRANGE(vserver, vserver_count, conf_find_vserver);
+	*old = *next;
+	ARRANGE(unit, unit_count, conf_find_unit, CONF_UNITS_MAX);
+	ARRANGE(vserver, vserver_count, conf_find_vserver, CONF_VSERVERS_MAX);
 	return conf_check(next, "configuration", err, sizeof(err));
 }
 

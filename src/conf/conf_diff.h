@@ -28,9 +28,10 @@ typedef void conf_change_fn(void *arg, const struct conf_change *c);
 enum conf_effect conf_diff(const struct conf *from, const struct conf *to, conf_change_fn *each,
 			   void *arg);
 
-/* `next` with the units and vservers of `now` at the indices they have there, and the new ones
- * behind them: what is running keeps its numbers.  References are set anew.  0, or -EINVAL when a
- * unit or vserver of `now` is missing. */
+/* `next`, just parsed, with the units and vservers of `now` at the indices they have there: what is
+ * running keeps its numbers.  What is missing leaves its number `gone`; what is new takes one that
+ * was gone in `now` already, else the next.  References are set anew.  0, -ENOSPC when there is no
+ * number left. */
 int conf_arrange(struct conf *next, const struct conf *now);
 
 #endif

@@ -146,6 +146,8 @@ static void put_vserver(FILE *to, const struct conf_vserver *v)
 	put_number(to, "\t", LIMIT_GIVEBACK_DELAY, v->giveback_delay_ns);
 	put_number(to, "\t", LIMIT_WEIGHT, v->weight);
 	fprintf(to, "\tassign %s\n", v->assign_manual ? "manual" : "auto");
+	if (v->off)
+		fputs("\tserve off\n", to);
 	for (unsigned i = 0; i < v->node_count; i++)
 		fprintf(to, "%s%s%s", i ? " " : "\tnodes ", v->node_name[i],
 			i + 1 == v->node_count ? "\n" : "");
@@ -181,15 +183,28 @@ void conf_print(const struct conf *c, FILE *to)
 	for (unsigned i = 0; i < c->node_count; i++)
 		put_node(to, &c->node[i]);
 	for (unsigned i = 0; i < c->unit_count; i++)
-		put_unit(to, &c->unit[i]);
+		if (!c->unit[i].gone)
+			put_unit(to, &c->unit[i]);
 	for (unsigned i = 0; i < c->vserver_count; i++)
-		put_vserver(to, &c->vserver[i]);
+		if (!c->vserver[i].gone)
+			put_vserver(to, &c->vserver[i]);
 }
 
-/* FNV-1a: tells different files apart, is no defence (the messages that carry it are sealed). */
-uint64_t conf_hash(const struct conf *c)
+/* FNV-1a: tells different files apart, is no defence (the messages that carry it are sealed).  Blocks
+ * are summed: a node that took a version online has them in another order than one that started
+ * with it. */
+static uint64_t block_hash(const char *text, size_t len)
 {
 	uint64_t h = 0xcbf29ce484222325ULL;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (uint8_t)text[i]) * 0x100000001b3ULL;
+	return h;
+}
+
+uint64_t conf_hash(const struct conf *c)
+{
+	uint64_t h = 0;
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);
@@ -198,8 +213,11 @@ uint64_t conf_hash(const struct conf *c)
 		return 0;
 	conf_print(c, f);
 	fclose(f);
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ (uint8_t)text[i]) * 0x100000001b3ULL;
+	for (size_t at = 0, end = 0; end < len; end++)
+		if (end >= 2 && text[end] == '\n' && text[end - 1] == '}' && text[end - 2] == '\n') {
+			h += block_hash(text + at, end - at);
+			at = end + 1;
+		}
 	free(text);
 	return h;
 }

@@ -40,7 +40,7 @@ static bool may(struct node *n, const struct event *ev, const char *would)
 int node_vs_find(const struct node *n, uint32_t id)
 {
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
-		if (n->conf.vs[i].id == id)
+		if (n->conf.vs[i].id == id && !n->conf.vs[i].gone)
 			return (int)i;
 	return -1;
 }
@@ -360,7 +360,8 @@ static bool serves(const struct node *n, unsigned vs, uint16_t node)
 static bool all_home(const struct node *n, uint16_t home)
 {
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
-		if ((!home || n->conf.vs[i].home == home) && !serves(n, i, n->conf.vs[i].home))
+		if (vs_wanted(n, i) && (!home || n->conf.vs[i].home == home) &&
+		    !serves(n, i, n->conf.vs[i].home))
 			return false;
 	return true;
 }
@@ -370,6 +371,8 @@ static bool all_served_elsewhere(const struct node *n, uint16_t node)
 	for (unsigned i = 0; i < n->conf.vs_count; i++) {
 		uint16_t owner = node_vs_owner(n, i);
 
+		if (owner == 0 && !vs_wanted(n, i))
+			continue;
 		if (owner == 0 || owner == node || !serves(n, i, owner))
 			return false;
 	}

@@ -88,6 +88,7 @@ uint64_t lease_deadline_ns(const struct node *n);
 
 /* vserver.c */
 void vs_set_state(struct node *n, unsigned vs, enum vs_state to, enum reason why);
+void vs_init(struct node *n, unsigned vs);
 void vs_up(struct node *n, unsigned vs, uint16_t victim, enum reason why);
 void vs_move(struct node *n, unsigned vs, uint16_t to, enum reason why);
 void vs_hard_down(struct node *n, unsigned vs, enum reason why);
@@ -157,6 +158,7 @@ enum reason place_refuses(const struct node *n, unsigned vs, uint16_t node);
 uint16_t place_best(const struct node *n, unsigned vs, bool not_self);
 
 /* veto.c */
+bool vs_wanted(const struct node *n, unsigned vs);
 bool vs_inhibited(const struct node *n, unsigned vs);
 void place_vetoes(const struct node *n, unsigned vs, uint16_t id, struct vetoes *out);
 enum reason veto_first(const struct vetoes *v, bool force);

@@ -79,6 +79,10 @@ static const char *check_vs(const struct node_conf *c, unsigned *units_used)
 		const struct node_conf_vs *v = &c->vs[i];
 		bool home = false;
 
+		if (v->gone && (v->unit_count || v->fs_count || v->unit[0] != NODE_NO_UNIT || v->id))
+			return "a virtual server that is gone has nothing";
+		if (v->gone)
+			continue;
 		if (v->unit_count < 1 || v->unit_count > NODE_VS_UNITS_MAX)
 			return "a virtual server has 1 to 4 units";
 		if (v->fs_count > STATUS_FS_MAX)
@@ -91,7 +95,7 @@ static const char *check_vs(const struct node_conf *c, unsigned *units_used)
 			if (c->vs[k].id == v->id)
 				return "two virtual servers have names with the same id";
 		for (unsigned k = 0; k < v->unit_count; k++) {
-			if (v->unit[k] >= c->unit_count)
+			if (v->unit[k] >= c->unit_count || c->unit[v->unit[k]].gone)
 				return "a virtual server uses an unknown unit";
 			if (units_used[v->unit[k]]++)
 				return "a unit belongs to exactly one virtual server";
@@ -286,9 +290,10 @@ void node_fill(const struct node *n, struct status_msg *m)
 	m->peer_count = (uint8_t)n->peer_count;
 	for (unsigned i = 0; i < n->peer_count; i++)
 		fill_peer(n, &n->peer[i], &m->peer[i]);
-	m->vs_count = (uint8_t)n->conf.vs_count;
 	for (unsigned i = 0; i < n->conf.vs_count; i++) {
-		fill_vs(n, i, &m->vs[i]);
+		if (n->conf.vs[i].gone)
+			continue;
+		fill_vs(n, i, &m->vs[m->vs_count++]);
 		m->worker_count = (uint16_t)(m->worker_count + n->vs[i].worker);
 	}
 	memory_fill(n, m);
@@ -460,13 +465,8 @@ void node_init(struct node *n, const struct node_conf *c, uint64_t now_ns)
 			n->peer[n->peer_count].verdict = STATUS_V_UNKNOWN;
 			n->peer[n->peer_count++].observe_since_ns = now_ns;
 		}
-	for (unsigned i = 0; i < c->vs_count; i++) {
-		n->vs[i].state = VS_DOWN;
-		n->vs[i].since_ns = now_ns;
-		memset(n->vs[i].fs_state, STATUS_FS_DOWN, sizeof(n->vs[i].fs_state));
-		for (unsigned k = 0; k < c->vs[i].unit_count; k++)
-			n->unit[c->vs[i].unit[k]].vs = i;
-	}
+	for (unsigned i = 0; i < c->vs_count; i++)
+		vs_init(n, i);
 	memory_init(n);
 	node_sort(n);
 }

@@ -42,6 +42,7 @@
 #define NODE_NODES_MAX	  8
 #define NODE_VS_MAX	  64
 #define NODE_UNITS_MAX	  64
+#define NODE_NO_UNIT	  NODE_UNITS_MAX
 #define NODE_VS_UNITS_MAX 4
 #define NODE_DEVICES_MAX  3
 #define NODE_PATHS_MAX	  4
@@ -114,19 +115,22 @@ struct node_conf_vs {
 	uint16_t home;
 	int priority; /* greater first */
 	bool no_migrate, giveback_auto;
+	bool off;  /* nobody serves it */
+	bool gone; /* removed while it ran: a free number, with no unit; see reconf.c */
 	bool assign_manual;	    /* VS-125: its first node is an operator's to name */
 	uint16_t weight;	    /* 0: 1 */
 	uint16_t nodes;		    /* who may have it, bit per id; 0: everybody */
 	uint64_t hold_down_ns;	    /* 0: times.hold_down_ns */
 	uint64_t giveback_delay_ns; /* 0: the hold-down */
 	uint8_t unit_count, fs_count;
-	uint8_t unit[NODE_VS_UNITS_MAX]; /* index into units */
+	uint8_t unit[NODE_VS_UNITS_MAX]; /* index into units; of one gone: NODE_NO_UNIT */
 };
 
 struct node_conf_unit {
 	char name[NODE_NAME_MAX];
 	uint32_t id;
 	bool fence_command; /* one is configured */
+	bool gone;
 };
 
 struct node_conf {
@@ -529,7 +533,7 @@ struct node_control {
 };
 
 struct node {
-	struct node_conf conf;
+	struct node_conf conf, before; /* before: of the version before, once one came while it ran */
 	enum node_state state;
 	enum reason state_reason;
 	uint64_t state_since_ns;
@@ -576,7 +580,7 @@ struct node {
 	struct node_device device[NODE_DEVICES_MAX];
 	struct node_peer peer[NODE_NODES_MAX];
 	unsigned peer_count; /* without self */
-	struct node_unit unit[NODE_UNITS_MAX];
+	struct node_unit unit[NODE_UNITS_MAX + 1]; /* the last: of what is gone, never owned */
 	struct node_vs vs[NODE_VS_MAX];
 	uint8_t order[NODE_VS_MAX]; /* indexes by falling priority */
 	struct node_control control[NODE_CONTROLS_MAX];
@@ -597,6 +601,9 @@ void node_init(struct node *n, const struct node_conf *c, uint64_t now_ns);
  * nothing is changed.  What is there keeps its index. */
 const char *node_reconfigure(struct node *n, const struct node_conf *c);
 const char *node_reconfigure_check(const struct node *n, const struct node_conf *c);
+/* For who proposes it: NULL, or why what is missing there must not go yet, as far as this node knows
+ * of all the others.  `text` has room for NODE_TEXT_MAX. */
+const char *node_removal_check(const struct node *n, const struct node_conf *c, char *text);
 /* `out` is cleared and filled. */
 void node_step(struct node *n, const struct event *ev, struct actions *out);
 /* When the next EV_TICK is due; in the past: at once. */

@@ -38,6 +38,8 @@ bool peer_live(const struct node_peer *p)
 
 const struct status_vs *peer_vs(const struct node *n, const struct node_peer *p, unsigned vs)
 {
+	if (n->conf.vs[vs].gone)
+		return NULL;
 	/* The same configuration, the same order; else look for it. */
 	if (vs < p->msg.vs_count && p->msg.vs[vs].id == n->conf.vs[vs].id)
 		return &p->msg.vs[vs];

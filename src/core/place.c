@@ -130,6 +130,10 @@ static bool wait_for_home(const struct node *n, unsigned vs)
 		return false;
 	if (n->vs[vs].epoch || home->msg.flags & (STATUS_F_LEAVING | STATUS_F_FAILING))
 		return false;
+	/* It came with a version that its home has not taken yet. */
+	if (n->now_ns < n->vs[vs].since_ns + n->conf.times.home_wait_ns && peer_works(home) &&
+	    home->msg.config_hash != n->conf.config_hash)
+		return true;
 	return n->now_ns < n->state_since_ns + n->conf.times.home_wait_ns &&
 	       (home->verdict == STATUS_V_UNKNOWN || home->msg.state == NODE_REBOOTING);
 }
@@ -139,6 +143,8 @@ static uint16_t wish(const struct node *n, unsigned vs)
 	uint16_t owner = node_vs_owner(n, vs), to;
 	const struct node_peer *p = peer_get(n, n->unit[n->conf.vs[vs].unit[0]].owner);
 
+	if (!owner && !vs_wanted(n, vs))
+		return p && p->id != n->conf.self && p->forced ? n->conf.self : 0;
 	if (p && p->forced)
 		return n->conf.self; /* an operator's takeover of it */
 	if (owner)
@@ -168,7 +174,7 @@ static void set_targets(struct node *n)
 		uint16_t to = wish(n, i), his = masters_wish(n, i);
 
 		/* His wish may be older than the last owner's release: that one goes first. */
-		if (his && free && released_for(n, i) == 0)
+		if (his && free && vs_wanted(n, i) && released_for(n, i) == 0)
 			to = his;
 		if (free && to)
 			n->load[to] += vs_weight(n, i);
@@ -258,7 +264,7 @@ static void bring_up(struct node *n, unsigned vs)
 	uint16_t victim;
 
 	if (v->state != VS_DOWN || v->target != n->conf.self || v->failed || n->leaving ||
-	    node_vs_owner(n, vs) || !lease_valid(n) || n->now_ns < v->not_before_ns)
+	    !vs_wanted(n, vs) || node_vs_owner(n, vs) || !lease_valid(n) || n->now_ns < v->not_before_ns)
 		return;
 	victim = seize_from(n, vs, &wait);
 #ifdef HF_MUTANT_TWO_MASTERS_TRUSTED
@@ -291,7 +297,8 @@ static void clean_leftover(struct node *n, unsigned vs)
 {
 	struct node_vs *v = &n->vs[vs];
 
-	if (v->state != VS_DOWN || !v->target || v->target == n->conf.self || !lease_valid(n) ||
+	if (v->state != VS_DOWN || (vs_wanted(n, vs) && (!v->target || v->target == n->conf.self)) ||
+	    !lease_valid(n) ||
 	    n->now_ns < v->not_before_ns || !names_me(n, vs))
 		return;
 	v->not_before_ns = n->now_ns + 10 * n->conf.times.heartbeat_ns;
@@ -345,6 +352,11 @@ static void move_on(struct node *n, unsigned vs)
 {
 	struct node_vs *v = &n->vs[vs];
 
+	if (v->state == VS_SERVING && !vs_wanted(n, vs)) {
+		HF_MARK("place.switched_off");
+		vs_move(n, vs, 0, REASON_SWITCHED_OFF);
+		return;
+	}
 	if (v->state != VS_SERVING || n->leaving ||
 	    (v->moved_ns && v->moved_ns + hold_down_ns(n, vs) > n->now_ns))
 		return;

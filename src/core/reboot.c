@@ -134,7 +134,8 @@ void units_read(struct node *n)
 		struct node_unit *unit = &n->unit[u];
 		struct action *a;
 
-		if (unit->known || unit->held || unit->read_op || n->now_ns < unit->read_next_ns)
+		if (n->conf.unit[u].gone || unit->known || unit->held || unit->read_op ||
+		    n->now_ns < unit->read_next_ns)
 			continue;
 		a = act(n, ACT_UNIT_READ);
 		a->unit = u;
@@ -178,7 +179,7 @@ static void units_ask_again(struct node *n)
 static bool units_known(const struct node *n)
 {
 	for (unsigned u = 0; u < n->conf.unit_count; u++)
-		if (!n->unit[u].known)
+		if (!n->unit[u].known && !n->conf.unit[u].gone)
 			return false;
 	return true;
 }

@@ -1,8 +1,17 @@
 /* reconf.c - another configuration while everything runs (DESIGN 10; SAFETY V1, V3).
  *
  * Only what carries no promise to another node may change here: priority, home, giveback, migration,
- * hold-down, whether takeover is on; and who belongs to the cluster.  The timers, devices and units
- * are what verdicts and leases rest on (F4, V1); with those a node starts anew.
+ * hold-down, whether takeover is on; who belongs to the cluster; and which units and virtual servers
+ * there are.  The timers and devices are what verdicts and leases rest on (F4, V1); with those a node
+ * starts anew.
+ *
+ * Numbers (indexes) of units and virtual servers are a node's own affair: messages, slots and storage
+ * name them by id.  What is there keeps its number, since completions and the shell's parts go by it;
+ * what was removed leaves an empty one, `gone`, which a later version may use again.
+ *
+ * Nothing goes while anybody might serve it: it must have been switched off (`off`) in the version
+ * that counts now, and storage must name nobody (node_removal_check(), asked by the node that
+ * proposes).  Each node then lets go of it when it has nothing of it, and asks again until then.
  *
  * A node that joins is not observed yet: nothing is concluded from its silence before it was heard or
  * silent for dead_ns.  One that leaves must have nothing: storage would name an owner whom nobody
@@ -58,30 +67,136 @@ static const char *nodes_fit(const struct node *n, const struct node_conf *c)
 	return NULL;
 }
 
-static const char *units_same(const struct node *n, const struct node_conf *c)
+/* A number keeps its unit or gives it up, when nothing of it is here or under way. */
+static const char *units_fit(const struct node *n, const struct node_conf *c)
 {
-	if (c->unit_count != n->conf.unit_count)
-		return "units come and go with a restart of holdfastd";
-	for (unsigned i = 0; i < c->unit_count; i++)
-		if (c->unit[i].id != n->conf.unit[i].id)
-			return "units come and go with a restart of holdfastd";
+	if (c->unit_count < n->conf.unit_count)
+		return "units keep their numbers";
+	for (unsigned i = 0; i < n->conf.unit_count; i++) {
+		const struct node_unit *u = &n->unit[i];
+
+		if (n->conf.unit[i].gone)
+			continue;
+		if (!c->unit[i].gone && c->unit[i].id != n->conf.unit[i].id)
+			return "units keep their numbers";
+		if (c->unit[i].gone && (u->held || u->mounted || u->foul))
+			return "a unit that goes must be released here";
+		if (c->unit[i].gone && u->read_op)
+			return "a unit that goes is being read: in a moment";
+	}
 	return NULL;
 }
 
-static const char *vs_same(const struct node *n, const struct node_conf *c)
+static bool is_idle(const struct node_vs *v)
 {
-	if (c->vs_count != n->conf.vs_count)
-		return "virtual servers come and go with a restart of holdfastd";
-	for (unsigned i = 0; i < c->vs_count; i++) {
+	return v->state == VS_DOWN && !v->op && !v->address_op && !v->worker && !v->addresses;
+}
+
+static const char *vs_fit(const struct node *n, const struct node_conf *c)
+{
+	if (c->vs_count < n->conf.vs_count)
+		return "virtual servers keep their numbers";
+	for (unsigned i = 0; i < n->conf.vs_count; i++) {
 		const struct node_conf_vs *a = &n->conf.vs[i], *b = &c->vs[i];
 
+		if (a->gone)
+			continue;
+#ifndef HF_MUTANT_REMOVED_WHILE_SERVED
+		if (b->gone && !is_idle(&n->vs[i]))
+			return "a virtual server that goes must be released here";
+#endif
+		if (b->gone)
+			continue;
 		if (a->id != b->id)
-			return "virtual servers come and go with a restart of holdfastd";
+			return "virtual servers keep their numbers";
 		if (a->unit_count != b->unit_count || a->fs_count != b->fs_count ||
 		    memcmp(a->unit, b->unit, sizeof(a->unit)) != 0)
 			return "the stores of a virtual server need a restart of holdfastd";
 	}
 	return NULL;
+}
+
+/* ---- what goes, as far as all the others are known ------------------------------------------- */
+
+static const char *unit_going(const struct node *n, unsigned unit, char *text)
+{
+	const struct node_unit *u = &n->unit[unit];
+	const char *name = n->conf.unit[unit].name;
+
+	if (!u->known)
+		snprintf(text, NODE_TEXT_MAX, "unit %s: its record is not read yet: in a moment, or "
+			 "see holdfast unit show %s", name, name);
+	else if (u->owner)
+		snprintf(text, NODE_TEXT_MAX, "unit %s belongs to %s: there first holdfast unit release "
+			 "%s", name, node_name(n, u->owner), name);
+	else
+		return NULL;
+	return text;
+}
+
+static const char *vs_going(const struct node *n, unsigned vs, char *text)
+{
+	const struct node_conf_vs *v = &n->conf.vs[vs];
+	uint16_t owner = node_vs_owner(n, vs);
+	const char *bad = NULL;
+
+	if (!v->off) { /* else somebody might take it while the version spreads */
+		snprintf(text, NODE_TEXT_MAX, "vserver %s%s%s: first apply a version where it has: "
+			 "serve off", v->name, owner ? " is served by " : "",
+			 owner ? node_name(n, owner) : "");
+		return text;
+	}
+	if (owner) {
+		snprintf(text, NODE_TEXT_MAX, "vserver %s is still being released by %s: in a moment",
+			 v->name, node_name(n, owner));
+		return text;
+	}
+	for (unsigned i = 0; i < v->unit_count && !bad; i++)
+		bad = unit_going(n, v->unit[i], text);
+	return bad;
+}
+
+const char *node_removal_check(const struct node *n, const struct node_conf *c, char *text)
+{
+	const char *bad = NULL;
+	bool any = false;
+
+	for (unsigned i = 0; i < n->conf.vs_count && i < c->vs_count && !bad; i++)
+		if (c->vs[i].gone && !n->conf.vs[i].gone) {
+			any = true;
+			bad = vs_going(n, i, text);
+		}
+	for (unsigned i = 0; i < n->conf.unit_count && i < c->unit_count && !bad; i++)
+		if (c->unit[i].gone && !n->conf.unit[i].gone) {
+			any = true;
+			bad = unit_going(n, i, text);
+		}
+	for (unsigned i = 0; i < n->peer_count && any && !bad; i++)
+		if (peer_live(&n->peer[i]) && n->peer[i].msg.config_hash != n->conf.config_hash) {
+			snprintf(text, NODE_TEXT_MAX, "%s has not taken the present version yet",
+				 node_name(n, n->peer[i].id));
+			bad = text;
+		}
+	return bad;
+}
+
+/* ---- taking it ------------------------------------------------------------------------------- */
+
+/* Numbers that are used now and were not, or the other way round, begin with nothing. */
+static void come_and_go(struct node *n, const struct node_conf *old)
+{
+	for (unsigned i = 0; i < n->conf.unit_count; i++)
+		if (i >= old->unit_count || old->unit[i].gone != n->conf.unit[i].gone)
+			memset(&n->unit[i], 0, sizeof(n->unit[i]));
+	for (unsigned i = 0; i < n->conf.vs_count; i++) {
+		if (i < old->vs_count && old->vs[i].gone == n->conf.vs[i].gone)
+			continue;
+		vs_init(n, i);
+		if (n->conf.vs[i].gone)
+			HF_MARK("node.vs_removed");
+		else
+			HF_MARK("node.vs_added");
+	}
 }
 
 static void join_and_leave(struct node *n, const struct node_conf *c)
@@ -123,25 +238,26 @@ const char *node_reconfigure_check(const struct node *n, const struct node_conf 
 	if (!bad)
 		bad = nodes_fit(n, c);
 	if (!bad)
-		bad = units_same(n, c);
+		bad = units_fit(n, c);
 	if (!bad)
-		bad = vs_same(n, c);
+		bad = vs_fit(n, c);
 	return bad;
 }
 
 const char *node_reconfigure(struct node *n, const struct node_conf *c)
 {
-	const uint8_t *persisted = n->conf.persisted;
-	bool reboot_manual = n->conf.reboot_manual;
 	const char *bad = node_reconfigure_check(n, c);
+	struct node_conf *old = &n->before;
 
 	if (bad)
 		return bad;
 	join_and_leave(n, c);
 	HF_MARK("node.reconfigured");
+	*old = n->conf;
 	n->conf = *c;
-	n->conf.persisted = persisted;
-	n->conf.reboot_manual = reboot_manual;
+	n->conf.persisted = old->persisted;
+	n->conf.reboot_manual = old->reboot_manual;
+	come_and_go(n, old);
 	node_sort(n);
 	n->dirty = true;
 	return NULL;

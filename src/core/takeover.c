@@ -342,7 +342,7 @@ enum reason takeover_cancel(struct node *n, uint16_t node)
 static bool home_has_all(const struct node *n, uint16_t home)
 {
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
-		if (n->conf.vs[i].home == home && node_vs_owner(n, i) != home)
+		if (n->conf.vs[i].home == home && node_vs_owner(n, i) != home && vs_wanted(n, i))
 			return false;
 	return true;
 }

@@ -67,3 +67,4 @@ REASON(NOT_CANDIDATE, "not-a-candidate", "the configuration does not name the no
 REASON(NO_CAPACITY, "no-capacity", "move something else away from that node first")
 REASON(UNIT_OWNED, "unit-owned",
        "ask its owner: holdfast vs move VS NODE; if that node is dead: holdfast unit claim UNIT --force")
+REASON(SWITCHED_OFF, "switched-off", "the configuration says: serve off")

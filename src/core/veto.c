@@ -75,6 +75,12 @@ static unsigned capacity(const struct node *n, uint16_t id)
 	return 0;
 }
 
+/* It is there to be served. */
+bool vs_wanted(const struct node *n, unsigned vs)
+{
+	return !n->conf.vs[vs].gone && !n->conf.vs[vs].off;
+}
+
 static void vs_vetoes(const struct node *n, unsigned vs, uint16_t id, struct vetoes *out)
 {
 	uint16_t owner = n->unit[n->conf.vs[vs].unit[0]].owner;
@@ -82,6 +88,8 @@ static void vs_vetoes(const struct node *n, unsigned vs, uint16_t id, struct vet
 
 	unsigned room = capacity(n, id);
 
+	if (!vs_wanted(n, vs))
+		add(out, REASON_SWITCHED_OFF, 0, (int)vs, false);
 	if (n->conf.vs[vs].nodes && !(n->conf.vs[vs].nodes >> id & 1))
 		add(out, REASON_NOT_CANDIDATE, id, (int)vs, false);
 	if (room && node_vs_owner(n, vs) != id && n->load[id] + vs_weight(n, vs) > room)

@@ -38,6 +38,17 @@ void vs_set_state(struct node *n, unsigned vs, enum vs_state to, enum reason why
 	n->dirty = true;
 }
 
+/* A number gets its virtual server, or none. */
+void vs_init(struct node *n, unsigned vs)
+{
+	memset(&n->vs[vs], 0, sizeof(n->vs[vs]));
+	n->vs[vs].state = VS_DOWN;
+	n->vs[vs].since_ns = n->now_ns;
+	memset(n->vs[vs].fs_state, STATUS_FS_DOWN, sizeof(n->vs[vs].fs_state));
+	for (unsigned k = 0; k < vs_conf(n, vs)->unit_count; k++)
+		vs_unit(n, vs, k)->vs = vs;
+}
+
 struct action *vs_act(struct node *n, unsigned vs, enum act_type type)
 {
 	struct action *a = act(n, type);

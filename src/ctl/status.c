@@ -90,6 +90,9 @@ static json_t *inhibits(const struct node *n)
 	if (n->inhibit_mine)
 		add_inhibit(list, "node", me, "", REASON_NO_TAKEOVER);
 	for (unsigned i = 0; i < n->conf.vs_count; i++) {
+		if (n->conf.vs[i].off)
+			add_inhibit(list, "vs", "configuration", n->conf.vs[i].name,
+				    REASON_SWITCHED_OFF);
 		if (n->conf.vs[i].no_migrate)
 			add_inhibit(list, "vs", "configuration", n->conf.vs[i].name,
 				    REASON_NO_MIGRATE);
@@ -265,9 +268,11 @@ json_t *ctl_status(const struct node *n, const struct conf *conf, uint64_t now_n
 	for (unsigned i = 0; i < n->peer_count; i++)
 		json_array_append_new(peers, peer(n, &n->peer[i], now_ns));
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
-		json_array_append_new(vservers, vserver(n, i, now_ns));
+		if (!n->conf.vs[i].gone)
+			json_array_append_new(vservers, vserver(n, i, now_ns));
 	for (unsigned i = 0; i < n->conf.unit_count; i++)
-		json_array_append_new(units, unit(n, i));
+		if (!n->conf.unit[i].gone)
+			json_array_append_new(units, unit(n, i));
 	for (unsigned i = 0; i < n->conf.device_count; i++)
 		json_array_append_new(devices, device(n, i, conf, now_ns));
 	return json_pack(

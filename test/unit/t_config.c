@@ -76,6 +76,8 @@ static void t_effects(void)
 	CHECK_EQ(1, changes); /* a block is told as a whole */
 	CHECK_EQ(CONF_ONLINE,
 		 effect("unit u1", "node n3 { id 3 network 127.0.0.3 port 1 }\nunit u1"));
+	CHECK_EQ(CONF_ONLINE, effect("home n1", "home n1 serve off"));
+	CHECK_EQ(CONF_ONLINE, effect("unit u2 ", "unit u3 { backend dir path \"/u3\" }\nunit u2 "));
 	CHECK_EQ(CONF_RESTART, effect("heartbeat 50ms", "heartbeat 60ms"));
 	CHECK_EQ(CONF_RESTART, effect("address 127.0.0.9", "address 127.0.0.8"));
 	CHECK_EQ(CONF_RESTART, effect(" \"/c\"", ""));
@@ -97,8 +99,20 @@ static void t_arranged(void)
 	CHECK_EQ(0, conf_arrange(to, from));
 	CHECK_EQ(0, to->vserver[0].store[0].unit);
 	CHECK_EQ(0, conf_find_unit(to, "u1"));
-	to->vserver_count = 1;
-	CHECK(conf_arrange(to, from) != 0);
+	CHECK(conf_hash(to) == conf_hash(from)); /* the order says nothing */
+	/* What goes leaves its number, what comes takes one that was free before. */
+	parse(to, "vserver v1 {", "vserver v3 {");
+	CHECK_EQ(0, conf_arrange(to, from));
+	CHECK_EQ(3, to->vserver_count);
+	CHECK(to->vserver[0].gone && conf_find_vserver(to, "v2") == 1);
+	CHECK_EQ(2, conf_find_vserver(to, "v3"));
+	*from = *to;
+	parse(to, NULL, NULL);
+	CHECK_EQ(0, conf_arrange(to, from));
+	CHECK_EQ(0, conf_find_vserver(to, "v1"));
+	CHECK(to->vserver[2].gone);
+	parse(from, NULL, NULL);
+	CHECK(conf_hash(to) == conf_hash(from));
 	free(from);
 	free(to);
 }
@@ -122,6 +136,21 @@ static bool wait_show(const char *node, const char *text)
 static void edit(const char *name, const char *sed)
 {
 	CHECK(exits(0, "sed '%s' $D/h.conf >$D/%s.conf", sed, name));
+}
+
+/* The folder, for a replacement of sed's. */
+static const char *escaped(void)
+{
+	static char out[128];
+	size_t n = 0;
+
+	for (const char *p = dir; *p && n + 2 < sizeof(out); p++) {
+		if (*p == '/')
+			out[n++] = '\\';
+		out[n++] = *p;
+	}
+	out[n] = '\0';
+	return out;
 }
 
 static int wait_end(pid_t pid)
@@ -311,6 +340,69 @@ static void t_join_and_leave(void)
 	end();
 }
 
+static void write_two(const char *name, const char *more)
+{
+	CHECK(exits(0, "sed 's/^unit u /unit w { backend dir path \"%s\\/w\" }\\n&/' $D/h.conf >"
+		       "$D/%s.conf; printf 'vserver w { home n2 %s address 127.%u.0.10 nfs_port 12049 "
+		       "portmap off store fs { unit w dir \"fs\" log_half 4M index_map 64M } export "
+		       "\"/w\" { store fs client 127.0.0.0/8 rw insecure no_root_squash } }\\n' >>$D/%s.conf",
+		    escaped(), name, more, net, name));
+}
+
+/* covers: VS-157 V3 */
+static void t_vserver_comes_and_goes(void)
+{
+	pid_t n1, n2;
+
+	begin_made();
+	n1 = daemon_start("n1");
+	n2 = daemon_start("n2");
+	CHECK(wait_show("n1", "# version 1, in effect here: version 1"));
+	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
+	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 60));
+	write_two("two", "");
+	/* Its unit is not made yet. */
+	CHECK(exits(1, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf"));
+	CHECK(says("holdfast init"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/two.conf init"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf"));
+	CHECK(says("version 2 is committed") && says("in effect on n1 n2"));
+	CHECK(wait_status("n2", "\"name\":\"w\",\"state\":\"SERVING\"", 100));
+	CHECK(exits(0, "nfs-cp $D/h.conf \"nfs://127.%u.0.10/w/f?nfsport=12049&mountport=12049\"",
+		    net));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 vs move w n1"));
+	CHECK(exits(0, "nfs-cp \"nfs://127.%u.0.10/w/f?nfsport=12049&mountport=12049\" $D/back && cmp "
+		       "$D/back $D/h.conf", net));
+	/* Nothing goes that is served, or might be. */
+	CHECK(exits(1, "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/h.conf"));
+	CHECK(says("not-now") && says("vserver w is served by n1") && says("serve off"));
+	write_two("off", "serve off");
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/off.conf"));
+	CHECK(wait_status("n1", "\"name\":\"w\",\"state\":\"DOWN\"", 100));
+	CHECK(exits(0, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do "
+		       "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/h.conf && exit 0; "
+		       "sleep 0.2; done; exit 1"));
+	CHECK(says("version 4 is committed") && says("in effect on n2 n1"));
+	CHECK(wait_status("n1", "\"name\":\"v\",\"state\":\"SERVING\"", 10));
+	CHECK(strstr(said, "\"name\":\"w\"") == NULL);
+	/* Once more: the number is used again, and what it had is there. */
+	CHECK(exits(0, "for i in 1 2 3 4 5 6 7 8 9 10; do "
+		       "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf && exit 0; "
+		       "sleep 0.2; done; exit 1"));
+	CHECK(wait_status("n2", "\"name\":\"w\",\"state\":\"SERVING\"", 100));
+	CHECK(exits(0, "nfs-cp \"nfs://127.%u.0.10/w/f?nfsport=12049&mountport=12049\" $D/back2 && "
+		       "cmp $D/back2 $D/h.conf", net));
+	/* A node that starts with this version and one that grew into it agree. */
+	CHECK_EQ(128 + SIGKILL, daemon_end(n1, SIGKILL));
+	n1 = daemon_start("n1");
+	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 60));
+	CHECK(exits(0, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do "
+		       "$OUT/holdfast -c $D/h.conf -N n2 vs move w n1 && exit 0; sleep 0.3; done; exit 1"));
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	end();
+}
+
 int main(void)
 {
 	CASE(t_effects);
@@ -321,6 +413,7 @@ int main(void)
 	CASE(t_on_devices);
 	CASE(t_mismatch_and_loss);
 	CASE(t_join_and_leave);
+	CASE(t_vserver_comes_and_goes);
 	end_all();
 	return check_end();
 }

@@ -70,7 +70,10 @@ static void t_refused(void)
 	next.unit[1].id = 99;
 	refused();
 	next = base;
-	next.vs_count = 1;
+	next.vs_count = 1; /* numbers stay */
+	refused();
+	next = base;
+	next.vs[0].id = 99;
 	refused();
 	next = base;
 	next.self = 2;
@@ -99,10 +102,63 @@ static void t_nodes(void)
 	CHECK_EQ(77, (long long)n.peer[0].heard_ns); /* what is known stays */
 }
 
+static void goes(unsigned i)
+{
+	memset(&next.vs[i], 0, sizeof(next.vs[i]));
+	next.vs[i].gone = true;
+	next.vs[i].unit[0] = NODE_NO_UNIT;
+	memset(&next.unit[i], 0, sizeof(next.unit[i]));
+	next.unit[i].gone = true;
+}
+
+/* covers: VS-157 F3 */
+static void t_vs_comes_and_goes(void)
+{
+	char text[NODE_TEXT_MAX];
+
+	fresh();
+	next.vs_count = next.unit_count = 3;
+	next.vs[2] = (struct node_conf_vs){.id = 12, .home = 2, .unit_count = 1, .fs_count = 1,
+					   .unit = {2}};
+	next.unit[2].id = 22;
+	CHECK(node_reconfigure(&n, &next) == NULL);
+	CHECK_EQ(VS_DOWN, n.vs[2].state);
+	CHECK_EQ(2, n.unit[2].vs);
+	CHECK(!n.unit[2].known);
+	/* Not while it may be served, by whom ever. */
+	base = next;
+	goes(0);
+	CHECK(node_removal_check(&n, &next, text) && strstr(text, "serve off"));
+	n.conf.vs[0].off = true;
+	CHECK(node_removal_check(&n, &next, text) && strstr(text, "not read yet"));
+	n.unit[0].known = true;
+	n.unit[0].owner = 2;
+	CHECK(node_removal_check(&n, &next, text) && strstr(text, "belongs to b"));
+	n.unit[0].owner = 0;
+	CHECK(node_removal_check(&n, &next, text) == NULL);
+	n.vs[0].state = VS_SERVING;
+	CHECK(node_removal_check(&n, &next, text) && strstr(text, "released"));
+	CHECK(node_reconfigure(&n, &next) != NULL);
+	n.vs[0].state = VS_DOWN;
+	n.vs[0].epoch = 7;
+	CHECK(node_reconfigure(&n, &next) == NULL);
+	CHECK(n.conf.vs[0].gone && n.vs[0].epoch == 0);
+	CHECK_EQ(-1, node_vs_find(&n, 10));
+	CHECK_EQ(-1, node_vs_find(&n, 0));
+	/* The number is used again. */
+	next.vs[0] = (struct node_conf_vs){.id = 13, .home = 2, .unit_count = 1, .fs_count = 1};
+	next.unit[0] = (struct node_conf_unit){.id = 23};
+	n.unit[0].owner_epoch = 5;
+	CHECK(node_reconfigure(&n, &next) == NULL);
+	CHECK_EQ(0, node_vs_find(&n, 13));
+	CHECK_EQ(0, (long long)n.unit[0].owner_epoch);
+}
+
 int main(void)
 {
 	CASE(t_policy);
 	CASE(t_refused);
 	CASE(t_nodes);
+	CASE(t_vs_comes_and_goes);
 	return check_end();
 }
