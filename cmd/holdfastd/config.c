@@ -51,6 +51,8 @@ struct config_device {
 	int fd;
 	uint8_t *buf;
 	bool left; /* no device of ours any more: freed when its operation is over */
+	bool looked;		      /* its blocks were read since it was opened */
+	uint8_t key_id[BLOCK_NODES]; /* what they are signed with; 0: never written */
 };
 
 struct config {
@@ -291,6 +293,13 @@ static int whole(struct config_device *v, int res, size_t len)
 	return 0;
 }
 
+static void note_keys(struct config_device *v, const struct chosen_seen seen[BLOCK_NODES])
+{
+	v->looked = true;
+	for (unsigned i = 0; i < BLOCK_NODES; i++)
+		v->key_id[i] = seen[i].block.node ? seen[i].block.key_id : 0;
+}
+
 static void done(struct config_device *v, struct chosen_event *ev, int res)
 {
 	static struct chosen_seen seen[BLOCK_NODES];
@@ -302,8 +311,10 @@ static void done(struct config_device *v, struct chosen_event *ev, int res)
 		ev->type = CHOSEN_EV_READ;
 		ev->err = whole(v, res, v->length);
 		ev->seen = seen;
-		if (ev->err == 0)
-			decode_blocks(c->d, v->buf, v->path, seen);
+		if (ev->err)
+			break;
+		decode_blocks(c->d, v->buf, v->path, seen);
+		note_keys(v, seen);
 		break;
 	case CHOSEN_ACT_FETCH:
 		ev->type = CHOSEN_EV_FETCHED;
@@ -864,6 +875,46 @@ void config_run(struct daemon *d)
 			 BLOCK_TEXT_MAX);
 	c->started = true;
 	step(c, &ev);
+}
+
+/* ---- keys ------------------------------------------------------------------------------------- */
+
+static const char *name_of(const struct daemon *d, unsigned node)
+{
+	for (unsigned i = 0; i < d->conf->node_count; i++)
+		if (d->conf->node[i].id == node)
+			return d->conf->node[i].name;
+	return "a node";
+}
+
+bool config_signed_with(const struct daemon *d, uint8_t id, char *text, size_t size)
+{
+	const struct config *c = d->config;
+
+	for (unsigned i = 0; i < c->chosen.conf.device_count; i++) {
+		const struct config_device *v = c->device[i];
+
+		if (!v->looked) {
+			snprintf(text, size, "%.150s: the configuration there was not read yet", v->path);
+			return true;
+		}
+		for (unsigned n = 0; n < BLOCK_NODES; n++)
+			if (v->key_id[n] == id && c->chosen.conf.members >> n & 1) {
+				snprintf(text, size, "%.150s: the configuration block of %s is signed "
+					 "with it; remove that node from the configuration if it does "
+					 "not come back", v->path, name_of(d, n + 1));
+				return true;
+			}
+	}
+	return false;
+}
+
+void config_look(struct daemon *d)
+{
+	struct chosen_event ev = {.type = CHOSEN_EV_LOOK};
+
+	if (d->config && d->config->started)
+		step(d->config, &ev);
 }
 
 /* ---- what people ask ------------------------------------------------------------------------- */

@@ -59,6 +59,8 @@ enum exit_status {
 #define PATH_TEXT_MAX  512
 #define SOCKETS_MAX    WORKER_FDS_MAX
 #define EVENT_QUEUE    1024
+#define OPEN_TRIES     20 /* what a daemon that has just ended still has, ... */
+#define OPEN_WAIT_MS   50 /* ... so long apart */
 #define STRANDED_MAX   64
 #define FOREVER_NS     UINT64_MAX
 /* A spare is made so long after the daemon's start, and after the last was taken. */
@@ -260,6 +262,11 @@ void config_run(struct daemon *d);
 /* config-show and config-apply; false: another verb. */
 bool config_request(struct daemon *d, uint32_t id, const char *verb, json_t *request);
 json_t *config_json(const struct daemon *d);
+/* True, and what: a member's block is signed with that key.  Without it nobody could read the block,
+ * not even that node, and then nothing is chosen any more (V3). */
+bool config_signed_with(const struct daemon *d, uint8_t id, char *text, size_t size);
+/* Reads the blocks now, and signs this node's own anew where that is due. */
+void config_look(struct daemon *d);
 
 /* slots.c */
 int slots_open(struct daemon *d, char *err, size_t err_size);

@@ -8,7 +8,9 @@
  * (core/keys.c).  The file is replaced before the new keys are taken, so what is in use is always in
  * the file.  Slots follow by themselves: they are written every T/2.  What lies longer is signed anew
  * when the key in use changes: S of the units by the unit's own queue, the headers of the
- * coordination devices by a helper process; `drop` asks both again and waits for them. */
+ * coordination devices by a helper process; `drop` asks both again and waits for them.  The blocks of
+ * the configuration are each node's own to sign (config.c): of a node that is off they stay as they
+ * are, and so does the key. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -180,6 +182,10 @@ static enum reason still_signs(const struct daemon *d, uint8_t id, char *text, s
 				 k->head.err[i] ? strerror(-k->head.err[i]) : "its header is signed with it");
 			return REASON_KEY_SIGNS;
 		}
+#ifndef HF_MUTANT_KEY_OF_BLOCKS_DROPPED
+	if (config_signed_with(d, id, text, size))
+		return REASON_KEY_SIGNS;
+#endif
 	return REASON_NONE;
 }
 
@@ -194,8 +200,10 @@ static void take(struct daemon *d, const struct keyfile *f)
 	tell_brain(d);
 	memset(d->slot_tail, 0, sizeof(d->slot_tail));
 	log_notice("keys: %u known, sending with %u", d->seal.count, seal_send_id(&d->seal));
-	if (seal_send_id(&d->seal) != before)
+	if (seal_send_id(&d->seal) != before) {
 		sign_all(d);
+		config_look(d);
+	}
 }
 
 static void save_and_take(struct daemon *d, struct change *c)
@@ -321,6 +329,7 @@ static bool drop(struct daemon *d, uint32_t request, struct change *c, uint8_t i
 	} else {
 		d->keys->drop_request = request;
 		d->keys->drop_id = id;
+		config_look(d);
 		sign_all(d);
 		return true;
 	}

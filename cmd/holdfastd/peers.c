@@ -10,9 +10,6 @@
 #include "codec/envelope.h"
 #include "daemon.h"
 
-#define OPEN_TRIES   20
-#define OPEN_WAIT_MS 50
-
 /* Whom the packet at hand says it came from. */
 static const char *address(const struct net_path *net, char text[80])
 {

@@ -3,6 +3,7 @@
  * What acts goes to the brain as one EV_CONTROL and is answered by its ACT_REPLY, whenever that
  * comes; status is answered at once from what the brain and the shell know. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "base/list.h"
@@ -269,6 +270,11 @@ int requests_open(struct daemon *d, char *err, size_t err_size)
 
 	snprintf(path, sizeof(path), "%s/control.sock", d->run_dir);
 	rc = ctl_open(&d->ctl, d->loop, path, on_request, d);
+	/* As for the heartbeat's ports: a daemon that has just ended listens for a moment more. */
+	for (int k = 0; k < OPEN_TRIES && rc == -EADDRINUSE; k++) {
+		poll(NULL, 0, OPEN_WAIT_MS);
+		rc = ctl_open(&d->ctl, d->loop, path, on_request, d);
+	}
 	if (rc)
 		snprintf(err, err_size, "%s: the control socket cannot be made: %s", path,
 			 strerror(-rc));

@@ -278,6 +278,7 @@ static void peer_slot(struct node *n, struct node_peer *p, unsigned device, cons
 {
 	struct status_msg m;
 	struct slot s;
+	struct node_seen said = {.generation = p->msg.generation, .sequence = p->msg.sequence};
 	bool first = p->by_device[device].generation == 0;
 	bool blind = p->alien.generation == 0; /* nobody knows how old the first one is */
 	int err = slot_message(n, p, sector, &s, &m);
@@ -296,8 +297,12 @@ static void peer_slot(struct node *n, struct node_peer *p, unsigned device, cons
 		return;
 	}
 	remember(&p->by_device[device], &m);
-	if (first) { /* nobody knows how old it is */
-		if (newer(&p->latest, &m))
+	if (first) { /* nobody knows how old it is: what it says counts, as no sign of life */
+#ifndef HF_MUTANT_FIRST_SLOT_WINS
+		if (newer(&p->latest, &m) && newer(&said, &m))
+#else
+		if (newer(&p->latest, &m) && said.generation <= m.generation)
+#endif
 			p->msg = m;
 		return;
 	}

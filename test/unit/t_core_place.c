@@ -1,5 +1,6 @@
 /* t_core_place.c - master, placement, rates of slot writes: what one node wants and how often it
  * says so. */
+#include <errno.h>
 #include <string.h>
 
 #include "check.h"
@@ -83,6 +84,32 @@ static void t_torn_slot_may_claim(void)
 	r.sector[1][900] ^= 0x5a;
 	rig_pass(&r, 10 * T); /* its node is dead: no claim of its counts */
 	CHECK_EQ(STATUS_ROLE_MASTER, r.n.role);
+}
+
+/* After a start the slots of the devices are read one by one; one that is behind comes second and takes
+ * nothing back.   covers: OV-03 ST-43 */
+static void t_first_slots_in_any_order(void)
+{
+	struct event ev = {.type = EV_SLOT_READ};
+	struct status_msg m;
+
+	for (unsigned last = 0; last < 2; last++) {
+		rig_conf(&r);
+		r.conf.device_count = 3;
+		node_init(&r.n, &r.conf, r.now);
+		ev.slots.sector = r.sector;
+		for (unsigned i = 0; i < NODE_NODES_MAX; i++)
+			ev.slots.err[i] = i == 1 ? 0 : -ENODATA;
+		for (unsigned d = 0; d < 2; d++) {
+			m = rig_peer(&r);
+			m.sequence = d == last ? 900 : 100;
+			m.master = d == last ? 2 : 0;
+			rig_put_slot(&r, 2, &m);
+			peer_slots(&r.n, d, &ev);
+		}
+		CHECK_EQ(900, (long long)r.n.peer[0].msg.sequence);
+		CHECK_EQ(2, r.n.peer[0].msg.master);
+	}
 }
 
 /* The post hangs on the lease; without the devices nobody becomes master.   covers: OV-03 V1 */
@@ -343,6 +370,7 @@ int main(void)
 	CASE(t_first_is_master);
 	CASE(t_later_is_slave);
 	CASE(t_torn_slot_may_claim);
+	CASE(t_first_slots_in_any_order);
 	CASE(t_post_ends_with_the_lease);
 	CASE(t_smaller_claim_first);
 	CASE(t_scribble_rates);

@@ -215,12 +215,46 @@ static void t_rotation(void)
 	end();
 }
 
+/* What only a node that is off could sign anew keeps the key: without it nobody could read that block
+ * any more, and no configuration be chosen, not even one without that node.   covers: V3 AM-25 */
+static void t_drop_beside_a_node_that_is_off(void)
+{
+	pid_t n1, n2;
+
+	begin();
+	CHECK(exits(0,
+		    "sed -i 's,/key\",/%%n.key\",' $D/h.conf; grep -v '^node n2' $D/h.conf >$D/one.conf; "
+		    "$OUT/holdfast -c $D/h.conf -N n1 init && "
+		    "cp -p $D/n1.key $D/n2.key && mkdir -p $D/n2.state"));
+	n1 = daemon_start("n1");
+	n2 = daemon_start("n2");
+	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
+	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 30));
+	CHECK(wait_status("n2", "\"version\":1", 30));
+	CHECK(exits(0, "sed 's/home n1/home n1 hold_down 9s/' $D/h.conf >$D/two.conf; "
+		       "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/two.conf"));
+	daemon_end(n2, SIGKILL);
+	CHECK(wait_status("n1", "\"verdict\":\"dead\"", 30));
+	CHECK_EQ(0, key("n1", "add"));
+	CHECK_EQ(0, key("n1", "use 2"));
+	usleep(500000);
+	CHECK_EQ(1, key("n1", "drop 1"));
+	CHECK(says("key-signs-storage") && says("block of n2"));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/one.conf"));
+	CHECK(becomes(0, "n1", "drop 1"));
+	CHECK(exits(0, "sed 's/home n1/home n1 hold_down 8s/' $D/one.conf >$D/two.conf; "
+		       "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf"));
+	daemon_end(n1, SIGTERM);
+	end();
+}
+
 int main(void)
 {
 	daemons_init();
 	CASE(t_keyfile);
 	CASE(t_rule);
 	CASE(t_rotation);
+	CASE(t_drop_beside_a_node_that_is_off);
 	end_all();
 	return check_end();
 }
