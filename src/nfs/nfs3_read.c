@@ -131,6 +131,10 @@ static const void *read_here(const struct call *c, size_t len)
 {
 	const struct obj *o = &c->obj;
 
+#ifndef HF_MUTANT_NFS_BULK_BEFORE_FENCE
+	if (c->srv->read_fence_strict)
+		return NULL;
+#endif
 	if (len <= RPC_COPY_MAX || len % 4 != 0 || !c->peer->ops->send_borrowed ||
 	    o->in->lsn > store_durable_lsn(o->fs->store))
 		return NULL;
