@@ -25,3 +25,4 @@ sim: sim-config
 sim-config: $(SIMBIN)
 	@$(SIMBIN) --config --seeds 1-2000
 	@$(SIMBIN) --config --seeds 7003956-7003956 # one place for two versions after a start
+	@$(SIMBIN) --config --seeds 7021337-7021337 # forgot what it had got chosen: learnt the one before

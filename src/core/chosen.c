@@ -222,6 +222,8 @@ static void answer(struct chosen *c, const struct block_value *v)
 		reply(c, c->offered ? -EINPROGRESS : -ESTALE);
 }
 
+static void recall(struct chosen *c, const struct chosen_device *dev);
+
 static void adopt(struct chosen *c, const struct block_value *v)
 {
 	uint8_t place = BLOCK_NO_PLACE;
@@ -248,6 +250,11 @@ static void adopt(struct chosen *c, const struct block_value *v)
 	c->round++;
 	c->fetch_op = 0;
 	c->adopted = true;
+	/* Who learns may have been further once: before a start that lost its memory. */
+#ifndef HF_MUTANT_CHOSEN_LEARNS_AND_FORGETS
+	for (unsigned i = 0; i < c->conf.device_count; i++)
+		recall(c, &c->device[i]);
+#endif
 	a = act(c, CHOSEN_ACT_ADOPT);
 	a->value = *v;
 	answer(c, v);
@@ -440,8 +447,46 @@ static void progress(struct chosen *c)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* My own block: what I accepted in an earlier run, or on a device that was not there then.  False: I
- * promised more once than I remember. */
+/* What my own block there says of the version after the one that I know: accepted in an earlier run, or
+ * on a device that was not there then. */
+static void recall(struct chosen *c, const struct chosen_device *dev)
+{
+	const struct block *b = &dev->mine;
+
+	if (!dev->known || b->node == 0)
+		return;
+#ifndef HF_MUTANT_CHOSEN_PLACE_TWICE
+	/* Chosen before I could say so here; on other devices the place may have the next one by now. */
+	if (c->mine.committed_place == BLOCK_NO_PLACE && b->accepted &&
+	    chosen_same(&b->value, &c->mine.committed) &&
+	    !(c->mine.accepted && c->mine.value_place == b->value_place))
+#else
+	if (c->mine.committed_place == BLOCK_NO_PLACE && b->accepted &&
+	    chosen_same(&b->value, &c->mine.committed))
+#endif
+		c->mine.committed_place = b->value_place;
+	if (b->committed.version != c->mine.committed.version)
+		return;
+	if (c->mine.committed_place == BLOCK_NO_PLACE &&
+	    !(c->mine.accepted && c->mine.value_place == b->committed_place))
+		c->mine.committed_place = b->committed_place;
+	if (b->promised > c->ballot_seen)
+		c->ballot_seen = b->promised;
+#ifndef HF_MUTANT_CHOSEN_FORGETS
+	if (b->accepted > c->mine.accepted && c->phase != CHOSEN_ACCEPT &&
+	    c->phase != CHOSEN_FETCH) {
+		HF_MARK("chosen.own_accepted_read_back");
+		c->mine.accepted = c->before.accepted = b->accepted;
+		c->mine.value = c->before.value = b->value;
+		c->mine.value_place = c->before.value_place =
+			b->value_place == c->mine.committed_place ? BLOCK_NO_PLACE : b->value_place;
+		if (b->promised > c->mine.promised)
+			c->mine.promised = b->promised;
+	}
+#endif
+}
+
+/* False: I promised more once than I remember. */
 static bool read_own(struct chosen *c, struct chosen_device *dev, const struct chosen_seen *s)
 {
 	const struct block *b = &s->block;
@@ -461,34 +506,10 @@ static bool read_own(struct chosen *c, struct chosen_device *dev, const struct c
 		dev->has[b->value_place] = true;
 		memcpy(dev->hash[b->value_place], b->value.hash, BLOCK_HASH_LEN);
 	}
-#ifndef HF_MUTANT_CHOSEN_PLACE_TWICE
-	/* Chosen before I could say so here; on other devices the place may have the next one by now. */
-	if (c->mine.committed_place == BLOCK_NO_PLACE && b->accepted &&
-	    chosen_same(&b->value, &c->mine.committed) &&
-	    !(c->mine.accepted && c->mine.value_place == b->value_place))
-#else
-	if (c->mine.committed_place == BLOCK_NO_PLACE && b->accepted &&
-	    chosen_same(&b->value, &c->mine.committed))
-#endif
-		c->mine.committed_place = b->value_place;
+	recall(c, dev);
 	if (b->committed.version != c->mine.committed.version)
 		return true;
-	if (c->mine.committed_place == BLOCK_NO_PLACE &&
-	    !(c->mine.accepted && c->mine.value_place == b->committed_place))
-		c->mine.committed_place = b->committed_place;
-	if (b->promised > c->ballot_seen)
-		c->ballot_seen = b->promised;
 #ifndef HF_MUTANT_CHOSEN_FORGETS
-	if (b->accepted > c->mine.accepted && c->phase != CHOSEN_ACCEPT &&
-	    c->phase != CHOSEN_FETCH) {
-		HF_MARK("chosen.own_accepted_read_back");
-		c->mine.accepted = c->before.accepted = b->accepted;
-		c->mine.value = c->before.value = b->value;
-		c->mine.value_place = c->before.value_place =
-			b->value_place == c->mine.committed_place ? BLOCK_NO_PLACE : b->value_place;
-		if (b->promised > c->mine.promised)
-			c->mine.promised = b->promised;
-	}
 	if (c->phase == CHOSEN_PROMISE)
 		pick(c, b, (unsigned)(dev - c->device));
 #endif

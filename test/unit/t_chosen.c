@@ -260,6 +260,32 @@ static void t_place_of_two_versions(void)
 	CHECK_EQ(12, r.adopted[0]); /* and it is carried to its end */
 }
 
+/* A node that got version 2 chosen and lost its memory learns version 1 first: what its block says
+ * of version 2 counts as soon as it does.   covers: V3 */
+static void t_learns_what_it_was_beyond(void)
+{
+	fresh(1);
+	propose(0, value(1, 11, 0));
+	run(0, 500);
+	run(1, 2000);
+	r.stop_after_accept = true; /* version 2 is chosen with this write, and told to nobody */
+	propose(0, value(2, 12, 11));
+	run(0, 100);
+	CHECK(r.stopped[0]);
+	r.stop_after_accept = false;
+	r.block[0][1].node = 2; /* where it will learn version 1 from */
+	r.block[0][1].committed = value(1, 11, 0);
+	r.block[0][1].committed_place = 0;
+	r.text[0][1][0] = 11;
+	start(0, 1);
+	run(0, 300);
+	CHECK_EQ(1, (long long)r.c[0].mine.committed.version);
+	propose(0, value(2, 13, 11));
+	run(0, 5000);
+	CHECK_EQ(-ESTALE, r.last_reply);
+	CHECK_EQ(12, r.adopted[0]);
+}
+
 static void t_higher_promise_wins(void)
 {
 	fresh(1);
@@ -337,6 +363,7 @@ int main(void)
 	CASE(t_carried_on);
 	CASE(t_own_accepted_is_read_back);
 	CASE(t_place_of_two_versions);
+	CASE(t_learns_what_it_was_beyond);
 	CASE(t_higher_promise_wins);
 	CASE(t_damaged_device);
 	CASE(t_forked);
