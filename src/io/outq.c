@@ -6,73 +6,110 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-#define CHUNK_BYTES  32640U /* with its header and malloc's a little below 32 KiB */
-#define POOL_KEEP    64
+#define CHUNK_BYTES 32640U /* with its header and malloc's a little below 32 KiB */
+#define CHUNKS_KEPT 64
+#define SEGS_KEPT   4096
+
+/* Memory for small things; goes back when the queue that fills it and all segments let go of it. */
+struct out_chunk {
+	struct out_chunk *next;
+	unsigned refs;
+	size_t used, cap;
+	uint8_t bytes[];
+};
 
 struct out_seg {
 	struct out_seg *next;
-	uint8_t *data; /* own[] or body */
-	size_t off, len, cap;
+	uint8_t *data; /* in a chunk, or body */
+	size_t off, len;
+	struct out_chunk *chunk;
 	void *body, *arg;
 	void (*body_free)(void *arg, void *body);
-	uint8_t own[];
 };
 
 void outq_pool_init(struct outq_pool *p)
 {
-	*p = (struct outq_pool){.unused = NULL};
+	*p = (struct outq_pool){.chunks = NULL};
 }
 
 void outq_pool_fini(struct outq_pool *p)
 {
-	while (p->unused) {
-		struct out_seg *s = p->unused;
+	while (p->chunks) {
+		struct out_chunk *k = p->chunks;
 
-		p->unused = s->next;
+		p->chunks = k->next;
+		free(k);
+	}
+	while (p->segs) {
+		struct out_seg *s = p->segs;
+
+		p->segs = s->next;
 		free(s);
 	}
 }
 
-static void append(struct outq *q, struct out_seg *s)
+static struct out_chunk *chunk_new(struct outq_pool *p, size_t want)
 {
-	s->next = NULL;
+	struct out_chunk *k = p->chunks;
+
+	if (want <= CHUNK_BYTES && k) {
+		p->chunks = k->next;
+		p->chunk_count--;
+	} else {
+		if (want < CHUNK_BYTES)
+			want = CHUNK_BYTES;
+		k = mem_alloc(sizeof(*k) + want);
+		k->cap = want;
+	}
+	k->used = 0;
+	k->refs = 1;
+	return k;
+}
+
+static void chunk_put(struct outq_pool *p, struct out_chunk *k)
+{
+	if (!k || --k->refs)
+		return;
+	if (k->cap == CHUNK_BYTES && p->chunk_count < CHUNKS_KEPT) {
+		k->next = p->chunks;
+		p->chunks = k;
+		p->chunk_count++;
+	} else {
+		free(k);
+	}
+}
+
+static struct out_seg *seg_add(struct outq_pool *p, struct outq *q)
+{
+	struct out_seg *s = p->segs;
+
+	if (s) {
+		p->segs = s->next;
+		p->seg_count--;
+	} else {
+		s = mem_alloc(sizeof(*s));
+	}
+	*s = (struct out_seg){.next = NULL};
 	if (q->tail)
 		q->tail->next = s;
 	else
 		q->head = s;
 	q->tail = s;
-}
-
-static struct out_seg *chunk_new(struct outq_pool *p, size_t want)
-{
-	struct out_seg *s = p->unused;
-
-	if (want <= CHUNK_BYTES && s) {
-		p->unused = s->next;
-		p->unused_count--;
-		s->off = s->len = 0;
-		return s;
-	}
-	if (want < CHUNK_BYTES)
-		want = CHUNK_BYTES;
-	s = mem_alloc(sizeof(*s) + want);
-	*s = (struct out_seg){.cap = want};
-	s->data = s->own;
 	return s;
 }
 
 static void seg_free(struct outq_pool *p, struct out_seg *s)
 {
-	if (s->body) {
+	if (s->body)
 		s->body_free(s->arg, s->body);
+	chunk_put(p, s->chunk);
+	if (p->seg_count >= SEGS_KEPT) {
 		free(s);
-	} else if (s->cap == CHUNK_BYTES && p->unused_count < POOL_KEEP) {
-		s->next = p->unused;
-		p->unused = s;
-		p->unused_count++;
-	} else {
-		free(s);
+		return;
 	}
+	s->next = p->segs;
+	p->segs = s;
+	p->seg_count++;
 }
 
 uint8_t *outq_room(struct outq_pool *p, struct outq *q, size_t n)
@@ -80,11 +117,18 @@ uint8_t *outq_room(struct outq_pool *p, struct outq *q, size_t n)
 	struct out_seg *s = q->tail;
 	uint8_t *at;
 
-	if (!s || s->body || s->cap - s->len < n) {
-		s = chunk_new(p, n);
-		append(q, s);
+	if (!q->fill || q->fill->cap - q->fill->used < n) {
+		chunk_put(p, q->fill);
+		q->fill = chunk_new(p, n);
 	}
-	at = s->data + s->len;
+	at = q->fill->bytes + q->fill->used;
+	if (!s || s->chunk != q->fill) {
+		s = seg_add(p, q);
+		s->data = at;
+		s->chunk = q->fill;
+		s->chunk->refs++;
+	}
+	q->fill->used += n;
 	s->len += n;
 	q->bytes += n;
 	p->bytes += n;
@@ -100,10 +144,11 @@ void outq_ref(struct outq_pool *p, struct outq *q, void *body, size_t len,
 		body_free(arg, body);
 		return;
 	}
-	s = mem_alloc(sizeof(*s));
-	*s = (struct out_seg){
-	    .data = body, .len = len, .cap = len, .body = body, .arg = arg, .body_free = body_free};
-	append(q, s);
+	s = seg_add(p, q);
+	s->data = s->body = body;
+	s->len = len;
+	s->arg = arg;
+	s->body_free = body_free;
 	q->bytes += len;
 	p->bytes += len;
 }
@@ -136,6 +181,8 @@ void outq_consume(struct outq_pool *p, struct outq *q, size_t n)
 		seg_free(p, s);
 	}
 	hf_assert(n == 0);
+	chunk_put(p, q->fill);
+	q->fill = NULL;
 }
 
 void outq_drop(struct outq_pool *p, struct outq *q)

@@ -1,8 +1,9 @@
 /* outq.h - a connection's replies on their way out: a queue of segments.
  *
- * Small things are copied one behind the other into chunks (a chunk becomes one iovec however many
- * replies it holds); bulk is kept by reference and freed when the kernel has it.  Chunks come from
- * a pool that all connections share, so a connection with nothing to say owns nothing. */
+ * Small things are copied one behind the other into chunks (what lies side by side becomes one iovec
+ * however many replies it holds); bulk is kept by reference and freed when the kernel has it, and what
+ * comes behind it goes on in the same chunk.  Chunks come from a pool that all connections share, so a
+ * connection with nothing to say owns nothing. */
 #ifndef HF_IO_OUTQ_H
 #define HF_IO_OUTQ_H
 
@@ -12,15 +13,18 @@
 #include <sys/uio.h>
 
 struct out_seg;
+struct out_chunk;
 
 struct outq_pool {
-	struct out_seg *unused;
-	unsigned unused_count;
+	struct out_chunk *chunks; /* unused ones */
+	struct out_seg *segs;
+	unsigned chunk_count, seg_count;
 	size_t bytes; /* queued in all queues of this pool */
 };
 
 struct outq {
 	struct out_seg *head, *tail;
+	struct out_chunk *fill; /* where the next small thing goes */
 	size_t bytes;
 };
 

@@ -45,7 +45,7 @@
 
 #define RECV_BYTES	 (256U * 1024)
 #define BORROWED_HEAD	 512U
-#define SEND_IOV	 64U
+#define SEND_IOV	 128U
 #define MS		 1000000ULL
 #define LAPSE_RECHECK_NS (2 * MS)
 #define ACCEPT_RETRY_NS	 (50 * MS) /* when nothing could be done about it */

@@ -7,7 +7,8 @@
 
 #include "nfs/rpc_int.h"
 
-#define READ_SLACK 8 /* padding behind a bulk payload */
+#define READ_SLACK 8	/* padding behind a bulk payload */
+#define LEND_MIN   2048 /* to copy less costs less than one segment more to send */
 
 int nfs3_getattr(struct call *c)
 {
@@ -126,19 +127,33 @@ static int read_later(struct call *c, size_t len)
 	return RUN_LATER;
 }
 
-/* Large, in memory, and nothing to wait for. */
-static const void *read_here(const struct call *c, size_t len)
+/* The reply goes as it is, and now: no padding, nothing to wait for (S8, F4). */
+static bool read_at_once(const struct call *c, size_t len)
 {
 	const struct obj *o = &c->obj;
 
 #ifndef HF_MUTANT_NFS_BULK_BEFORE_FENCE
 	if (c->srv->read_fence_strict)
-		return NULL;
+		return false;
 #endif
-	if (len <= RPC_COPY_MAX || len % 4 != 0 || !c->peer->ops->send_borrowed ||
-	    o->in->lsn > store_durable_lsn(o->fs->store))
-		return NULL;
-	return store_read_here(o->fs->store, o->ino, c->args.read.offset, len);
+	return len % 4 == 0 && c->peer->stream &&
+	       o->in->lsn <= store_durable_lsn(o->fs->store);
+}
+
+/* Without a copy of ours, from where the store has it: large ones from the page cache, small ones
+ * from the blocks it keeps. */
+static bool read_in_place(struct call *c, size_t len)
+{
+	struct store *s = c->obj.fs->store;
+	uint64_t ino = c->obj.ino, off = c->args.read.offset;
+
+	if (len < LEND_MIN || !read_at_once(c, len))
+		return false;
+	if (len <= RPC_COPY_MAX)
+		c->lent = store_lend(s, ino, off, len, &c->lent_from);
+	else if (c->peer->ops->send_borrowed)
+		c->here = store_read_here(s, ino, off, len);
+	return c->lent || c->here;
 }
 
 /* Into a buffer of our own: behind the numbers, or as bulk. */
@@ -186,8 +201,7 @@ int nfs3_read(struct call *c)
 	eof = c->args.read.offset >= o->in->size || len == o->in->size - c->args.read.offset;
 	put_attr(&c->out, o->fs, o->in);
 	numbers = wr_room(&c->out, 12);
-	c->here = read_here(c, len);
-	if (c->here)
+	if (read_in_place(c, len))
 		c->bulk_len = got = len;
 	else
 		status = read_copied(c, len, &got, &eof);

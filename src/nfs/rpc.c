@@ -350,6 +350,14 @@ static bool sent_from_here(struct call *c)
 	return true;
 }
 
+/* The sender gives them back. */
+static void send_lent(struct call *c)
+{
+	c->peer->ops->send_bulk(c->peer, c->out.start, wr_len(&c->out), c->lent, c->bulk_len,
+				store_give_back, c->lent_from);
+	note_reply(c->srv);
+}
+
 static void finish(struct call *c, enum call_end end)
 {
 	if (held_by_damage(c)) {
@@ -357,6 +365,8 @@ static void finish(struct call *c, enum call_end end)
 		c->wait_lsn = LSN_LAST; /* which never comes */
 		if (c->bulk)
 			bulk_put(c->srv, c->bulk);
+		if (c->lent)
+			store_give_back(c->lent_from, c->lent);
 		if (end != CALL_LATER)
 			put_by(c);
 		return;
@@ -367,6 +377,10 @@ static void finish(struct call *c, enum call_end end)
 		if (c->here) {
 			if (!sent_from_here(c))
 				put_by(c); /* run again, it reads them and says what is wrong */
+			return;
+		}
+		if (c->lent) {
+			send_lent(c);
 			return;
 		}
 		rpc_reply(c->srv, c->peer, c->fs, c->wait_lsn, c->keyed ? &c->key : NULL, &c->out,
@@ -397,7 +411,7 @@ static void run_proc(struct call *c, bool again)
 	c->wait_lsn = LSN_LAST;
 	c->failed = c->keyed = false;
 	c->bulk = NULL;
-	c->here = NULL;
+	c->here = c->lent = NULL;
 	c->bulk_len = 0;
 	c->fs = NULL;
 	c->obj.known = c->obj2.known = false;

@@ -131,6 +131,8 @@ struct call {
 	void *bulk;
 	size_t bulk_len;
 	const void *here; /* instead of `bulk`: where the store has the bytes */
+	void *lent;	  /* instead of both: bytes in the store's keeping, to be given back */
+	struct blocks *lent_from;
 	/* NFS: the objects of the first and the second handle */
 	struct fs *fs; /* the one that wait_lsn counts in; NULL: no waiting */
 	struct obj obj, obj2;

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "base/assert.h"
 #include "base/mem.h"
 #include "base/trace.h"
 
@@ -21,7 +22,9 @@ struct blocks {
 	struct set *set;
 	uint8_t *used, *hand; /* of each set: bits of the ways, the next victim */
 	uint8_t *mem;
-	size_t mask;
+	uint32_t *lent; /* of each block: how many times */
+	size_t mask, lent_count;
+	bool freed; /* but for what is lent */
 	uint16_t seen[SEEN_SLOTS];
 };
 
@@ -39,6 +42,7 @@ struct blocks *blocks_new(size_t bytes)
 	b->set = mem_zalloc(sets, sizeof(*b->set));
 	b->used = mem_zalloc(sets, 1);
 	b->hand = mem_zalloc(sets, 1);
+	b->lent = mem_zalloc(sets * WAYS, sizeof(*b->lent));
 	b->mem = mem_aligned(BLOCKS_SIZE, sets * WAYS * BLOCKS_SIZE);
 	return b;
 }
@@ -47,9 +51,13 @@ void blocks_free(struct blocks *b)
 {
 	if (!b)
 		return;
+	b->freed = true;
+	if (b->lent_count)
+		return;
 	free(b->set);
 	free(b->used);
 	free(b->hand);
+	free(b->lent);
 	free(b->mem);
 	free(b);
 }
@@ -96,16 +104,23 @@ bool blocks_wanted(struct blocks *b, uint64_t id, uint64_t block)
 	return false;
 }
 
+/* The next that is neither lent nor used since the hand came by, or WAYS: all are lent. */
 static unsigned victim(struct blocks *b, size_t at)
 {
 	unsigned way = b->hand[at];
 
-	while (b->set[at].id[way] && b->used[at] & 1U << way) {
+	for (unsigned i = 0; i < 2 * WAYS; i++, way = (way + 1) % WAYS) {
+#ifndef HF_MUTANT_BLOCKS_LENT_USED
+		if (b->lent[at * WAYS + way])
+			continue;
+#endif
+		if (!b->set[at].id[way] || !(b->used[at] & 1U << way)) {
+			b->hand[at] = (uint8_t)((way + 1) % WAYS);
+			return way;
+		}
 		b->used[at] &= (uint8_t)~(1U << way);
-		way = (way + 1) % WAYS;
 	}
-	b->hand[at] = (uint8_t)((way + 1) % WAYS);
-	return way;
+	return WAYS;
 }
 
 uint8_t *blocks_add(struct blocks *b, uint64_t id, uint64_t block)
@@ -113,11 +128,41 @@ uint8_t *blocks_add(struct blocks *b, uint64_t id, uint64_t block)
 	size_t at = hash(id, block) & b->mask;
 	unsigned way = victim(b, at);
 
+	if (way == WAYS) {
+		HF_MARK("store.blocks_all_lent");
+		return NULL;
+	}
 	if (b->set[at].id[way])
 		HF_MARK("store.block_evicted");
 	b->set[at].id[way] = id;
 	b->set[at].block[way] = block;
 	return memory(b, at, way);
+}
+
+static uint32_t *lent_of(const struct blocks *b, const uint8_t *data)
+{
+	return &b->lent[(size_t)(data - b->mem) / BLOCKS_SIZE];
+}
+
+bool blocks_lend(struct blocks *b, const uint8_t *data)
+{
+	uint32_t *n = lent_of(b, data);
+
+	if (b->lent_count >= (b->mask + 1) * WAYS / 2)
+		return false;
+	b->lent_count++;
+	++*n;
+	return true;
+}
+
+void blocks_give_back(struct blocks *b, const uint8_t *data)
+{
+	uint32_t *n = lent_of(b, data);
+
+	hf_assert(*n > 0);
+	--*n;
+	if (--b->lent_count == 0 && b->freed)
+		blocks_free(b);
 }
 
 void blocks_drop(struct blocks *b, uint64_t id, uint64_t block)

@@ -309,16 +309,19 @@ static void contents_change(struct store *s, struct inode *ip, uint64_t off, siz
 		blocks_drop(s->blocks, ip->contents, b);
 }
 
-/* Reads a block to be kept; its end may lie behind the object's: zeros. */
+/* Reads a block to be kept; its end may lie behind the object's: zeros. *data NULL: there is no room
+ * for it. */
 static int block_load(struct store *s, struct inode *ip, uint64_t block, const uint8_t **data,
 		      bool try)
 {
 	uint8_t *at = blocks_add(s->blocks, ip->contents, block);
 	int err;
 
+	*data = NULL;
+	if (!at)
+		return 0;
 	HF_MARK("store.block_kept");
 	err = object_read(s, ip, block * BLOCKS_SIZE, BLOCKS_SIZE, at, try);
-
 	if (err)
 		blocks_drop(s->blocks, ip->contents, block);
 	*data = at;
@@ -353,12 +356,28 @@ int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t le
 			err = block_load(s, ip, block, &data, try);
 		if (err)
 			return err;
+		if (!data)
+			return object_read(s, ip, off, len, buf, try);
 		memmove(buf, data + in, n); /* the library's: gcc would inline a slower memcpy() */
 		buf += n;
 		off += n;
 		len -= n;
 	}
 	return 0;
+}
+
+const uint8_t *object_lend(struct store *s, struct inode *ip, uint64_t off, size_t len)
+{
+	size_t in = off % BLOCKS_SIZE;
+	const uint8_t *data;
+
+	if (in + len > BLOCKS_SIZE || !ip->contents || !s->blocks)
+		return NULL;
+	data = blocks_find(s->blocks, ip->contents, off / BLOCKS_SIZE);
+	if (!data || !blocks_lend(s->blocks, data))
+		return NULL;
+	HF_MARK("store.block_lent");
+	return data + in;
 }
 
 /* In small pieces: a file system keeps what one call brought in one folio, and ext4 walks through

@@ -797,14 +797,34 @@ int store_read_try(struct store *s, uint64_t ino, uint64_t off, size_t len, void
 	return do_read(s, ino, off, len, buf, got, eof, wait_lsn, !s->reads_wait);
 }
 
+/* All of the range is there, and what the object is to become it is. */
+static bool may_show(struct store *s, uint64_t ino, uint64_t off, size_t len, struct inode **ip)
+{
+	return reg_get(s, ino, ip) == 0 && (*ip)->effect_lsn <= s->durable_lsn &&
+	       (*ip)->row.has_object && off < (*ip)->row.pub.size &&
+	       len <= (*ip)->row.pub.size - off;
+}
+
+void *store_lend(struct store *s, uint64_t ino, uint64_t off, size_t len, struct blocks **from)
+{
+	struct inode *ip;
+
+	if (!may_show(s, ino, off, len, &ip))
+		return NULL;
+	*from = s->blocks;
+	return (void *)(uintptr_t)object_lend(s, ip, off, len);
+}
+
+void store_give_back(void *from, void *data)
+{
+	blocks_give_back(from, data);
+}
+
 const void *store_read_here(struct store *s, uint64_t ino, uint64_t off, size_t len)
 {
 	struct inode *ip;
 
-	if (reg_get(s, ino, &ip) || ip->effect_lsn > s->durable_lsn || !ip->row.has_object ||
-	    off >= ip->row.pub.size || len > ip->row.pub.size - off)
-		return NULL;
-	return object_here(s, ip, off, len);
+	return may_show(s, ino, off, len, &ip) ? object_here(s, ip, off, len) : NULL;
 }
 
 /* What must be over before this write may begin. */

@@ -25,6 +25,7 @@
 #include "io/loop.h"
 
 struct store;
+struct blocks;
 
 #define STORE_WAIT	    1
 #define STORE_COLD	    2
@@ -170,6 +171,10 @@ int store_read_try(struct store *s, uint64_t ino, uint64_t off, size_t len, void
 /* The bytes themselves where they lie in memory, all of them, or NULL: read them.  They may change
  * with the next call on this store; to touch them may fault, so only the kernel should (EFAULT). */
 const void *store_read_here(struct store *s, uint64_t ino, uint64_t off, size_t len);
+/* A small range that is kept in our own memory, or NULL: read it.  It stays there and as it is until
+ * store_give_back(*from, it), which may come after the store's end (S12). */
+void *store_lend(struct store *s, uint64_t ino, uint64_t off, size_t len, struct blocks **from);
+void store_give_back(void *from, void *data);
 /* Brings a range into memory that store_read_try() just called cold, then calls `done`, in which
  * store_read_try() should be called again: that one waits if it must. */
 void store_warm(struct store *s, uint64_t ino, uint64_t off, size_t len, void (*done)(void *arg),

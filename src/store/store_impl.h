@@ -397,6 +397,8 @@ int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t le
 		      bool try);
 /* The object's bytes in a mapping if all of them are in memory, or NULL. */
 const uint8_t *object_here(struct store *s, struct inode *ip, uint64_t off, size_t len);
+/* Within one block that is kept, lent to the caller; or NULL. */
+const uint8_t *object_lend(struct store *s, struct inode *ip, uint64_t off, size_t len);
 int object_write(struct store *s, struct inode *ip, uint64_t off, const void *data, size_t len);
 int object_reserve(struct store *s, struct inode *ip, uint64_t off, size_t len);
 void object_effect(struct store *s, const struct effect *e);

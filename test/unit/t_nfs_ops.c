@@ -1,4 +1,5 @@
 /* t_nfs_ops.c - every NFSv3 procedure on a real store: results, errors, rules of a UNIX file system. */
+#include "base/trace.h"
 #include "check.h"
 
 #include <stdio.h>
@@ -567,6 +568,48 @@ static void t_unsent_reply_keeps_its_bytes(void)
 	down();
 }
 
+/* A block that is kept is sent from where it is kept.   covers: S12 */
+static void t_lent_block_keeps_its_bytes(void)
+{
+	enum { SIZE = 8192, READ = 4096 };
+	uint8_t a[SIZE], b[READ];
+	uint64_t lent = trace_mark_count("store.block_lent");
+	struct nt_fh f;
+	uint32_t n;
+	bool eof;
+
+	up();
+	memset(a, 'a', SIZE);
+	f = make(&t->root, "f", 0644);
+	CHECK_EQ(NFS3_OK, nt_write(t, &f, 0, a, SIZE, FILE_SYNC, NULL));
+	for (unsigned i = 0; i < 3; i++) {
+		t->peer->keep_body = i == 2; /* a slow reader, of what it has read twice */
+		CHECK_EQ(NFS3_OK, nt_read(t, &f, READ, READ, b, &n, &eof));
+		CHECK_EQ(READ, n);
+		CHECK(eof);
+		CHECK_EQ(0, memcmp(a, b, READ));
+	}
+	CHECK_EQ(lent + 1, trace_mark_count("store.block_lent"));
+	CHECK(t->peer->body != NULL);
+	memset(b, 'b', READ);
+	CHECK_EQ(NFS3_OK, nt_write(t, &f, READ, b, READ, UNSTABLE, NULL));
+	CHECK_EQ(NFS3_OK, nt_write(t, &f, READ, b, READ, FILE_SYNC, NULL));
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK_EQ(NFS3_OK, nt_read(t, &f, READ, READ, b, &n, &eof));
+		CHECK_EQ('b', b[0]);
+	}
+	CHECK_EQ(0, memcmp(t->peer->body, a, READ));
+	nt_body_sent(t->peer);
+	/* Across two blocks, odd lengths, the end: as ever. */
+	CHECK_EQ(NFS3_OK, nt_read(t, &f, 4000, 3000, b, &n, &eof));
+	CHECK_EQ(3000, n);
+	CHECK(b[95] == 'a' && b[96] == 'b' && !eof);
+	CHECK_EQ(NFS3_OK, nt_read(t, &f, READ + 1, READ, b, &n, &eof));
+	CHECK_EQ(READ - 1, n);
+	CHECK(eof);
+	down();
+}
+
 static void t_data_permissions(void)
 {
 	struct nt_fh f;
@@ -842,6 +885,7 @@ int main(void)
 	CASE(t_write_limits);
 	CASE(t_a_megabyte);
 	CASE(t_unsent_reply_keeps_its_bytes);
+	CASE(t_lent_block_keeps_its_bytes);
 	CASE(t_data_permissions);
 	CASE(t_commit_and_verifier);
 	CASE(t_access);

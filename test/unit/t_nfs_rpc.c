@@ -466,6 +466,37 @@ static void t_read_fence(void)
 	down();
 }
 
+/* Data too, from wherever it is sent: small and kept, or large.   covers: F4 */
+static void t_read_fence_data(void)
+{
+	enum { SIZE = 100000 };
+	static uint8_t data[SIZE];
+	struct sattr3 mode = nt_mode(0644);
+	struct nt_fh f;
+	uint32_t n;
+	bool eof;
+
+	up();
+	CHECK_EQ(NFS3_OK, nt_create(t, &t->root, "f", UNCHECKED, &mode, 0, &f));
+	CHECK_EQ(NFS3_OK, nt_write(t, &f, 0, data, SIZE, FILE_SYNC, NULL));
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_EQ(NFS3_OK, nt_read(t, &f, 0, 4096, data, &n, &eof));
+	t->read_fence_strict = true;
+	nt_server_restart(t);
+	for (unsigned i = 0; i < 2; i++) {
+		size_t before = t->peer->count;
+
+		nt_settle(t);
+		nt_begin(t, NFS_PROGRAM, NFS_V3, NFSPROC3_READ);
+		xdr_put_READ3args(&t->w, &(struct READ3args){nt_wire(&f), 0, i ? SIZE : 4096});
+		CHECK(nt_send(t));
+		CHECK_EQ(before, t->peer->count);
+		CHECK(nt_wait(t, t->peer, before + 1));
+	}
+	t->read_fence_strict = false;
+	down();
+}
+
 /* ---- portmapper ----------------------------------------------------------------------------- */
 static uint32_t getport(uint32_t prog, uint32_t vers, uint32_t prot)
 {
@@ -570,6 +601,7 @@ int main(void)
 	CASE(t_handles);
 	CASE(t_silence_without_a_lease);
 	CASE(t_read_fence);
+	CASE(t_read_fence_data);
 	CASE(t_portmap_2);
 	CASE(t_rpcbind);
 	return check_end();

@@ -176,6 +176,12 @@ static void body_free(void *arg, void *body)
 	freed++;
 }
 
+static void nothing_freed(void *arg, void *body)
+{
+	(void)body;
+	++*(int *)arg;
+}
+
 static void t_outq(void)
 {
 	struct outq_pool p;
@@ -210,6 +216,41 @@ static void t_outq(void)
 	outq_pool_fini(&p);
 }
 
+/* Small, lent, small, lent: the small ones lie side by side in one chunk, nothing is left over. */
+static void t_outq_chunk_goes_on(void)
+{
+	static uint8_t block[4096];
+	struct outq_pool p;
+	struct outq q = {.head = NULL};
+	struct iovec iov[64];
+	unsigned n;
+
+	outq_pool_init(&p);
+	for (unsigned round = 0; round < 3; round++) {
+		int back = freed;
+
+		for (unsigned i = 0; i < 30; i++) {
+			memset(outq_room(&p, &q, 100), (int)i, 100);
+			outq_ref(&p, &q, block, sizeof(block), nothing_freed, &freed);
+		}
+		n = outq_iov(&q, iov, 64);
+		CHECK_EQ(60, n);
+		for (unsigned i = 2; i < n; i += 2) {
+			CHECK((uint8_t *)iov[i].iov_base == (uint8_t *)iov[i - 2].iov_base + 100);
+			CHECK_EQ(i / 2, *(uint8_t *)iov[i].iov_base);
+			CHECK(iov[i + 1].iov_base == block);
+		}
+		outq_consume(&p, &q, 100 + sizeof(block) + 50);
+		CHECK_EQ(back + 1, freed);
+		outq_drop(&p, &q);
+		CHECK_EQ(back + 30, freed);
+		CHECK_EQ(0, p.bytes);
+		CHECK_EQ(1, p.chunk_count);
+		CHECK_EQ(60, p.seg_count);
+	}
+	outq_pool_fini(&p);
+}
+
 int main(void)
 {
 	CASE(t_split);
@@ -218,5 +259,6 @@ int main(void)
 	CASE(t_pause);
 	CASE(t_direct);
 	CASE(t_outq);
+	CASE(t_outq_chunk_goes_on);
 	return check_end();
 }

@@ -53,6 +53,76 @@ static void t_keeps_what_is_used(void)
 	blocks_free(b);
 }
 
+/* What is lent is neither used again nor freed, at most half is lent.   covers: S12 */
+static void t_lent(void)
+{
+	struct blocks *b = blocks_new(64 * BLOCKS_SIZE);
+	const uint8_t *lent[33];
+	unsigned n = 0, refused = 0;
+
+	for (unsigned i = 0; i < 1000 && n < 33; i++) {
+		uint8_t *at = blocks_add(b, 1, i);
+
+		if (!at) {
+			refused++; /* a set of which all is lent */
+			continue;
+		}
+		memset(at, (int)n, BLOCKS_SIZE);
+		if (!blocks_lend(b, at))
+			break;
+		lent[n++] = at;
+		if (i % 2)
+			blocks_drop(b, 1, i);
+	}
+	CHECK_EQ(32, n);
+	for (unsigned i = 0; i < 1000; i++) {
+		uint8_t *at = blocks_add(b, 2, i);
+
+		if (at)
+			memset(at, 0xff, BLOCKS_SIZE);
+		refused += !at;
+	}
+	for (unsigned i = 0; i < n; i++)
+		CHECK(lent[i][0] == i && lent[i][BLOCKS_SIZE - 1] == i);
+	blocks_give_back(b, lent[0] + 100);
+	CHECK(blocks_lend(b, lent[1])); /* twice */
+	CHECK(!blocks_lend(b, lent[2]));
+	blocks_give_back(b, lent[1]);
+	blocks_free(b);
+	for (unsigned i = 1; i < n; i++) {
+		CHECK_EQ(i, lent[i][1]);
+		blocks_give_back(b, lent[i]);
+	}
+}
+
+static void t_all_of_a_set_lent(void)
+{
+	struct blocks *b = blocks_new(16 * BLOCKS_SIZE); /* two sets */
+	const uint8_t *lent[8], *first = NULL;
+	unsigned n = 0, full = 0;
+
+	for (unsigned i = 0; i < 200; i++) {
+		const uint8_t *at = blocks_add(b, 1, i);
+
+		first = !first || at < first ? at : first;
+	}
+	for (unsigned i = 0; i < 200 && n < 8; i++) {
+		const uint8_t *at = blocks_add(b, 1, i);
+
+		if (at && at < first + 8 * BLOCKS_SIZE && blocks_lend(b, at))
+			lent[n++] = at;
+	}
+	CHECK_EQ(8, n);
+	for (unsigned i = 0; i < 100; i++)
+		full += blocks_add(b, 2, i) == NULL;
+	CHECK(full > 20 && full < 80);
+	while (n)
+		blocks_give_back(b, lent[--n]);
+	for (unsigned i = 0; i < 100; i++)
+		CHECK(blocks_add(b, 3, i) != NULL);
+	blocks_free(b);
+}
+
 static struct fs f;
 static uint8_t model[FILE_MAX];
 static size_t model_len;
@@ -129,6 +199,8 @@ int main(void)
 {
 	CASE(t_finds_what_was_added);
 	CASE(t_keeps_what_is_used);
+	CASE(t_lent);
+	CASE(t_all_of_a_set_lent);
 	CASE(t_never_shows_what_was);
 	return check_end();
 }
