@@ -26,6 +26,7 @@ struct cli {
 	const char *node;      /* -N */
 	const char *user;      /* adopt: --user */
 	const char *from;      /* key add: --from */
+	const char *reason;    /* inhibit: --reason */
 	char socket[512];      /* -s, else RUN_DIR/control.sock of the configuration */
 	const char *since;     /* events: --since */
 	bool json, dry_run, force, yes, repair, all, follow, cancel;

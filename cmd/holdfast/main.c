@@ -178,14 +178,14 @@ static int do_cancel(struct cli *c, char **w)
 
 static int do_inhibit_vs(struct cli *c, char **w)
 {
-	return act(c, json_pack("{s:s, s:s, s:s, s:b}", "verb", "inhibit", "scope", "vs", "vs",
-				w[0], "on", strcmp(w[1], "on") == 0));
+	return act(c, json_pack("{s:s, s:s, s:s, s:b, s:s*}", "verb", "inhibit", "scope", "vs",
+				"vs", w[0], "on", strcmp(w[1], "on") == 0, "text", c->reason));
 }
 
 static int do_inhibit(struct cli *c, char **w)
 {
-	return act(c, json_pack("{s:s, s:s, s:b}", "verb", "inhibit", "scope", w[0], "on",
-				strcmp(w[1], "on") == 0));
+	return act(c, json_pack("{s:s, s:s, s:b, s:s*}", "verb", "inhibit", "scope", w[0], "on",
+				strcmp(w[1], "on") == 0, "text", c->reason));
 }
 
 static int do_reboot(struct cli *c, char **w)
@@ -334,9 +334,9 @@ static const struct command {
     {"cancel", NULL, 1, false, do_cancel,
      "cancel NODE                 stop a takeover's countdown, or a giveback that waits for NODE"},
     {"inhibit", "vs", 2, false, do_inhibit_vs,
-     "inhibit vs VS on|off        forbid takeover of one virtual server"},
+     "inhibit vs VS on|off        forbid takeover of one virtual server [--reason TEXT]"},
     {"inhibit", NULL, 2, false, do_inhibit,
-     "inhibit self|mine|cluster on|off   forbid takeover by me, of me, by anybody"},
+     "inhibit self|mine|cluster on|off   forbid takeover by me, of me, by anybody [--reason TEXT]"},
     {"config", "show", 0, false, do_config_show,
      "config show                 the committed configuration"},
     {"config", "diff", 1, false, do_config_diff,
@@ -432,6 +432,7 @@ static bool options(struct cli *c, int argc, char **argv)
 					      {"in", required_argument, NULL, 'i'},
 					      {"user", required_argument, NULL, 'u'},
 					      {"from", required_argument, NULL, 'K'},
+					      {"reason", required_argument, NULL, 'W'},
 					      {"timeout", required_argument, NULL, 't'},
 					      {"repair", no_argument, NULL, 'r'},
 					      {"since", required_argument, NULL, 'S'},
@@ -504,6 +505,9 @@ static bool options(struct cli *c, int argc, char **argv)
 			break;
 		case 'K':
 			c->from = optarg;
+			break;
+		case 'W':
+			c->reason = optarg;
 			break;
 		case 't':
 			c->timeout_ms = (unsigned)(duration_s(optarg) * 1000);

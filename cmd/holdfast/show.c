@@ -62,14 +62,24 @@ static void show_trouble(const json_t *v)
 		printf("  %s: %s: %s\n", cli_string(v, "name"), cli_string(v, "reason"), todo);
 }
 
+/* What an operator gave as the reason. */
+static void show_text(FILE *to, const json_t *o)
+{
+	const char *text = json_string_value(json_object_get(o, "text"));
+
+	if (text && *text)
+		fprintf(to, " \"%s\"", text);
+}
+
 /* One veto, inhibit flag or other hindrance, with its remedy. */
 static void show_veto(FILE *to, const json_t *v)
 {
 	const char *about = cli_string(v, "about"), *todo = cli_string(v, "todo");
 
-	fprintf(to, "  %s%s%s%s%s%s%s\n", cli_string(v, "reason"), *about == '-' ? "" : " (",
-		*about == '-' ? "" : about, *about == '-' ? "" : ")", *todo == '-' ? "" : ": ",
-		*todo == '-' ? "" : todo,
+	fprintf(to, "  %s%s%s%s", cli_string(v, "reason"), *about == '-' ? "" : " (",
+		*about == '-' ? "" : about, *about == '-' ? "" : ")");
+	show_text(to, v);
+	fprintf(to, "%s%s%s\n", *todo == '-' ? "" : ": ", *todo == '-' ? "" : todo,
 		json_is_true(json_object_get(v, "force")) ? "; --force goes over it" : "");
 }
 
@@ -230,6 +240,7 @@ static void show_inhibits(const json_t *status)
 		printf("takeover inhibited: %s%s%s by %s", cli_string(o, "level"),
 		       *cli_string(o, "vs") == '-' ? "" : " ",
 		       *cli_string(o, "vs") == '-' ? "" : cli_string(o, "vs"), cli_string(o, "by"));
+		show_text(stdout, o);
 		say_reason(o, "reason");
 		printf("\n");
 	}

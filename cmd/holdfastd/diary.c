@@ -251,13 +251,16 @@ static void see_peer(struct daemon *d, struct diary_peer *y, const struct node_p
 {
 	char object[CONF_NAME_MAX + 8];
 	const char *name = name_of(d, p->id);
+	struct veto bar = {.reason = p->blocked, .node = p->id, .vs = -1};
+	const char *why = node_veto_note(d->node, &bar);
 
 	snprintf(object, sizeof(object), "node %s", name);
 	see_paths(d, y, p, name);
 	if (p->blocked != y->blocked) {
 		y->blocked = p->blocked;
 		if (p->blocked != REASON_NONE)
-			diary_say(d, LOG_L_WARN, object, p->blocked, "takeover of %s is barred", name);
+			diary_say(d, LOG_L_WARN, object, p->blocked, "takeover of %s is barred%s%s",
+				  name, *why ? ": " : "", why);
 		else
 			diary_say(d, LOG_L_NOTICE, object, REASON_NONE,
 				  "nothing bars a takeover of %s any more", name);

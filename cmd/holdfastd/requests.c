@@ -97,10 +97,11 @@ static void note_command(struct daemon *d, const char *verb, const json_t *reque
 
 	snprintf(object, sizeof(object), "%s %s", *vs ? "vs" : "node",
 		 *vs ? vs : *node ? node : d->conf->node[d->self].name);
-	diary_say(d, LOG_L_NOTICE, object, REASON_OPERATOR, "command: %s%s%s%s%s%s%s", verb,
+	diary_say(d, LOG_L_NOTICE, object, REASON_OPERATOR, "command: %s%s%s%s%s%s%s%s%s", verb,
 		  *vs && *node ? " to " : "", *vs ? node : "", *scope ? " " : "", scope,
 		  *scope ? json_is_true(json_object_get(request, "on")) ? " on" : " off" : "",
-		  json_is_true(json_object_get(request, "force")) ? " --force" : "");
+		  json_is_true(json_object_get(request, "force")) ? " --force" : "",
+		  *text_of(request, "text") ? ": " : "", text_of(request, "text"));
 }
 
 static void note_refusal(struct daemon *d, const struct action *a)
@@ -177,6 +178,22 @@ static bool take_scope(struct daemon *d, uint32_t id, const json_t *request, str
 	return false;
 }
 
+/* An operator's own words for an inhibit. */
+static bool take_text(struct daemon *d, uint32_t id, const json_t *request, struct event *ev)
+{
+	const char *text = text_of(request, "text");
+
+	if (!*text)
+		return true;
+	if (ev->control.verb == CONTROL_INHIBIT && status_note_ok(text, strlen(text))) {
+		memcpy(ev->control.text, text, strlen(text) + 1);
+		return true;
+	}
+	ctl_refuse(d->ctl, id, "usage", "a reason goes with an inhibit",
+		   "at most 96 bytes of UTF-8 on one line");
+	return false;
+}
+
 static void on_request(void *arg, uint32_t id, const char *verb, json_t *request)
 {
 	struct daemon *d = arg;
@@ -202,7 +219,8 @@ static void on_request(void *arg, uint32_t id, const char *verb, json_t *request
 		ev.control.dry_run = json_is_true(json_object_get(request, "dry_run"));
 		ev.control.in_ns =
 			(uint64_t)json_integer_value(json_object_get(request, "in_ms")) * 1000000;
-		if (!name_ids(d, id, &VERBS[i], request, &ev) || !take_scope(d, id, request, &ev))
+		if (!name_ids(d, id, &VERBS[i], request, &ev) ||
+		    !take_scope(d, id, request, &ev) || !take_text(d, id, request, &ev))
 			return;
 		if (!ev.control.dry_run)
 			note_command(d, verb, request);

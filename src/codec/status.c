@@ -17,12 +17,14 @@
 #define ANSWER_BYTES 8
 #define MEMORY_BYTES 18
 #define KEY_BYTES    10
+#define NOTE_BYTES   6
 
-enum section { SEC_PEERS = 1, SEC_VS, SEC_REQUEST, SEC_ANSWER, SEC_MEMORY, SEC_KEYS, SEC_COUNT };
+enum section { SEC_PEERS = 1, SEC_VS, SEC_REQUEST, SEC_ANSWER, SEC_MEMORY, SEC_KEYS, SEC_NOTES, SEC_COUNT };
 
-_Static_assert(STATUS_HEAD + 6 * 4 + STATUS_NODES_MAX * MEMORY_BYTES +
-		       STATUS_KEYS_MAX * KEY_BYTES + STATUS_NODES_MAX * PEER_BYTES +
-		       STATUS_VS_MAX * (VS_BYTES + STATUS_FS_MAX) + REQ_BYTES + ANSWER_BYTES <=
+_Static_assert(STATUS_HEAD + 7 * 4 + STATUS_NODES_MAX * (PEER_BYTES + MEMORY_BYTES) +
+		       STATUS_KEYS_MAX * KEY_BYTES + STATUS_VS_MAX * (VS_BYTES + STATUS_FS_MAX) +
+		       STATUS_NOTES_MAX * (NOTE_BYTES + STATUS_NOTE_MAX) + REQ_BYTES +
+		       ANSWER_BYTES <=
 		   STATUS_MAX,
 	       "a full message fits a coordination slot");
 
@@ -138,6 +140,24 @@ static void put_keys(struct wr *w, const struct status_msg *m)
 	}
 }
 
+static void put_notes(struct wr *w, const struct status_msg *m)
+{
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < m->note_count; i++)
+		bytes += NOTE_BYTES + strlen(m->note[i].text);
+	wr_u16(w, SEC_NOTES);
+	wr_u16(w, (uint16_t)bytes);
+	for (unsigned i = 0; i < m->note_count; i++) {
+		size_t len = strlen(m->note[i].text);
+
+		wr_u8(w, m->note[i].scope);
+		wr_u8(w, (uint8_t)len);
+		wr_u32(w, m->note[i].vs);
+		wr_bytes(w, m->note[i].text, len);
+	}
+}
+
 size_t status_encode(const struct status_msg *m, uint8_t *out, size_t size)
 {
 	struct wr w;
@@ -145,6 +165,7 @@ size_t status_encode(const struct status_msg *m, uint8_t *out, size_t size)
 
 	hf_assert(m->peer_count <= STATUS_NODES_MAX && m->vs_count <= STATUS_VS_MAX);
 	hf_assert(m->memory_count <= STATUS_NODES_MAX && m->key_count <= STATUS_KEYS_MAX);
+	hf_assert(m->note_count <= STATUS_NOTES_MAX);
 	wr_init(&w, out, size);
 	put_head(&w, m);
 	if (m->peer_count)
@@ -159,6 +180,8 @@ size_t status_encode(const struct status_msg *m, uint8_t *out, size_t size)
 		put_memory(&w, m);
 	if (m->key_count)
 		put_keys(&w, m);
+	if (m->note_count)
+		put_notes(&w, m);
 #ifdef HF_PROTOCOL_NEXT
 	if (m->version >= 2)
 		wr_u64(&w, m->next);
@@ -318,6 +341,66 @@ static void get_keys(struct rd *r, struct status_msg *m)
 	}
 }
 
+/* Length of the character at s, 0: none that people should be shown. */
+static size_t utf8_len(const uint8_t *s, size_t left)
+{
+	uint32_t c = s[0], least[] = {0, 0, 0xa0, 0x800, 0x10000}; /* 0x80 to 0x9f are controls */
+	size_t len = c < 0x80 ? 1 : c >> 5 == 6 ? 2 : c >> 4 == 14 ? 3 : c >> 3 == 30 ? 4 : 0;
+
+	if (len == 0 || len > left)
+		return 0;
+	if (len == 1)
+		return c >= 0x20 && c != 0x7f;
+	c &= 0x7fU >> len;
+	for (size_t i = 1; i < len; i++) {
+		if (s[i] >> 6 != 2)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	return c >= least[len] && c <= 0x10ffff && c >> 11 != 0x1b ? len : 0;
+}
+
+bool status_note_ok(const char *text, size_t len)
+{
+	size_t n;
+
+	if (len == 0 || len > STATUS_NOTE_MAX)
+		return false;
+	for (size_t i = 0; i < len; i += n) {
+		n = utf8_len((const uint8_t *)text + i, len - i);
+		if (n == 0)
+			return false;
+	}
+	return true;
+}
+
+static void get_one_note(struct rd *r, struct status_note *o)
+{
+	const uint8_t *text;
+	size_t len;
+
+	o->scope = rd_u8(r);
+	len = rd_u8(r);
+	o->vs = rd_u32(r);
+	text = rd_bytes(r, len);
+	if (!text || !status_note_ok((const char *)text, len)) {
+		r->bad = true;
+		return;
+	}
+	memcpy(o->text, text, len);
+}
+
+static void get_notes(struct rd *r, struct status_msg *m)
+{
+	while (rd_ok(r) && rd_left(r) > 0) {
+		if (m->note_count == STATUS_NOTES_MAX) {
+			r->bad = true;
+			return;
+		}
+		get_one_note(r, &m->note[m->note_count++]);
+	}
+}
+
 /* One section; `seen` has a bit for each type that came already. */
 static int get_section(struct rd *r, struct status_msg *m, unsigned *seen)
 {
@@ -351,6 +434,9 @@ static int get_section(struct rd *r, struct status_msg *m, unsigned *seen)
 		break;
 	case SEC_KEYS:
 		get_keys(&s, m);
+		break;
+	case SEC_NOTES:
+		get_notes(&s, m);
 		break;
 	case SEC_COUNT:
 		return -EBADMSG;

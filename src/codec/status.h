@@ -114,6 +114,15 @@ struct status_memory {
 	uint64_t generation, sequence; /* of the message that it holds */
 };
 
+/* Why a takeover inhibit is on, in an operator's words; shown to people, decides nothing. */
+#define STATUS_NOTES_MAX 8
+#define STATUS_NOTE_MAX	 96
+struct status_note {
+	uint8_t scope; /* enum inhibit_scope of core/node.h */
+	uint32_t vs;   /* scope INHIBIT_VS: its id */
+	char text[STATUS_NOTE_MAX + 1];
+};
+
 #define STATUS_KEYS_MAX 4
 enum status_key_flag { STATUS_KEY_SEND = 1 << 0 /* it sends and signs with this one */ };
 
@@ -161,6 +170,8 @@ struct status_msg {
 	struct status_memory memory[STATUS_NODES_MAX];
 	uint8_t key_count;
 	struct status_key key[STATUS_KEYS_MAX];
+	uint8_t note_count;
+	struct status_note note[STATUS_NOTES_MAX];
 #ifdef HF_PROTOCOL_NEXT
 	uint64_t next; /* behind the sections, from version 2 on */
 #endif
@@ -172,6 +183,9 @@ size_t status_encode(const struct status_msg *m, uint8_t *out, size_t size);
 int status_peek(struct status_peek *p, const uint8_t *in, size_t len);
 /* 0; -EBADMSG when malformed; -EPROTO when it needs a version or section that we do not know. */
 int status_decode(struct status_msg *m, const uint8_t *in, size_t len);
+
+/* 1 to STATUS_NOTE_MAX bytes of UTF-8 without control characters: fit for a log, a table and JSON. */
+bool status_note_ok(const char *text, size_t len);
 
 const char *status_indicator_name(unsigned v);
 const char *status_verdict_name(unsigned v);

@@ -273,8 +273,15 @@ static void inhibit_command(struct node *n, const struct event *ev)
 		reply(n, ev->control.id, REASON_UNKNOWN_VS, "");
 		return;
 	}
+	if (ev->control.on && ev->control.text[0] &&
+	    !note_fits(n, ev->control.scope, ev->control.vs_id)) {
+		reply(n, ev->control.id, REASON_NOTES_FULL, "");
+		return;
+	}
 	if (!ev->control.dry_run) {
 		inhibit_set(n, ev, vs);
+		note_set(n, ev->control.scope, ev->control.vs_id,
+			 ev->control.on ? ev->control.text : "");
 		HF_MARK("control.inhibit");
 		n->dirty = true;
 		/* While it starts its generation is not settled; what it writes then has the flags.

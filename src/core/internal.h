@@ -52,6 +52,13 @@ const char *node_name(const struct node *n, uint16_t id);
 /* peer.c */
 struct node_peer *peer_find(struct node *n, uint16_t id);
 const struct node_peer *peer_get(const struct node *n, uint16_t id);
+
+/* note.c: the texts of inhibit flags */
+bool note_fits(const struct node *n, enum inhibit_scope scope, uint32_t vs);
+void note_set(struct node *n, enum inhibit_scope scope, uint32_t vs, const char *text);
+void note_prune(struct node *n);
+void note_restore(struct node *n, const struct status_msg *m);
+
 bool peer_live(const struct node_peer *p);
 const struct status_vs *peer_vs(const struct node *n, const struct node_peer *p, unsigned vs);
 void peer_message(struct node *n, const struct event *ev);

@@ -299,6 +299,8 @@ void node_fill(const struct node *n, struct status_msg *m)
 	memory_fill(n, m);
 	m->key_count = n->key_count;
 	memcpy(m->key, n->key, sizeof(m->key));
+	m->note_count = n->note_count;
+	memcpy(m->note, n->note, sizeof(m->note));
 	m->request = n->request;
 	if (asked)
 		m->answer = asked->answer;

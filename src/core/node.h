@@ -289,6 +289,7 @@ struct event {
 			enum inhibit_scope scope;
 			bool on, force, dry_run;
 			uint64_t in_ns; /* countdown; 0: the default */
+			char text[STATUS_NOTE_MAX + 1]; /* INHIBIT on: why (status_note_ok()), or "" */
 		} control;
 	};
 };
@@ -588,6 +589,8 @@ struct node {
 	uint64_t stale_completions, clock_backwards;
 	uint8_t key_count;
 	struct status_key key[STATUS_KEYS_MAX];
+	uint8_t note_count; /* note.c */
+	struct status_note note[STATUS_NOTES_MAX];
 	struct drops drops; /* authentic as far as the shell knows, and not taken */
 	/* buffers of the actions */
 	uint8_t msg_buf[STATUS_MAX], send_buf[STATUS_MAX];
@@ -617,6 +620,9 @@ void node_check(const struct node *n);
 void node_vetoes(const struct node *n, const struct event *command, struct vetoes *out);
 /* "v1 on n2", "n2", "": what a veto is about, into NODE_TEXT_MAX bytes. */
 const char *node_veto_text(const struct node *n, const struct veto *v, char *text);
+/* What an operator gave as the reason for that flag on node `id`, or for the flag behind a veto; "". */
+const char *node_note(const struct node *n, uint16_t id, enum inhibit_scope scope, uint32_t vs_id);
+const char *node_veto_note(const struct node *n, const struct veto *v);
 
 /* Fresh reads and writes on a majority of the coordination devices (V1). */
 bool node_has_majority(const struct node *n);

@@ -32,6 +32,7 @@ static void take_state(struct node *n, const struct status_msg *m)
 		if (vs >= 0)
 			n->vs[vs].inhibit = m->vs[i].flags & STATUS_VS_INHIBIT;
 	}
+	note_restore(n, m);
 }
 
 /* A record of mine that a partner held, in step 251: the newest counts (ST-46). */

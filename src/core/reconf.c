@@ -258,6 +258,7 @@ const char *node_reconfigure(struct node *n, const struct node_conf *c)
 	n->conf.persisted = old->persisted;
 	n->conf.reboot_manual = old->reboot_manual;
 	come_and_go(n, old);
+	note_prune(n);
 	node_sort(n);
 	n->dirty = true;
 	return NULL;

@@ -39,7 +39,7 @@ void ctl_close(struct ctl *c);
 /* Answers a request; `result` is taken over. Unknown ids (the client left) are ignored. */
 void ctl_reply(struct ctl *c, uint32_t id, json_t *result);
 void ctl_refuse(struct ctl *c, uint32_t id, const char *reason, const char *text, const char *todo);
-/* The same with every veto, `"vetoes":[{"reason","about","todo","force"}, ...]` (taken over). */
+/* The same with every veto, `"vetoes":[{"reason","about","todo","force","text"}, ...]` (taken over). */
 void ctl_refuse_all(struct ctl *c, uint32_t id, const char *reason, const char *text,
 		    const char *todo, json_t *vetoes);
 

@@ -38,21 +38,22 @@ json_t *ctl_vetoes(const struct node *n, const struct vetoes *all)
 
 	for (unsigned i = 0; all && i < all->count; i++)
 		json_array_append_new(
-		    list, json_pack("{s:s, s:s, s:s, s:b}", "reason",
+		    list, json_pack("{s:s, s:s, s:s, s:b, s:s}", "reason",
 				    reason_name(all->v[i].reason), "about",
 				    node_veto_text(n, &all->v[i], about), "todo",
-				    reason_todo(all->v[i].reason), "force", all->v[i].yields));
+				    reason_todo(all->v[i].reason), "force", all->v[i].yields,
+				    "text", node_veto_note(n, &all->v[i])));
 	return list;
 }
 
 /* ---- inhibit flags (OV-15) ------------------------------------------------------------------- */
 
 static void add_inhibit(json_t *list, const char *level, const char *by, const char *vs,
-			enum reason why)
+			enum reason why, const char *text)
 {
-	json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "level", level, "by", by,
-					      "vs", vs, "reason", reason_name(why), "todo",
-					      reason_todo(why)));
+	json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "level", level, "by",
+					      by, "vs", vs, "reason", reason_name(why), "todo",
+					      reason_todo(why), "text", text));
 }
 
 static void peer_inhibits(const struct node *n, const struct node_peer *p, json_t *list)
@@ -62,16 +63,21 @@ static void peer_inhibits(const struct node *n, const struct node_peer *p, json_
 	if (!p->heard_ever)
 		return;
 	if (p->msg.indicator == STATUS_DISABLE)
-		add_inhibit(list, "cluster", by, "", REASON_DISABLED);
+		add_inhibit(list, "cluster", by, "", REASON_DISABLED,
+			    node_note(n, p->id, INHIBIT_CLUSTER, 0));
 	else if (p->msg.indicator == STATUS_NO_TAKEOVER)
-		add_inhibit(list, "node", by, "", REASON_NO_TAKEOVER);
+		add_inhibit(list, "node", by, "", REASON_NO_TAKEOVER,
+			    node_note(n, p->id, INHIBIT_MINE, 0));
 	else if (p->msg.flags & STATUS_F_INHIBIT)
-		add_inhibit(list, "node", by, "", (enum reason)p->msg.inhibit);
+		add_inhibit(list, "node", by, "", (enum reason)p->msg.inhibit,
+			    p->msg.inhibit == REASON_INHIBITED ?
+				    node_note(n, p->id, INHIBIT_SELF, 0) : "");
 	for (unsigned i = 0; i < p->msg.vs_count; i++) {
 		int at = node_vs_find(n, p->msg.vs[i].id);
 
 		if (at >= 0 && p->msg.vs[i].flags & STATUS_VS_INHIBIT)
-			add_inhibit(list, "vs", by, n->conf.vs[at].name, REASON_VS_INHIBITED);
+			add_inhibit(list, "vs", by, n->conf.vs[at].name, REASON_VS_INHIBITED,
+				    node_note(n, p->id, INHIBIT_VS, p->msg.vs[i].id));
 	}
 }
 
@@ -82,22 +88,26 @@ static json_t *inhibits(const struct node *n)
 	json_t *list = json_array();
 
 	if (n->conf.takeover_off)
-		add_inhibit(list, "cluster", "configuration", "", REASON_TAKEOVER_OFF);
+		add_inhibit(list, "cluster", "configuration", "", REASON_TAKEOVER_OFF, "");
 	if (n->inhibit_cluster)
-		add_inhibit(list, "cluster", me, "", REASON_DISABLED);
+		add_inhibit(list, "cluster", me, "", REASON_DISABLED,
+			    node_note(n, n->conf.self, INHIBIT_CLUSTER, 0));
 	if (n->inhibit_self)
-		add_inhibit(list, "node", me, "", REASON_INHIBITED);
+		add_inhibit(list, "node", me, "", REASON_INHIBITED,
+			    node_note(n, n->conf.self, INHIBIT_SELF, 0));
 	if (n->inhibit_mine)
-		add_inhibit(list, "node", me, "", REASON_NO_TAKEOVER);
+		add_inhibit(list, "node", me, "", REASON_NO_TAKEOVER,
+			    node_note(n, n->conf.self, INHIBIT_MINE, 0));
 	for (unsigned i = 0; i < n->conf.vs_count; i++) {
 		if (n->conf.vs[i].off)
 			add_inhibit(list, "vs", "configuration", n->conf.vs[i].name,
-				    REASON_SWITCHED_OFF);
+				    REASON_SWITCHED_OFF, "");
 		if (n->conf.vs[i].no_migrate)
 			add_inhibit(list, "vs", "configuration", n->conf.vs[i].name,
-				    REASON_NO_MIGRATE);
+				    REASON_NO_MIGRATE, "");
 		if (n->vs[i].inhibit)
-			add_inhibit(list, "vs", me, n->conf.vs[i].name, REASON_VS_INHIBITED);
+			add_inhibit(list, "vs", me, n->conf.vs[i].name, REASON_VS_INHIBITED,
+				    node_note(n, n->conf.self, INHIBIT_VS, n->conf.vs[i].id));
 	}
 	for (unsigned i = 0; i < n->peer_count; i++)
 		peer_inhibits(n, &n->peer[i], list);

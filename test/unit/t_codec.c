@@ -94,10 +94,52 @@ static void t_status_full(void)
 		m.vs[i] = m.vs[0];
 		m.vs[i].fs_count = STATUS_FS_MAX;
 	}
+	m.note_count = STATUS_NOTES_MAX;
+	for (unsigned i = 0; i < STATUS_NOTES_MAX; i++) {
+		m.note[i] = (struct status_note){.scope = 4, .vs = i};
+		memset(m.note[i].text, 'n', STATUS_NOTE_MAX);
+	}
 	len = status_encode(&m, bytes, sizeof(bytes));
 	CHECK(len > 0 && len <= STATUS_MAX);
 	CHECK_EQ(0, status_decode(&back, bytes, len));
 	CHECK(memcmp(&m, &back, sizeof(m)) == 0);
+}
+
+static bool note_decodes(const char *text, size_t len)
+{
+	struct status_msg m = sample(), back;
+	uint8_t bytes[STATUS_MAX];
+	size_t n;
+
+	m.note_count = 2;
+	m.note[0] = (struct status_note){.scope = 4, .vs = 0xaabbccdd};
+	m.note[1] = (struct status_note){.scope = 1};
+	memset(m.note[0].text, 'x', len);
+	m.note[1].text[0] = 'y';
+	n = status_encode(&m, bytes, sizeof(bytes));
+	memcpy(bytes + n - 1 - 6 - len, text, len);
+	memcpy(m.note[0].text, text, len);
+	return status_decode(&back, bytes, n) == 0 && memcmp(&m, &back, sizeof(m)) == 0;
+}
+
+/* What people will read is one line of text, whatever bytes a peer sends. covers: OV-15 */
+static void t_status_notes(void)
+{
+	static const char *const good[] = {"disk is changed", "W\xc3\xa4rme \xe2\x82\xac",
+					   "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "\xc2\xa0"},
+		    *const bad[] = {"a\nb", "\x1b[31m", "\x7f", "\xc2\x85", "\xc3", "\xc0\x80",
+				    "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff",
+				    "\x80", "a\xe2\x82"};
+	char longest[STATUS_NOTE_MAX + 1];
+
+	for (unsigned i = 0; i < sizeof(good) / sizeof(*good); i++)
+		CHECK(note_decodes(good[i], strlen(good[i])));
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		CHECK(!note_decodes(bad[i], strlen(bad[i])));
+	CHECK(!note_decodes("a\0b", 3) && !note_decodes("", 0));
+	memset(longest, 'l', sizeof(longest));
+	CHECK(note_decodes(longest, STATUS_NOTE_MAX));
+	CHECK(!status_note_ok(longest, STATUS_NOTE_MAX + 1));
 }
 
 static bool in_range(const struct status_msg *m)
@@ -513,6 +555,7 @@ int main(int argc, char **argv)
 		return dump_examples();
 	CASE(t_status_round_trip);
 	CASE(t_status_full);
+	CASE(t_status_notes);
 	CASE(t_status_damaged);
 	CASE(t_status_future);
 	CASE(t_slot);

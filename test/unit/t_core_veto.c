@@ -171,6 +171,96 @@ static void t_vs_flag_is_persistent(void)
 	CHECK(r.told.vs[0].flags & STATUS_VS_INHIBIT);
 }
 
+static bool inhibit_for(enum inhibit_scope scope, uint32_t vs, bool on, const char *why)
+{
+	struct event ev = {.type = EV_CONTROL};
+
+	ev.control.id = 9;
+	ev.control.verb = CONTROL_INHIBIT;
+	ev.control.scope = scope;
+	ev.control.vs_id = vs;
+	ev.control.on = on;
+	snprintf(ev.control.text, sizeof(ev.control.text), "%s", why);
+	rig_step(&r, ev);
+	return r.last[ACT_REPLY].reply.ok;
+}
+
+/* An operator's words go with the flag: to the others, over a restart, and away with it.
+ * covers: OV-15 ST-47 */
+static void t_in_words(void)
+{
+	static uint8_t memory[SLOT_SIZE];
+	uint32_t v1 = node_name_id("v1");
+
+	rig_conf(&r);
+	rig_start(&r);
+	CHECK(inhibit_for(INHIBIT_VS, v1, true, "its disk is changed"));
+	CHECK(inhibit_for(INHIBIT_MINE, 0, true, "upgrade"));
+	CHECK(inhibit_for(INHIBIT_SELF, 0, true, "no room"));
+	CHECK(inhibit_for(INHIBIT_SELF, 0, true, "")); /* said again, without */
+	rig_pass(&r, 2 * T);
+	CHECK_EQ(2, r.told.note_count);
+	CHECK(strcmp(r.told.note[0].text, "its disk is changed") == 0 && r.told.note[0].vs == v1);
+	memcpy(memory, r.n.persist_buf, SLOT_SIZE);
+	slot_finish(memory);
+	rig_conf(&r);
+	r.conf.persisted = memory;
+	rig_start(&r);
+	CHECK(strcmp(node_note(&r.n, 1, INHIBIT_MINE, 0), "upgrade") == 0);
+	CHECK(strcmp(node_note(&r.n, 1, INHIBIT_VS, v1), "its disk is changed") == 0);
+	CHECK(strcmp(node_note(&r.n, 1, INHIBIT_VS, v1 + 1), "") == 0);
+	CHECK(strcmp(node_note(&r.n, 2, INHIBIT_MINE, 0), "") == 0);
+	CHECK(inhibit_for(INHIBIT_VS, v1, false, ""));
+	rig_pass(&r, 2 * T);
+	CHECK_EQ(1, r.told.note_count);
+	CHECK_EQ(INHIBIT_MINE, r.told.note[0].scope);
+}
+
+/* One too many is refused, and its flag with it. */
+static void t_words_have_their_room(void)
+{
+	char name[NODE_NAME_MAX];
+
+	rig_conf(&r);
+	r.conf.vs_count = r.conf.unit_count = STATUS_NOTES_MAX + 1;
+	for (unsigned i = 0; i <= STATUS_NOTES_MAX; i++) {
+		r.conf.vs[i] = r.conf.vs[0];
+		snprintf(name, sizeof(name), "v%u", i + 1);
+		memcpy(r.conf.vs[i].name, name, sizeof(name));
+		r.conf.vs[i].id = node_name_id(name);
+		r.conf.vs[i].unit[0] = (uint8_t)i;
+	}
+	rig_start(&r);
+	for (unsigned i = 0; i < STATUS_NOTES_MAX; i++)
+		CHECK(inhibit_for(INHIBIT_VS, r.conf.vs[i].id, true, "why"));
+	CHECK(!inhibit_for(INHIBIT_VS, r.conf.vs[STATUS_NOTES_MAX].id, true, "why"));
+	CHECK_EQ(REASON_NOTES_FULL, r.last[ACT_REPLY].reply.reason);
+	CHECK(!r.n.vs[STATUS_NOTES_MAX].inhibit);
+	CHECK(inhibit_for(INHIBIT_VS, r.conf.vs[STATUS_NOTES_MAX].id, true, ""));
+	CHECK(inhibit_for(INHIBIT_VS, r.conf.vs[3].id, true, "other words"));
+	CHECK(inhibit_for(INHIBIT_VS, r.conf.vs[3].id, false, ""));
+	CHECK(inhibit_for(INHIBIT_MINE, 0, true, "now there is room"));
+}
+
+/* A peer's words stand beside its veto. */
+static void t_words_of_the_other(void)
+{
+	struct status_msg m;
+
+	other_serves();
+	r.peer_net = r.peer_slot = false;
+	m = rig_peer(&r);
+	m.indicator = STATUS_NO_TAKEOVER;
+	m.vs[0].flags = STATUS_VS_INHIBIT;
+	m.note_count = 2;
+	m.note[0] = (struct status_note){.scope = INHIBIT_VS, .vs = m.vs[0].id, .text = "a"};
+	m.note[1] = (struct status_note){.scope = INHIBIT_MINE, .text = "b"};
+	rig_deliver(&r, &m, 0);
+	ask(CONTROL_TAKEOVER, 2, false);
+	CHECK(strcmp(node_veto_note(&r.n, find(REASON_VS_INHIBITED)), "a") == 0);
+	CHECK(strcmp(node_veto_note(&r.n, find(REASON_NO_TAKEOVER)), "b") == 0);
+}
+
 /* Step 257: what prevented takeover before the interruption is the indicator after it.
  * covers: ST-87 AM-05 ST-34 ST-35 */
 static void t_257(void)
@@ -263,6 +353,9 @@ int main(void)
 	CASE(t_each_flag_bars);
 	CASE(t_vs_flag_outlives_its_owner);
 	CASE(t_vs_flag_is_persistent);
+	CASE(t_in_words);
+	CASE(t_words_have_their_room);
+	CASE(t_words_of_the_other);
 	CASE(t_257);
 	CASE(t_dry_run);
 	CASE(t_move_and_giveback);
