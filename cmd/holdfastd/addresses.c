@@ -47,7 +47,7 @@ static unsigned prefix_of(const struct conf_net *n)
 /* What an earlier ownership here left behind is in the way of the clients' newer connections. */
 static void drop_leftovers(struct daemon *d, unsigned vs)
 {
-	const struct conf_vserver *v = &d->conf->vserver[vs];
+	const struct vs_addresses *v = &d->addresses[vs];
 	struct sockaddr_storage ss;
 	char text[64];
 
@@ -55,17 +55,19 @@ static void drop_leftovers(struct daemon *d, unsigned vs)
 		int n = is_ours(&v->address[i], &ss) ? leftover_drop(&ss) : 0;
 
 		if (n < 0)
-			log_limited(LOG_L_NOTICE, "vserver %s: old connections of %s stay: %s", v->name,
+			log_limited(LOG_L_NOTICE, "vserver %s: old connections of %s stay: %s",
+				    d->conf->vserver[vs].name,
 				    conf_net_text(&v->address[i].net, false, text), strerror(-n));
 		else if (n > 0)
-			log_info("vserver %s: %d old connections of %s ended", v->name, n,
+			log_info("vserver %s: %d old connections of %s ended",
+				 d->conf->vserver[vs].name, n,
 				 conf_net_text(&v->address[i].net, false, text));
 	}
 }
 
 static int add_all(struct daemon *d, unsigned vs)
 {
-	const struct conf_vserver *v = &d->conf->vserver[vs];
+	const struct vs_addresses *v = &d->addresses[vs];
 	struct sockaddr_storage ss;
 	char text[64];
 	int rc, first = 0;
@@ -87,14 +89,14 @@ static int add_all(struct daemon *d, unsigned vs)
 
 static void announce_all(struct daemon *d, unsigned vs)
 {
-	const struct conf_vserver *v = &d->conf->vserver[vs];
+	const struct vs_addresses *v = &d->addresses[vs];
 	struct sockaddr_storage ss;
 
 	for (unsigned i = 0; i < v->address_count; i++) {
 		int rc = is_ours(&v->address[i], &ss) ? address_announce(&ss, v->address[i].dev) : 0;
 
 		if (rc)
-			log_limited(LOG_L_WARN, "vserver %s: announcing on %s: %s", v->name,
+			log_limited(LOG_L_WARN, "vserver %s: announcing on %s: %s", d->conf->vserver[vs].name,
 				    v->address[i].dev, strerror(-rc));
 	}
 }
@@ -189,7 +191,7 @@ void addresses_open(struct daemon *d)
 
 static void take_down(struct daemon *d, unsigned vs, bool only_stale)
 {
-	const struct conf_vserver *v = &d->conf->vserver[vs];
+	const struct vs_addresses *v = &d->addresses[vs];
 	struct sockaddr_storage ss;
 	char text[64];
 
@@ -198,7 +200,8 @@ static void take_down(struct daemon *d, unsigned vs, bool only_stale)
 		int rc = is_ours(a, &ss) ? address_del(&ss, prefix_of(&a->net), a->dev) : 0;
 
 		if (rc && rc != -EADDRNOTAVAIL && rc != -ENODEV && !only_stale)
-			log_err("vserver %s: address %s cannot be removed from %s: %s", v->name,
+			log_err("vserver %s: address %s cannot be removed from %s: %s",
+				d->conf->vserver[vs].name,
 				conf_net_text(&a->net, true, text), a->dev, strerror(-rc));
 	}
 }
@@ -213,6 +216,8 @@ void addresses_up(struct daemon *d, const struct action *act)
 	bool listening = sockets_open(d, act->vs) == 0;
 	int rc;
 
+	a->address_count = d->conf->vserver[act->vs].address_count;
+	memcpy(a->address, d->conf->vserver[act->vs].address, sizeof(a->address));
 	drop_leftovers(d, act->vs);
 	rc = listening ? add_all(d, act->vs) : 0;
 

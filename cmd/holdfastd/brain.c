@@ -250,6 +250,7 @@ static void fill_vs(struct node_conf_vs *to, const struct conf *c, const struct 
 	to->assign_manual = v->assign_manual;
 	for (unsigned i = 0; i < v->node_count; i++)
 		to->nodes |= (uint16_t)(1U << c->node[conf_find_node(c, v->node_name[i])].id);
+	to->serving = conf_serving_hash(v);
 	to->fs_count = (uint8_t)v->store_count;
 	for (unsigned s = 0; s < v->store_count; s++) {
 		unsigned k;
@@ -351,8 +352,12 @@ static void parts_change(struct daemon *d, const struct conf *next)
 		if (has_unit(next, i) && !has_unit(&old, i) && units_add(d, i, err, sizeof(err)))
 			log_err("%s", err); /* its record went since the check: reading it fails */
 	for (unsigned i = 0; i < next->vserver_count; i++) {
-		if (has_vserver(next, i) == has_vserver(&old, i))
+		if (has_vserver(next, i) == has_vserver(&old, i)) {
+			if (has_vserver(next, i) && conf_serving_hash(&next->vserver[i]) !=
+							conf_serving_hash(&old.vserver[i]))
+				workers_renew(d, i);
 			continue;
+		}
 		trouble_over(d, i);
 		diary_forget(d, i);
 		if (has_vserver(next, i)) {

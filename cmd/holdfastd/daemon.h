@@ -154,6 +154,9 @@ struct vs_sockets {
 
 struct vs_addresses {
 	bool up;
+	/* As they were configured when they came up: they go down the same. */
+	unsigned address_count;
+	struct conf_address address[CONF_ADDRS_MAX];
 	unsigned announce_left, tickle_left;
 	struct loop_timer renew_timer, announce_timer;
 	struct daemon *d;
@@ -364,6 +367,7 @@ void worker_ask_stats(struct daemon *d, unsigned vs);
 void workers_configure(struct daemon *d);
 bool workers_idle(const struct daemon *d, unsigned vs);
 void workers_add(struct daemon *d, unsigned vs);
+void workers_renew(struct daemon *d, unsigned vs);
 void workers_remove(struct daemon *d, unsigned vs);
 /* After the addresses are gone a drained worker may close its connections. */
 void worker_let_go(struct daemon *d, unsigned vs);

@@ -33,8 +33,10 @@
 
 /* ---- cgroups ---------------------------------------------------------------------------------- */
 
-/* Folder of the process's own cgroup v2, or an empty text. */
-static void cgroup_path(char *out, size_t size, const char *vs, unsigned place)
+/* Folder of the process's own cgroup v2, or an empty text.  Named by cluster and node too: of two nodes
+ * on one machine one must not kill what is the other's. */
+static void cgroup_path(char *out, size_t size, const struct daemon *d, const char *vs,
+			unsigned place)
 {
 	char line[PATH_TEXT_MAX], mount[PATH_TEXT_MAX] = "", own[PATH_TEXT_MAX] = "";
 	FILE *f = fopen("/proc/self/mountinfo", "re");
@@ -55,8 +57,9 @@ static void cgroup_path(char *out, size_t size, const char *vs, unsigned place)
 	if (f)
 		fclose(f);
 	if (mount[0] && own[0]) {
-		int n = snprintf(out, size, "%s%s/vs-%s.%u", mount, strcmp(own, "/") ? own : "", vs,
-				 place);
+		int n = snprintf(out, size, "%s%s/vs-%s-%s-%s.%u", mount,
+				 strcmp(own, "/") ? own : "", d->conf->name,
+				 d->conf->node[d->self].name, vs, place);
 
 		if (n < 0 || (size_t)n >= size)
 			out[0] = '\0';
@@ -77,11 +80,12 @@ static void cgroup_write(const char *dir, const char *file, const char *text)
 	close(fd);
 }
 
-static void cgroup_make(char *dir, size_t size, const char *vs, unsigned place)
+static void cgroup_make(char *dir, size_t size, const struct daemon *d, const char *vs,
+			unsigned place)
 {
 	static bool said;
 
-	cgroup_path(dir, size, vs, place);
+	cgroup_path(dir, size, d, vs, place);
 	if (dir[0] && (mkdir(dir, 0755) == 0 || errno == EEXIST))
 		return;
 	if (!said)
@@ -217,7 +221,7 @@ static int spawn(struct worker_process *p, const struct launch *l)
 	struct daemon *d = p->d;
 	pid_t parent = getpid();
 
-	cgroup_make(p->cgroup, sizeof(p->cgroup), d->conf->vserver[p->vs].name,
+	cgroup_make(p->cgroup, sizeof(p->cgroup), d, d->conf->vserver[p->vs].name,
 		    (unsigned)(p - d->worker[p->vs].process));
 	p->pid = fork();
 	if (p->pid < 0) {

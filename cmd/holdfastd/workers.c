@@ -240,6 +240,8 @@ void worker_exit_done(struct loop_op *op, int res)
 	(void)res;
 	read_messages(p);
 	waitid(P_PID, (id_t)p->pid, &si, WEXITED);
+	if (p->cgroup[0])
+		rmdir(p->cgroup); /* busy when a helper is still ending: then the next one uses it */
 	close(p->pidfd);
 	p->pidfd = -1;
 	launch_close(p);
@@ -397,13 +399,24 @@ void workers_add(struct daemon *d, unsigned vs)
 	launch_later(&d->worker[vs], SPARE_FIRST_NS);
 }
 
+/* A spare that was made for another configuration. */
+void workers_renew(struct daemon *d, unsigned vs)
+{
+	struct worker *w = &d->worker[vs];
+
+	if (!w->spare)
+		return;
+	launch_kill(w->spare);
+	w->spare = NULL;
+	launch_later(w, 0);
+}
+
 /* It is not served here: what is left is a spare. */
 void workers_remove(struct daemon *d, unsigned vs)
 {
 	struct worker *w = &d->worker[vs];
 
-	if (w->spare)
-		launch_kill(w->spare);
+	workers_renew(d, vs);
 	free(w->stats);
 	free(w->conn);
 	w->stats = NULL;

@@ -192,6 +192,8 @@ void conf_print(const struct conf *c, FILE *to);
 /* Equal on nodes whose configuration means the same: of conf_print()'s text, block by block, in
  * whatever order they stand. */
 uint64_t conf_hash(const struct conf *c);
+/* Of what a worker, its sockets and addresses are made from: with another, who serves it starts again. */
+uint64_t conf_serving_hash(const struct conf_vserver *v);
 
 /* -1 when there is none. */
 int conf_find_node(const struct conf *c, const char *name);

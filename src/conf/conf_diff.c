@@ -163,9 +163,6 @@ static enum conf_effect judge(const struct conf *from, const struct conf *to, co
 			      const char **why)
 {
 	static const char *const cluster[] = {"takeover", "self_fence", NULL};
-	static const char *const vserver[] = {"home", "priority", "hold_down", "giveback", "migrate",
-					      "giveback_delay", "weight", "assign", "nodes", "serve",
-					      NULL};
 	static const char *const node[] = {"capacity", NULL};
 	const char *at = strchr(path, SEP);
 	bool whole = at && at[1] == '\0';
@@ -185,9 +182,7 @@ static enum conf_effect judge(const struct conf *from, const struct conf *to, co
 		return CONF_ONLINE;
 	if (whole && (begins(path, "vserver ") || begins(path, "unit ")))
 		return CONF_ONLINE;
-	if (begins(path, "vserver ") && one_of(path, vserver))
-		return CONF_ONLINE;
-	if (begins(path, "vserver ") && at && begins(at + 1, "export "))
+	if (begins(path, "vserver "))
 		return CONF_ONLINE;
 	return CONF_RESTART;
 }

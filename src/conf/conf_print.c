@@ -222,6 +222,32 @@ uint64_t conf_hash(const struct conf *c)
 	return h;
 }
 
+uint64_t conf_serving_hash(const struct conf_vserver *v)
+{
+	struct conf_vserver *c = malloc(sizeof(*c));
+	char *text = NULL;
+	size_t len = 0;
+	uint64_t h = 0;
+	FILE *f = c ? open_memstream(&text, &len) : NULL;
+
+	if (f) {
+		*c = *v;
+		/* Placement, which is the brain's, and exports, which a worker takes as it runs. */
+		c->home_name[0] = '\0';
+		c->priority = c->weight = 0;
+		c->hold_down_ns = c->giveback_delay_ns = 0;
+		c->giveback = CONF_GIVEBACK_MANUAL;
+		c->assign_manual = c->off = c->migrate = false;
+		c->node_count = c->export_count = 0;
+		put_vserver(f, c);
+		fclose(f);
+		h = block_hash(text, len);
+	}
+	free(text);
+	free(c);
+	return h;
+}
+
 int conf_path(char *out, size_t size, const char *path, const char *node)
 {
 	size_t n = 0;

@@ -122,6 +122,7 @@ struct node_conf_vs {
 	uint16_t nodes;		    /* who may have it, bit per id; 0: everybody */
 	uint64_t hold_down_ns;	    /* 0: times.hold_down_ns */
 	uint64_t giveback_delay_ns; /* 0: the hold-down */
+	uint64_t serving; /* of what it is served with: another one, and it is brought up again */
 	uint8_t unit_count, fs_count;
 	uint8_t unit[NODE_VS_UNITS_MAX]; /* index into units; of one gone: NODE_NO_UNIT */
 };
@@ -495,6 +496,7 @@ struct node_vs {
 	bool keep;	       /* restart in place: mount and addresses stay */
 	bool lost;	       /* S or R name another */
 	bool inhibit;	       /* INHIBIT_VS was said here */
+	uint64_t renew_ns;     /* to be brought up again from then on; 0: no */
 	bool cleaning;	       /* reserved only to be released: leftover of an older instance */
 	bool want_down;	       /* bring it down when the operation in flight is over */
 	bool gave_up, gave_up_told, failed, released;

@@ -357,6 +357,12 @@ static void move_on(struct node *n, unsigned vs)
 		vs_move(n, vs, 0, REASON_SWITCHED_OFF);
 		return;
 	}
+	if (v->state == VS_SERVING && v->renew_ns && n->now_ns >= v->renew_ns && !n->leaving) {
+		HF_MARK("place.renewed");
+		v->renew_ns = 0;
+		vs_move(n, vs, n->conf.self, REASON_RECONFIGURED);
+		return;
+	}
 	if (v->state != VS_SERVING || n->leaving ||
 	    (v->moved_ns && v->moved_ns + hold_down_ns(n, vs) > n->now_ns))
 		return;

@@ -9,9 +9,13 @@
  * name them by id.  What is there keeps its number, since completions and the shell's parts go by it;
  * what was removed leaves an empty one, `gone`, which a later version may use again.
  *
- * Nothing goes while anybody might serve it: it must have been switched off (`off`) in the version
- * that counts now, and storage must name nobody (node_removal_check(), asked by the node that
- * proposes).  Each node then lets go of it when it has nothing of it, and asks again until then.
+ * What a virtual server is served with (addresses, ports, options of its stores) may change while it is
+ * served: its owner then moves it to itself.
+ *
+ * Nothing goes, and no virtual server gets other stores, while anybody might serve it: it must have
+ * been switched off (`off`) in the version that counts now, and storage must name nobody
+ * (node_removal_check(), asked by the node that proposes).  Each node then lets go of it when it has
+ * nothing of it, and asks again until then.
  *
  * A node that joins is not observed yet: nothing is concluded from its silence before it was heard or
  * silent for dead_ns.  One that leaves must have nothing: storage would name an owner whom nobody
@@ -92,6 +96,12 @@ static bool is_idle(const struct node_vs *v)
 	return v->state == VS_DOWN && !v->op && !v->address_op && !v->worker && !v->addresses;
 }
 
+static bool other_stores(const struct node_conf_vs *a, const struct node_conf_vs *b)
+{
+	return a->unit_count != b->unit_count || a->fs_count != b->fs_count ||
+	       memcmp(a->unit, b->unit, sizeof(a->unit)) != 0;
+}
+
 static const char *vs_fit(const struct node *n, const struct node_conf *c)
 {
 	if (c->vs_count < n->conf.vs_count)
@@ -109,9 +119,8 @@ static const char *vs_fit(const struct node *n, const struct node_conf *c)
 			continue;
 		if (a->id != b->id)
 			return "virtual servers keep their numbers";
-		if (a->unit_count != b->unit_count || a->fs_count != b->fs_count ||
-		    memcmp(a->unit, b->unit, sizeof(a->unit)) != 0)
-			return "the stores of a virtual server need a restart of holdfastd";
+		if (other_stores(a, b) && !is_idle(&n->vs[i]))
+			return "a virtual server that gets other stores must be released here";
 	}
 	return NULL;
 }
@@ -162,7 +171,7 @@ const char *node_removal_check(const struct node *n, const struct node_conf *c, 
 	bool any = false;
 
 	for (unsigned i = 0; i < n->conf.vs_count && i < c->vs_count && !bad; i++)
-		if (c->vs[i].gone && !n->conf.vs[i].gone) {
+		if (!n->conf.vs[i].gone && (c->vs[i].gone || other_stores(&n->conf.vs[i], &c->vs[i]))) {
 			any = true;
 			bad = vs_going(n, i, text);
 		}
@@ -182,6 +191,22 @@ const char *node_removal_check(const struct node *n, const struct node_conf *c, 
 
 /* ---- taking it ------------------------------------------------------------------------------- */
 
+/* What it is served with changes by a planned move to itself, as soon as the shell has had the time
+ * to make a worker ready; who does not have it has nothing to do. */
+static void stays(struct node *n, unsigned vs, const struct node_conf_vs *old)
+{
+	const struct node_conf_vs *c = &n->conf.vs[vs];
+
+	for (unsigned k = 0; k < c->unit_count; k++)
+		n->unit[c->unit[k]].vs = vs;
+	if (c->serving == old->serving || n->vs[vs].state == VS_DOWN)
+		return;
+	HF_MARK("node.vs_to_renew");
+#ifndef HF_MUTANT_NEVER_RENEWED
+	n->vs[vs].renew_ns = n->now_ns + 10 * n->conf.times.heartbeat_ns;
+#endif
+}
+
 /* Numbers that are used now and were not, or the other way round, begin with nothing. */
 static void come_and_go(struct node *n, const struct node_conf *old)
 {
@@ -189,8 +214,10 @@ static void come_and_go(struct node *n, const struct node_conf *old)
 		if (i >= old->unit_count || old->unit[i].gone != n->conf.unit[i].gone)
 			memset(&n->unit[i], 0, sizeof(n->unit[i]));
 	for (unsigned i = 0; i < n->conf.vs_count; i++) {
-		if (i < old->vs_count && old->vs[i].gone == n->conf.vs[i].gone)
+		if (i < old->vs_count && old->vs[i].gone == n->conf.vs[i].gone) {
+			stays(n, i, &old->vs[i]);
 			continue;
+		}
 		vs_init(n, i);
 		if (n->conf.vs[i].gone)
 			HF_MARK("node.vs_removed");

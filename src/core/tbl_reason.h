@@ -69,3 +69,4 @@ REASON(UNIT_OWNED, "unit-owned",
        "ask its owner: holdfast vs move VS NODE; if that node is dead: holdfast unit claim UNIT --force")
 REASON(SWITCHED_OFF, "switched-off", "the configuration says: serve off")
 REASON(NOTES_FULL, "notes-full", "leave --reason out: there is room for 8 texts on a node")
+REASON(RECONFIGURED, "reconfigured", "")

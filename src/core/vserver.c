@@ -175,6 +175,7 @@ void vs_up(struct node *n, unsigned vs, uint16_t victim, enum reason why)
 			v->victim_epoch = vs_unit(n, vs, i)->owner_epoch;
 	v->keep = v->lost = v->want_down = v->gave_up = v->released = v->fenced = false;
 	v->cleaning = false;
+	v->renew_ns = 0;
 	v->first_reply = v->drained = false;
 	v->move_to = 0;
 	v->at = 0;

@@ -79,7 +79,11 @@ static void t_effects(void)
 	CHECK_EQ(CONF_ONLINE, effect("home n1", "home n1 serve off"));
 	CHECK_EQ(CONF_ONLINE, effect("unit u2 ", "unit u3 { backend dir path \"/u3\" }\nunit u2 "));
 	CHECK_EQ(CONF_RESTART, effect("heartbeat 50ms", "heartbeat 60ms"));
-	CHECK_EQ(CONF_RESTART, effect("address 127.0.0.9", "address 127.0.0.8"));
+	CHECK_EQ(CONF_ONLINE, effect("address 127.0.0.9", "address 127.0.0.8"));
+	CHECK(conf_serving_hash(&from->vserver[0]) != conf_serving_hash(&to->vserver[0]));
+	CHECK_EQ(CONF_ONLINE, effect("home n1", "home n2 priority 7"));
+	CHECK(conf_serving_hash(&from->vserver[0]) == conf_serving_hash(&to->vserver[0]));
+	CHECK_EQ(CONF_RESTART, effect("path \"/u1\"", "path \"/x\""));
 	CHECK_EQ(CONF_RESTART, effect(" \"/c\"", ""));
 	CHECK_EQ(CONF_NEVER, effect("\"/b\" \"/c\"", "\"/x\""));
 	CHECK_EQ(CONF_NEVER, effect("cluster c", "cluster d"));
@@ -403,6 +407,55 @@ static void t_vserver_comes_and_goes(void)
 	end();
 }
 
+/* Addresses and options of what is served: a planned move to itself, and a client that copies all the
+ * while sees no more than that.
+ * covers: VS-157 OV-16 */
+static void t_vserver_changes(void)
+{
+	pid_t n1, n2;
+
+	begin_made();
+	CHECK(exits(0, "sed -i 's/rw insecure/& no_root_squash/' $D/h.conf"));
+	n1 = daemon_start("n1");
+	n2 = daemon_start("n2");
+	CHECK(wait_show("n1", "# version 1, in effect here: version 1"));
+	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
+	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 60));
+	CHECK(exits(0, "head -c 200000000 /dev/zero >$D/data; sed 's/address 127.*9/&\\n\taddress "
+		       "127.%u.0.11\\n\tread_fence strict/' $D/h.conf >$D/more.conf", net));
+	CHECK(exits(0,
+		    "U=\"nfs://127.%u.0.9/fs/data?nfsport=12049&mountport=12049\"; "
+		    "(nfs-cp $D/data \"$U\" >/dev/null && echo copied) & c=$!; sleep 0.1; "
+		    "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/more.conf || exit 1; "
+		    "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do "
+		    "nfs-cp $D/h.conf \"nfs://127.%u.0.11/fs/h.$i?nfsport=12049&mountport=12049\" && "
+		    "echo at the new && break; sleep 0.2; done; wait $c && "
+		    "nfs-cp \"$U\" $D/back >/dev/null && cmp $D/data $D/back",
+		    net, net));
+	CHECK(says("copied") && says("at the new"));
+	CHECK(exits(0, "grep -c 'SERVING -> DRAIN.*reason=reconfigured' $D/n1.log"));
+	/* The other has it with the new addresses too; back to the old, and the new is gone. */
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 vs move v n2"));
+	CHECK(exits(0, "nfs-cp \"nfs://127.%u.0.11/fs/data?nfsport=12049&mountport=12049\" $D/back2 "
+		       ">/dev/null && cmp $D/data $D/back2", net));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/h.conf"));
+	CHECK(exits(0, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 0.2; "
+		       "grep -q 'DRAIN.*reason=reconfigured' $D/n2.log && break; done; sleep 0.3; "
+		       "nfs-cp \"nfs://127.%u.0.9/fs/data?nfsport=12049&mountport=12049\" $D/back4 "
+		       ">/dev/null && cmp $D/data $D/back4", net));
+	CHECK(run("timeout 3 nfs-cp \"nfs://127.%u.0.11/fs/data?nfsport=12049&mountport=12049\" "
+		  "$D/back3", net) != 0);
+	CHECK(exits(1, "grep worker-crash $D/n1.log $D/n2.log"));
+	/* Other stores only when nobody serves it. */
+	CHECK(exits(0, "sed 's/^\\tstore fs {/\\tstore gs { unit u dir \"gs\" log_half 4M index_map 64M "
+		       "}\\n&/' $D/h.conf >$D/gs.conf; $OUT/holdfast -c $D/gs.conf init"));
+	CHECK(exits(1, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/gs.conf"));
+	CHECK(says("not-now") && says("vserver v is served by n2") && says("serve off"));
+	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	end();
+}
+
 int main(void)
 {
 	CASE(t_effects);
@@ -414,6 +467,7 @@ int main(void)
 	CASE(t_mismatch_and_loss);
 	CASE(t_join_and_leave);
 	CASE(t_vserver_comes_and_goes);
+	CASE(t_vserver_changes);
 	end_all();
 	return check_end();
 }

@@ -139,6 +139,19 @@ static void t_vs_comes_and_goes(void)
 	n.vs[0].state = VS_SERVING;
 	CHECK(node_removal_check(&n, &next, text) && strstr(text, "released"));
 	CHECK(node_reconfigure(&n, &next) != NULL);
+	/* Addresses and the like only make its owner begin again. */
+	next = base;
+	next.vs[0].off = next.vs[1].off = true;
+	next.vs[0].serving = next.vs[1].serving = 99;
+	CHECK(node_removal_check(&n, &next, text) == NULL);
+	CHECK(node_reconfigure(&n, &next) == NULL);
+	CHECK(n.vs[0].renew_ns > 0 && n.vs[1].renew_ns == 0);
+	next.vs[0].fs_count = 2;
+	CHECK(node_reconfigure(&n, &next) != NULL);
+	base = next;
+	base.vs[0].fs_count = 1;
+	next = base;
+	goes(0);
 	n.vs[0].state = VS_DOWN;
 	n.vs[0].epoch = 7;
 	CHECK(node_reconfigure(&n, &next) == NULL);
