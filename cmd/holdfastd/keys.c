@@ -13,6 +13,7 @@
  * are, and so does the key. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -192,11 +193,61 @@ static enum reason still_signs(const struct daemon *d, uint8_t id, char *text, s
 /* ---- changes ----------------------------------------------------------------------------------- */
 
 /* What is in the file is what is in use from here on. */
+static const char *print_text(uint64_t print, char out[20])
+{
+	snprintf(out, 20, "%016llx", (unsigned long long)print);
+	return out;
+}
+
+static bool has_key(const struct seal *s, uint8_t id)
+{
+	for (unsigned i = 0; i < s->count; i++)
+		if (s->key[i].id == id)
+			return true;
+	return false;
+}
+
+/* A step for the event log, whoever asked for it; keys themselves are in no log. */
+static void say_step(struct daemon *d, uint8_t id, const char *step, uint64_t print)
+{
+	char object[16], text[20];
+
+	snprintf(object, sizeof(object), "key %u", id);
+	diary_say(d, LOG_L_NOTICE, object, REASON_NONE, "%s, fingerprint %s", step,
+		  print_text(print, text));
+}
+
+static void say_steps(struct daemon *d, const struct seal *old)
+{
+	const struct seal *now = &d->seal;
+
+	for (unsigned i = 0; i < now->count; i++)
+		if (!has_key(old, now->key[i].id))
+			say_step(d, now->key[i].id, "added", now->key[i].print);
+	if (old->key[old->send].id != seal_send_id(now))
+		say_step(d, seal_send_id(now), "in use: this node sends and signs with it",
+			 now->key[now->send].print);
+	for (unsigned i = 0; i < old->count; i++)
+		if (!has_key(now, old->key[i].id))
+			say_step(d, old->key[i].id, "dropped", old->key[i].print);
+}
+
+static void say_refused(struct daemon *d, const struct change *c)
+{
+	char object[CONF_NAME_MAX + 8];
+
+	snprintf(object, sizeof(object), "node %s", name_of(d, d->node->conf.self));
+	diary_say(d, LOG_L_WARN, object, c->why, "a step of the keys was refused: %s", c->text);
+}
+
 static void take(struct daemon *d, const struct keyfile *f)
 {
 	uint8_t before = seal_send_id(&d->seal);
+	struct seal old = d->seal;
 
 	seal_set(&d->seal, f);
+	say_steps(d, &old);
+	sodium_memzero(&old, sizeof(old));
 	tell_brain(d);
 	memset(d->slot_tail, 0, sizeof(d->slot_tail));
 	log_notice("keys: %u known, sending with %u", d->seal.count, seal_send_id(&d->seal));
@@ -283,6 +334,8 @@ static void answer(struct daemon *d, uint32_t id, const struct change *c)
 		ctl_reply(d->ctl, id, json_pack("{s:s, s:s}", "text", c->text, "reason", "none"));
 	else
 		ctl_refuse(d->ctl, id, reason_name(c->why), c->text, reason_todo(c->why));
+	if (c->why != REASON_NONE)
+		say_refused(d, c);
 }
 
 static void drop_now(struct daemon *d, uint32_t request, uint8_t id)
@@ -337,12 +390,6 @@ static bool drop(struct daemon *d, uint32_t request, struct change *c, uint8_t i
 }
 
 /* ---- requests ---------------------------------------------------------------------------------- */
-
-static const char *print_text(uint64_t print, char out[20])
-{
-	snprintf(out, 20, "%016llx", (unsigned long long)print);
-	return out;
-}
 
 static json_t *holder(const char *name, const struct status_key *key, unsigned count,
 		      const struct seal_key *k)
@@ -435,13 +482,15 @@ void keys_reload(struct daemon *d)
 {
 	struct change c = {.why = REASON_NONE};
 
-	if (keyfile_load(&c.file, d->key_path, c.text, sizeof(c.text)))
+	if (keyfile_load(&c.file, d->key_path, c.text, sizeof(c.text))) {
 		log_err("keys: not read again: %s", c.text);
-	else if (may_replace(d, &c))
+	} else if (may_replace(d, &c)) {
 		take(d, &c.file);
-	else
+	} else {
+		say_refused(d, &c);
 		log_err("keys: %s was not taken over reason=%s: %s; %s", d->key_path,
 			reason_name(c.why), c.text, reason_todo(c.why));
+	}
 	wipe(&c);
 }
 

@@ -193,6 +193,13 @@ static void t_rotation(void)
 	CHECK(strstr(said, "pause_ms=") && strtol(strstr(said, "pause_ms=") + 9, NULL, 10) < 250);
 	CHECK(exits(1, "grep -hE 'dropped reason|verdict|-> (silent|dead|unreachable)' "
 		       "$D/n1.log $D/n2.log"));
+	/* Each step, and each that was refused, is in the event log; no key is. */
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 events | grep -E 'key |keys '"));
+	CHECK(says("key 2: added, fingerprint ") && says("key 2: in use") &&
+	      says("key 1: dropped, fingerprint ") && says("refused: key 2: n2 [key-missing"));
+	CHECK(strstr(said, "key 2: added") < strstr(said, "key 2: in use") &&
+	      strstr(said, "key 2: in use") < strstr(said, "key 1: dropped"));
+	CHECK(exits(1, "k=$(cut -d' ' -f2 $D/n1.key); grep -q $k $D/n1.state/events* $D/n1.log"));
 	/* The next start finds everything signed with what it has. */
 	daemon_end(n2, SIGTERM);
 	n2 = daemon_start("n2");
