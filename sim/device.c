@@ -162,7 +162,8 @@ static int sector_seen(struct sim *s, struct sim_item *to, unsigned node)
 	}
 	if (sec->blank)
 		return -ENODATA;
-	if (sec->torn || (sec->pending && chance(s, 3))) /* caught in the middle */
+	/* Caught in the middle; a write that does not reach the device spoils nothing. */
+	if (sec->torn || (sec->pending && chance(s, 3) && reach(s, to->x, node)))
 		return -EBADMSG;
 	return 0;
 }
