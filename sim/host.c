@@ -384,6 +384,8 @@ void host_boot(struct sim *s, struct host *h)
 		h->unit[u].epoch = 0;
 		h->unit[u].poll_token++;
 	}
+	if (s->versions && s->version.config_version)
+		conf = s->version;
 	conf.self = (uint16_t)(h->at + 1);
 	conf.persisted = h->persist_valid ? h->persist : NULL;
 	if (h->persist_valid && !h->persist_old_valid) {

@@ -38,7 +38,7 @@ static int usage(void)
 {
 	fputs("usage: holdfast-sim --seed N [--only FAULTS] [--nodes A-B] [--trace | --brief]\n"
 	      "       holdfast-sim --seeds A-B [--calm | --only FAULTS] [--nodes A-B] [--first]\n"
-	      "                    [--jobs N] [--marks] [--require FILE]\n"
+	      "                    [--versions] [--jobs N] [--marks] [--require FILE]\n"
 	      "       holdfast-sim --list FILE\n"
 	      "       holdfast-sim --config --seeds A-B [--trace]\n",
 	      stderr);
@@ -103,6 +103,8 @@ static bool parse(int argc, const char *const *argv, struct options *o)
 			o->range.failures_max = 1;
 		} else if (strcmp(argv[i], "--calm") == 0) {
 			o->range.mode.calm = true;
+		} else if (strcmp(argv[i], "--versions") == 0) {
+			o->range.mode.versions = true;
 		} else if (strcmp(argv[i], "--marks") == 0) {
 			o->marks = true;
 		} else if (i + 1 < argc && parse_value(o, argv[i], argv[i + 1])) {
@@ -154,7 +156,7 @@ void sim_report(uint64_t seed, double at_s, const char *text, const struct sim_m
 	fflush(stdout);
 	printf("seed %llu FAILED at %.3f s: %s\n", (unsigned long long)seed, at_s, text);
 	printf("  again: holdfast-sim --seed %llu%s%s%s%s --brief\n", (unsigned long long)seed,
-	       mode->calm ? " --calm" : "", mode->only ? " --only " : "",
+	       mode->calm ? " --calm" : mode->versions ? " --versions" : "", mode->only ? " --only " : "",
 	       mode->only ? mode->only : "", nodes);
 }
 

@@ -13,6 +13,7 @@ sim: $(SIMBIN)
 	@$(SIMBIN) --seed 7 --trace | cksum | cmp - $(OUT)/sim.first
 	@$(SIMBIN) --list sim/seeds.txt
 	@$(SIMBIN) --calm --seeds 1-300
+	@$(SIMBIN) --versions --seeds 1-300
 	@$(SIMBIN) --only op.unit,op.move,node,dev.lost,unit.path --seeds 1-150
 	@$(SIMBIN) --seeds $(or $(SIM_SEEDS),1-10000) $(if $(SIM_SEEDS),,--require sim/marks.txt)
 sim-long: $(SIMBIN)

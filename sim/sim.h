@@ -227,6 +227,8 @@ struct sim {
 	unsigned calm;
 	unsigned measured; /* --calm: bit for each vs that was there */
 	struct node_conf conf; /* `self` and `persisted` differ by node */
+	bool versions;	       /* it changes while it runs: versions.c */
+	struct node_conf version, before, taking;
 	unsigned node_count, vs_count, unit_count, device_count, path_count;
 	struct host host[SIM_NODES];
 	struct device device[SIM_DEVICES];
@@ -260,10 +262,13 @@ uint64_t below(struct sim *s, uint64_t n);
 bool chance(struct sim *s, unsigned permille);
 uint64_t between(struct sim *s, uint64_t lo, uint64_t hi);
 
+/* versions.c */
+void versions_start(struct sim *s);
+
 /* world.c */
 /* How a seed is run. */
 struct sim_mode {
-	bool trace, brief, calm;
+	bool trace, brief, calm, versions;
 	const char *only;            /* fault kinds that begin so, or NULL */
 	unsigned nodes_lo, nodes_hi; /* how many nodes; 0: as the seed says, 2 to 5 */
 };

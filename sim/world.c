@@ -302,6 +302,7 @@ int sim_run(struct sim *s, uint64_t seed, const struct sim_mode *mode)
 	s->trace = mode->trace;
 	s->brief = mode->brief;
 	s->quiet = mode->calm;
+	s->versions = mode->versions;
 	s->only = mode->only != NULL;
 	s->hash = 0xcbf29ce484222325ULL;
 	prng_seed(&s->rng, seed);
@@ -319,6 +320,8 @@ int sim_run(struct sim *s, uint64_t seed, const struct sim_mode *mode)
 			calm_start(s);
 		} else {
 			faults_start(s, mode->only);
+			if (mode->versions)
+				versions_start(s);
 			s->faults_end_ns = s->now_ns + SAFETY_NS + below(s, 30 * SECOND);
 			queue_put(s, s->faults_end_ns - s->now_ns, heal);
 		}
