@@ -30,8 +30,9 @@
 
 static const char usage[] =
 	"usage: holdfast-lun --portal ADDR:PORT... --target IQN [--lun N] --initiator IQN [--wwid NAME]\n"
-	"                    [--unit KEY --lock FILE] [--answer MS] [--give-up MS] [--ready-fd N] DIR\n"
-	"       holdfast-lun --list --portal ADDR:PORT --target IQN [--lun N]\n";
+	"                    [--unit KEY --lock FILE] [--answer MS] [--give-up MS] [--ready-fd N]\n"
+	"                    [--chap FILE] DIR\n"
+	"       holdfast-lun --list --portal ADDR:PORT --target IQN [--lun N] [--chap FILE]\n";
 
 struct options {
 	bool list, unit;
@@ -45,7 +46,7 @@ static const struct option longs[] = {
 	{"wwid", required_argument, NULL, 'w'},	  {"unit", required_argument, NULL, 'u'},
 	{"lock", required_argument, NULL, 'l'},	  {"give-up", required_argument, NULL, 'g'},
 	{"answer", required_argument, NULL, 'a'}, {"ready-fd", required_argument, NULL, 'r'},
-	{"list", no_argument, NULL, 'L'},
+	{"list", no_argument, NULL, 'L'},	  {"chap", required_argument, NULL, 'c'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -83,6 +84,9 @@ static bool take_option(struct lun *l, struct options *o, int c)
 		break;
 	case 'i':
 		good = set_text(u->initiator, sizeof(u->initiator), optarg);
+		break;
+	case 'c':
+		good = set_text(u->chap, sizeof(u->chap), optarg);
 		break;
 	case 'w':
 		good = wwid_is_valid(optarg) && set_text(u->wwid, sizeof(u->wwid), optarg);

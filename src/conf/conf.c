@@ -247,6 +247,7 @@ TEXT(un_wwid, struct conf_unit, wwid, lex_string, "wwid")
 TEXT(un_devices, struct conf_unit, devices, lex_string, "devices")
 TEXT(un_target, struct conf_unit, target, lex_string, "target")
 TEXT(un_initiator, struct conf_unit, initiator, lex_string, "initiator")
+TEXT(un_chap, struct conf_unit, chap_file, lex_path, "chap_file")
 NUMBER(un_lun, struct conf_unit, lun, LIMIT_LUN, unsigned)
 
 static void un_portal(struct ctx *p, void *at)
@@ -276,6 +277,7 @@ static const struct key UNIT_KEYS[] = {
 	{"portal", un_portal, true},	 {"target", un_target, false},
 	{"lun", un_lun, false},		 {"initiator", un_initiator, false},
 	{"wwid", un_wwid, false},	 {"devices", un_devices, false},
+	{"chap_file", un_chap, false},
 	{NULL, NULL, false},
 };
 

@@ -76,6 +76,7 @@ struct conf_unit {
 	unsigned portal_count;
 	struct conf_path portal[CONF_PORTALS_MAX];
 	char target[CONF_IQN_MAX], initiator[CONF_IQN_MAX]; /* initiator: %n is the node */
+	char chap_file[CONF_PATH_MAX]; /* io/chap.h; %n is the node */
 	unsigned lun;
 	char devices[CONF_PATH_MAX]; /* scsi: where its paths are looked for, globs; %n is the node */
 };

@@ -119,7 +119,7 @@ static int check_node(const struct check *k, const struct conf *c, unsigned at)
 /* What another backend's units have. */
 static bool has_iscsi(const struct conf_unit *u)
 {
-	return u->portal_count || u->target[0] || u->initiator[0];
+	return u->portal_count || u->target[0] || u->initiator[0] || u->chap_file[0];
 }
 
 static int check_iscsi(const struct check *k, struct conf_unit *u)
@@ -170,8 +170,8 @@ static int check_unit(const struct check *k, struct conf *c, unsigned at)
 			return bad(k, u->line, "units %s and %s have the same wwid", c->unit[i].name,
 				   u->name);
 	if (u->backend != CONF_ISCSI && has_iscsi(u))
-		return bad(k, u->line, "unit %s: portal, target and initiator belong to backend iscsi",
-			   u->name);
+		return bad(k, u->line, "unit %s: portal, target, initiator and chap_file belong to "
+			   "backend iscsi", u->name);
 	if (u->backend != CONF_SCSI && u->devices[0])
 		return bad(k, u->line, "unit %s: devices belongs to backend scsi", u->name);
 	switch (u->backend) {

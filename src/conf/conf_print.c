@@ -99,6 +99,7 @@ static void put_unit(FILE *to, const struct conf_unit *u)
 			u->portal[i].port);
 	put_path(to, "\t", "target", u->target);
 	put_path(to, "\t", "initiator", u->initiator);
+	put_path(to, "\t", "chap_file", u->chap_file);
 	if (u->backend == CONF_ISCSI)
 		fprintf(to, "\tlun %u\n", u->lun);
 	put_path(to, "\t", "wwid", u->wwid);

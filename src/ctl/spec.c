@@ -76,6 +76,8 @@ static int spec_iscsi(struct unit_spec *u, const struct conf *c, const struct co
 		rc = path_of(u->lun_dir, c->run_dir, lun, node);
 	if (rc == 0)
 		rc = path_of(u->image, c->run_dir, file, node);
+	if (rc == 0 && cu->chap_file[0])
+		rc = conf_path(u->chap, sizeof(u->chap), cu->chap_file, node);
 	if (rc == 0 && cu->initiator[0])
 		rc = conf_path(u->initiator, sizeof(u->initiator), cu->initiator, node);
 	if (!cu->initiator[0])

@@ -15,6 +15,7 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 #include "codec/wwid.h"
+#include "io/chap.h"
 #include "io/loop.h"
 
 #define MS_NS	    1000000ULL
@@ -83,7 +84,8 @@ static void set_isid(struct iscsi_context *c, const struct unit_spec *u, enum rs
 	iscsi_set_isid_random(c, of_node & 0xffffff, qualifier);
 }
 
-static void start(struct attempt *a, const struct unit_spec *u, enum rsv_role role, unsigned portal)
+static void start(struct attempt *a, const struct unit_spec *u, const struct chap *chap,
+		  enum rsv_role role, unsigned portal)
 {
 	a->c = iscsi_create_context(u->initiator);
 	a->done = true;
@@ -94,6 +96,8 @@ static void start(struct attempt *a, const struct unit_spec *u, enum rsv_role ro
 	iscsi_set_session_type(a->c, ISCSI_SESSION_NORMAL);
 	iscsi_set_header_digest(a->c, ISCSI_HEADER_DIGEST_NONE_CRC32C);
 	iscsi_set_noautoreconnect(a->c, 1);
+	if (chap->name[0] && iscsi_set_initiator_username_pwd(a->c, chap->name, chap->secret) != 0)
+		return;
 	set_isid(a->c, u, role, portal);
 	a->done = iscsi_full_connect_async(a->c, u->portal[portal], (int)u->target_lun, on_connected,
 					   a) != 0;
@@ -130,8 +134,8 @@ static int ms_left(uint64_t until)
 }
 
 /* Index of a session that is up, or -1 when the time is over or all have failed. */
-static int race(struct attempt *a, const struct unit_spec *u, enum rsv_role role, unsigned portals,
-		unsigned limit_ms)
+static int race(struct attempt *a, const struct unit_spec *u, const struct chap *chap,
+		enum rsv_role role, unsigned portals, unsigned limit_ms)
 {
 	uint64_t until = loop_clock_ns() + limit_ms * MS_NS, next_at = 0;
 	unsigned started = 0;
@@ -146,7 +150,7 @@ static int race(struct attempt *a, const struct unit_spec *u, enum rsv_role role
 		}
 		if (started < u->portal_count && (!open || loop_clock_ns() >= next_at)) {
 			if (portals >> started & 1)
-				start(&a[started], u, role, started);
+				start(&a[started], u, chap, role, started);
 			started++;
 			next_at = loop_clock_ns() + STAGGER_MS * MS_NS;
 			continue;
@@ -216,12 +220,17 @@ int lu_connect(struct lu *l, const struct unit_spec *u, enum rsv_role role, unsi
 	       unsigned limit_ms)
 {
 	struct attempt a[UNIT_PORTALS_MAX] = {{0}};
+	struct chap chap = {.name = ""};
 	char text[LU_ERROR_MAX];
 	int i, rc;
 
 	*l = (struct lu){.target_lun = u->target_lun};
 	signal(SIGPIPE, SIG_IGN); /* libiscsi writes to sockets whose other end may be gone */
-	i = race(a, u, role, portals, limit_ms);
+	rc = u->chap[0] ? chap_load(&chap, u->chap, l->text, sizeof(l->text)) : 0;
+	if (rc)
+		return rc;
+	i = race(a, u, &chap, role, portals, limit_ms);
+	chap_wipe(&chap);
 	if (i >= 0) {
 		l->c = a[i].c;
 		l->portal = (unsigned)i;

@@ -55,6 +55,7 @@ struct unit_spec {
 	unsigned portal_count, target_lun;
 	char portal[UNIT_PORTALS_MAX][72]; /* "198.51.100.1:3260", "[2001:db8::1]:3260" */
 	char target[UNIT_IQN_MAX], initiator[UNIT_IQN_MAX];
+	char chap[UNIT_PATH_MAX]; /* file of chap.h; empty: the target asks for none */
 	char wwid[96]; /* codec/wwid.h */
 	char devices[UNIT_PATH_MAX]; /* scsi: where to look for its paths, globs */
 	uint64_t key;  /* what holdfast-lun registers at the mount; 0: the unit has no owner (init) */

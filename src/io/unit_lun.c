@@ -113,6 +113,10 @@ static _Noreturn void be_lun(const struct unit_spec *u, const char *program, int
 	argv[n++] = lun;
 	argv[n++] = "--initiator";
 	argv[n++] = u->initiator;
+	if (u->chap[0]) {
+		argv[n++] = "--chap";
+		argv[n++] = u->chap;
+	}
 	if (u->wwid[0]) {
 		argv[n++] = "--wwid";
 		argv[n++] = u->wwid;

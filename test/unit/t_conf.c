@@ -164,7 +164,8 @@ static void t_iscsi(void)
 		const char *text, *says;
 	} rows[] = {
 		{"", NULL},
-		{"initiator \"iqn.2026-01.test:%n\" lun 3", NULL},
+		{"initiator \"iqn.2026-01.test:%n\" lun 3 chap_file \"/etc/%n.chap\"", NULL},
+		{"chap_file \"chap\"", "must be an absolute path"},
 		{"portal 192.0.2.10", "has a portal twice"},
 		{"portal 192.0.2.11 portal 192.0.2.12 portal 192.0.2.13", "allowed at most 4 portals"},
 		{"path \"/u\"", "do not belong to backend iscsi"},
@@ -246,6 +247,7 @@ static void t_mistakes(void)
 		{"node", "network 1.2.3.4 port 0", "port 0 is out of range, allowed 1 to 65535"},
 		{"unit", "image \"/x\"", "belong to backend loop"},
 		{"unit", "target \"iqn.x\"", "belong to backend iscsi"},
+		{"unit", "chap_file \"/x\"", "belong to backend iscsi"},
 		{"unit", "lun 16384", "allowed 0 to 16383"},
 		{"unit", "portal 1.2.3.4 port 0", "port 0 is out of range, allowed 1 to 65535"},
 		{"unit", "fence_command \"fence\"", "must be an absolute path"},

@@ -241,6 +241,32 @@ static void clean(void)
 	nftw(dir, drop, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* The target asks for CHAP: only who can read the file gets the unit mounted. */
+static void t_chap(void)
+{
+	char text[200] = "";
+	int secret;
+
+	tgt_restart();
+	own("n1", key1, 0);
+	spec.key = key1;
+	CHECK_EQ(0, system("tgtadm -C 7 --lld iscsi --op new --mode account --user hf "
+			   "--password secret-of-holdfast && tgtadm -C 7 --lld iscsi --op bind "
+			   "--mode account --tid 1 --user hf"));
+	CHECK(unit_lun_start(&spec, text, sizeof(text)) != 0);
+	snprintf(spec.chap, sizeof(spec.chap), "%s/chap", dir);
+	secret = open(spec.chap, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	CHECK_EQ(22, write(secret, "hf secret-of-holdfast\n", 22));
+	close(secret);
+	CHECK_EQ(0, unit_lun_start(&spec, text, sizeof(text)));
+	fd = open(spec.image, O_RDWR | O_DIRECT | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_EQ(0, put(7, 0));
+	CHECK_EQ(0, fsync(fd));
+	end();
+	spec.chap[0] = '\0';
+}
+
 int main(void)
 {
 	bool there;
@@ -265,6 +291,7 @@ int main(void)
 		CASE(t_not_mine);
 		CASE(t_path);
 		CASE(t_hangs);
+		CASE(t_chap);
 		free(buf);
 		free(back);
 	}

@@ -374,6 +374,58 @@ const char *__lsan_default_suppressions(void)
 	return "leak:libiscsi.so";
 }
 
+/* ---- a target that asks who is there ----------------------------------------------------------- */
+
+static void put_chap(const char *text, unsigned mode)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/chap", dir);
+	unlink(path);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	CHECK_EQ(0, fchmod(fd, mode));
+	close(fd);
+}
+
+static int login(void)
+{
+	struct lu l;
+	int rc = lu_connect(&l, &spec[3], RSV_LOOK, ~0U, 2000);
+
+	/* What is wrong is said without the secret. */
+	CHECK(!strstr(l.text, "secret-of-") && (rc == 0 || l.text[0]));
+	lu_close(&l);
+	return rc;
+}
+
+static void t_chap(void)
+{
+	begin();
+	CHECK_EQ(0, login());
+	CHECK_EQ(0, system("tgtadm -C 7 --lld iscsi --op new --mode account --user hf "
+			   "--password secret-of-holdfast && tgtadm -C 7 --lld iscsi --op bind "
+			   "--mode account --tid 1 --user hf"));
+	CHECK(login() != 0);
+	snprintf(spec[3].chap, sizeof(spec[3].chap), "%s/chap", dir);
+	CHECK_EQ(-ENOENT, login());
+	put_chap("hf secret-of-others", 0600);
+	CHECK_EQ(-ENOTCONN, login());
+	put_chap("hf secret-of-holdfast\n", 0640);
+	CHECK_EQ(-EPERM, login());
+	put_chap("hf\n", 0600);
+	CHECK_EQ(-EINVAL, login());
+	put_chap("hf secret-of-holdfast more\n", 0600);
+	CHECK_EQ(-EINVAL, login());
+	put_chap("hf secret-of-holdfast\n", 0600);
+	CHECK_EQ(0, login());
+	/* An owner's whole way is the same session. */
+	memcpy(spec[1].chap, spec[3].chap, sizeof(spec[1].chap));
+	look(1);
+	CHECK_EQ(0, out.err);
+}
+
 int main(void)
 {
 	char err[256], path[128];
@@ -400,6 +452,7 @@ int main(void)
 		CASE(t_paths);
 		CASE(t_wwid);
 		CASE(t_view);
+		CASE(t_chap);
 		tgt_end();
 	}
 	nftw(dir, drop, 16, FTW_DEPTH | FTW_PHYS);
