@@ -17,7 +17,8 @@
  * chosen is carried to its end by whoever sees it for a while (a node may have died in between).
  *
  * What a node promised is on the devices alone: after a start nothing is written before its own
- * block was read back from a majority, and no device is written before it was read once.
+ * block was read back from a majority, and no device is written before it was read once.  Its block may
+ * be of a later version than it remembers: what it says counts when that version is learnt (recall()).
  *
  * Pure, like node.h: event in, actions out, completions by `op`, stale ones dropped; the caller owns
  * the struct and remembers texts by their hash.  At most one operation is in flight a device. */
