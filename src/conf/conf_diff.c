@@ -163,6 +163,8 @@ static enum conf_effect judge(const struct conf *from, const struct conf *to, co
 			      const char **why)
 {
 	static const char *const cluster[] = {"takeover", "self_fence", NULL};
+	static const char *const timers[] = {"profile", "heartbeat", "path_silent", "dead", "wait",
+					     "lease", "drift_stop", NULL};
 	static const char *const node[] = {"capacity", NULL};
 	const char *at = strchr(path, SEP);
 	bool whole = at && at[1] == '\0';
@@ -174,7 +176,9 @@ static enum conf_effect judge(const struct conf *from, const struct conf *to, co
 			return CONF_NEVER;
 		if (key_is(path, "coordination"))
 			return devices(from, to, why);
-		*why = "it is read when holdfastd starts";
+		*why = one_of(path, timers) ? "leases and verdicts of all nodes rest on the timers: each "
+					      "takes them when its holdfastd starts" :
+					      "it is read when holdfastd starts";
 		return one_of(path, cluster) ? CONF_ONLINE : CONF_RESTART;
 	}
 	*why = "it is read when holdfastd starts";
