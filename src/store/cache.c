@@ -67,18 +67,9 @@ int row_get(struct store *s, const uint8_t *key, size_t len, struct index_row *o
 
 /* The number itself is the hash: numbers are ours, dense and never used twice, and what was made
  * together is listed together. */
-static struct htab_link **inode_slot(struct store *s, uint64_t ino)
-{
-	struct htab_link **at = htab_at(&s->inode_table, ino);
-
-	while (*at && (*at)->hash != ino)
-		at = &(*at)->next;
-	return at;
-}
-
 struct inode *inode_cached(struct store *s, uint64_t ino)
 {
-	struct htab_link *l = *inode_slot(s, ino);
+	struct htab_link *l = htab_find(&s->inode_table, ino);
 
 	return l ? LIST_OWNER(l, struct inode, link) : NULL;
 }
@@ -146,7 +137,7 @@ struct inode *inode_get(struct store *s, uint64_t ino)
 
 static void inode_drop(struct store *s, struct inode *ip)
 {
-	*inode_slot(s, ip->row.pub.ino) = ip->link.next;
+	htab_del(&s->inode_table, &ip->link);
 	object_close(s, ip);
 	list_del(&ip->lru);
 	s->inode_count--;
@@ -175,27 +166,17 @@ void cache_hint_name(const struct store *s, uint64_t dir, const char *name, size
 	gen_hint_name(s->active, hash);
 }
 
-static struct htab_link **dent_slot(struct store *s, uint64_t hash, uint64_t dir,
-				     const char *name, size_t len)
-{
-	struct htab_link **at = htab_at(&s->dent_table, hash);
-
-	for (; *at; at = &(*at)->next) {
-		const struct dent *d = LIST_OWNER(*at, struct dent, link);
-
-		if (d->link.hash == hash && d->dir == dir && d->len == len &&
-		    memcmp(d->name, name, len) == 0)
-			break;
-	}
-	return at;
-}
-
 static struct dent *dent_find(struct store *s, uint64_t hash, uint64_t dir, const char *name,
 			      size_t len)
 {
-	struct htab_link *l = *dent_slot(s, hash, dir, name, len);
+	for (struct htab_link *l = htab_first(&s->dent_table, hash); l; l = l->next) {
+		struct dent *d = LIST_OWNER(l, struct dent, link);
 
-	return l ? LIST_OWNER(l, struct dent, link) : NULL;
+		if (d->link.hash == hash && d->dir == dir && d->len == len &&
+		    memcmp(d->name, name, len) == 0)
+			return d;
+	}
+	return NULL;
 }
 
 static void dent_set(struct store *s, uint64_t dir, const char *name, size_t len, uint64_t ino,
@@ -205,7 +186,7 @@ static void dent_set(struct store *s, uint64_t dir, const char *name, size_t len
 	struct dent *d = dent_find(s, hash, dir, name, len);
 
 	if (!d) {
-		htab_grow(&s->dent_table, s->dent_count * 2);
+		htab_grow(&s->dent_table, s->dent_count);
 		d = mem_alloc(sizeof(*d) + len);
 		d->dir = dir;
 		d->len = (uint8_t)len;
@@ -221,7 +202,7 @@ static void dent_set(struct store *s, uint64_t dir, const char *name, size_t len
 
 static void dent_drop(struct store *s, struct dent *d)
 {
-	*dent_slot(s, d->link.hash, d->dir, d->name, d->len) = d->link.next;
+	htab_del(&s->dent_table, &d->link);
 	list_del(&d->lru);
 	s->dent_count--;
 	free(d);
@@ -446,14 +427,14 @@ const struct store_inode *store_inode(struct store *s, uint64_t ino)
 
 void store_inode_hint(const struct store *s, uint64_t ino, bool second)
 {
-	struct htab_link *const *at = htab_at(&s->inode_table, ino);
+	const uint64_t *at = htab_at(&s->inode_table, ino);
 	const char *ip;
 
 	if (!second) {
 		__builtin_prefetch(at);
 		return;
 	}
-	ip = (const char *)*at;
+	ip = (const char *)htab_chain(*at);
 	for (size_t i = 0; ip && i < offsetof(struct inode, lru); i += CACHE_LINE)
 		__builtin_prefetch(ip + i);
 }

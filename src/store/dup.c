@@ -98,18 +98,9 @@ static uint64_t ent_lsn(const struct dup_ent *e)
 
 /* By the hash alone: two callers with the same one push out each other, which no caller can
  * bring about (it does not know the key) and chance does not. */
-static struct htab_link **ent_slot(struct store *s, uint64_t hash)
-{
-	struct htab_link **at = htab_at(&s->dup.table, hash);
-
-	while (*at && (*at)->hash != hash)
-		at = &(*at)->next;
-	return at;
-}
-
 static struct dup_ent *ent_find(struct store *s, uint64_t hash)
 {
-	struct htab_link *l = *ent_slot(s, hash);
+	struct htab_link *l = htab_find(&s->dup.table, hash);
 
 	return l ? LIST_OWNER(l, struct dup_ent, link) : NULL;
 }
@@ -228,7 +219,7 @@ static void ent_unhash(struct store *s, struct dup_ent *e)
 {
 	if (e->gone)
 		return;
-	*ent_slot(s, e->link.hash) = e->link.next;
+	htab_del(&s->dup.table, &e->link);
 	e->gone = true;
 	s->dup.count--;
 }
