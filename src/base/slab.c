@@ -7,7 +7,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-#define ALIGN 64U
+#define ALIGN 16U
 
 /* At the beginning of each piece, in room of its own. */
 struct slab_piece {

@@ -218,13 +218,12 @@ void put_handle(struct wr *w, const struct export *x, const struct store_inode *
 	if (b == NULL)
 		return;
 	put_u32(b, HANDLE_SIZE);
-	if (in->note && in->note->key == key) {
-		handle_encode_with(b + 4, &h, in->note->value);
+	if (in->note.key == key) {
+		handle_encode_with(b + 4, &h, in->note.value);
 		return;
 	}
 	handle_encode(b + 4, &h, x->fs->handle_key);
-	if (in->note)
-		*in->note = (struct store_note){key, handle_mac(b + 4)};
+	*store_note_of(in) = (struct store_note){key, handle_mac(b + 4)};
 }
 
 /* ---- names ---------------------------------------------------------------------------------- */

@@ -320,7 +320,7 @@ static int read_target(struct adopt *k, const struct tree_entry *e, struct inode
 		return adopt_trouble(k, n < 0 ? -errno : -EINVAL, "a symbolic link cannot be read");
 	buf[n] = 0;
 	r->pub.target = buf;
-	r->target_len = (size_t)n;
+	r->target_len = (uint32_t)n;
 	r->pub.size = (uint64_t)n;
 	return 0;
 }

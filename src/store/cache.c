@@ -74,21 +74,29 @@ struct inode *inode_cached(struct store *s, uint64_t ino)
 	return l ? LIST_OWNER(l, struct inode, link) : NULL;
 }
 
+/* Callers see it as const. */
+static char *own_target(const struct inode *ip)
+{
+	return (char *)(uintptr_t)ip->row.pub.target;
+}
+
 /* Takes over what a row says. */
 static int inode_parse(struct inode *ip, uint64_t ino, const uint8_t *val, size_t len, uint64_t lsn)
 {
+	struct store_note note = ip->row.pub.note;
+	char *target = own_target(ip);
 	struct inode_row row;
 	int err = inode_row_decode(&row, val, len);
 
 	if (err)
 		return err;
-	if (row.pub.target && (!ip->target || strcmp(ip->target, row.pub.target) != 0)) {
-		free(ip->target);
-		ip->target = mem_strdup(row.pub.target);
+	if (row.pub.target && (!target || strcmp(target, row.pub.target) != 0)) {
+		free(target);
+		target = mem_strdup(row.pub.target);
 	}
 	ip->row = row;
-	ip->row.pub.target = ip->target;
-	ip->row.pub.note = &ip->note;
+	ip->row.pub.target = target;
+	ip->row.pub.note = note;
 	ip->row.pub.ino = ino;
 #ifdef HF_MUTANT_STALE_LSN
 	lsn = ip->row.pub.lsn;
@@ -107,10 +115,7 @@ static struct inode *inode_add(struct store *s, uint64_t ino, const uint8_t *val
 		store_damage(s, "an inode row of the index cannot be decoded");
 		return NULL;
 	}
-	ip->fd = -1;
-	ip->dirty_seq = ip->row.has_object; /* nobody knows any more what was synced */
-	list_init(&ip->fd_lru);
-	list_init(&ip->cut);
+	ip->obj = (struct object *)(uintptr_t)&object_none; /* read-only memory: written by nobody */
 	htab_grow(&s->inode_table, s->inode_count);
 	htab_put(&s->inode_table, &ip->link, ino);
 	list_add_head(&s->inode_lru, &ip->lru);
@@ -141,7 +146,9 @@ static void inode_drop(struct store *s, struct inode *ip)
 	object_close(s, ip);
 	list_del(&ip->lru);
 	s->inode_count--;
-	free(ip->target);
+	free(own_target(ip));
+	if (ip->obj != &object_none)
+		free(ip->obj);
 	slab_put(&s->inodes, ip);
 }
 

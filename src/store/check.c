@@ -207,7 +207,7 @@ static void on_inode(struct check *k, const struct index_row *row)
 	if (ino >= k->next_ino)
 		k->next_ino = ino + 1;
 	if (r.pub.type == STORE_LNK && r.pub.size != r.target_len &&
-	    found(k, FOUND_TARGET, "inode %llu: size %llu of a link to %zu bytes",
+	    found(k, FOUND_TARGET, "inode %llu: size %llu of a link to %u bytes",
 		  (unsigned long long)ino, (unsigned long long)r.pub.size, r.target_len)) {
 		r.pub.size = r.target_len;
 		fix_put_inode(k, &r);

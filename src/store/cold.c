@@ -32,7 +32,7 @@ static void cold_start(struct cold *c)
 {
 	size_t len = c->left < sizeof(nowhere) ? c->left : sizeof(nowhere);
 
-	loop_read(c->store->loop, &c->op, c->ip->fd, nowhere, len, c->off);
+	loop_read(c->store->loop, &c->op, c->ip->obj->fd, nowhere, len, c->off);
 }
 
 static void cold_end(struct cold *c)
@@ -73,7 +73,7 @@ void store_warm(struct store *s, uint64_t ino, uint64_t off, size_t len, void (*
 	HF_MARK("store.cold");
 	*c = (struct cold){.store = s, .ip = inode_cached(s, ino), .off = off, .left = len,
 			   .op.done = on_cold, .done = done, .arg = arg};
-	hf_assert(c->ip && c->ip->fd >= 0 && len > 0); /* it said STORE_COLD a moment ago */
+	hf_assert(c->ip && c->ip->obj->fd >= 0 && len > 0); /* it said STORE_COLD a moment ago */
 	c->ip->pins++;
 	list_add_tail(&s->colds, &c->link);
 	s->stats.cold_reads++;

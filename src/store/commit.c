@@ -77,9 +77,9 @@ static bool commit_mark(struct store *s, struct commit *c, uint64_t *lsn)
 	s->op.type = REC_COMMIT;
 	emit(s, &mark, false);
 	*lsn = store_op_end(s, NULL, 0);
-	c->ip->mark_lsn = *lsn;
-	if (c->ip->clean_seq < c->dirty_seq)
-		c->ip->clean_seq = c->dirty_seq;
+	c->ip->obj->mark_lsn = *lsn;
+	if (c->ip->obj->clean_seq < c->dirty_seq)
+		c->ip->obj->clean_seq = c->dirty_seq;
 	c->ip->pins--;
 	return true;
 }
@@ -124,9 +124,9 @@ int store_commit(struct store *s, uint64_t ino, void (*done)(void *arg, int err,
 	*c = (struct commit){.store = s, .ino = ino, .dir_fd = -1, .done = done, .arg = arg};
 	list_add_tail(&s->commits, &c->link);
 	c->mark = s->last_lsn;
-	if (!ip->row.has_object || ip->dirty_seq == ip->clean_seq) {
+	if (!ip->row.has_object || ip->obj->dirty_seq == ip->obj->clean_seq) {
 		/* Nothing but what the log has, and the mark of the COMMIT before. */
-		c->mark = ip->row.pub.lsn > ip->mark_lsn ? ip->row.pub.lsn : ip->mark_lsn;
+		c->mark = ip->row.pub.lsn > ip->obj->mark_lsn ? ip->row.pub.lsn : ip->obj->mark_lsn;
 		c->synced = true;
 		loop_again(s->loop);
 		return 0;
@@ -137,8 +137,8 @@ int store_commit(struct store *s, uint64_t ino, void (*done)(void *arg, int err,
 #endif
 	c->ip = ip;
 	ip->pins++;
-	c->dirty_seq = ip->dirty_seq;
+	c->dirty_seq = ip->obj->dirty_seq;
 	c->op.done = on_synced;
-	loop_fsync(s->loop, &c->op, ip->fd, true);
+	loop_fsync(s->loop, &c->op, ip->obj->fd, true);
 	return 0;
 }

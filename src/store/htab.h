@@ -110,11 +110,17 @@ static inline void htab_fini(struct htab *t)
 
 static inline void htab_push(uint64_t *bucket, struct htab_link *l)
 {
+	uint64_t filter = *bucket | htab_bit(l->hash);
+
+#ifdef HF_MUTANT_FILTER_FORGETS
+	filter = htab_bit(l->hash);
+#endif
 	l->next = htab_chain(*bucket);
-	*bucket = htab_pack(l, *bucket | htab_bit(l->hash));
+	*bucket = htab_pack(l, filter);
 }
 
-/* What the next splits will look at: of each chain one entry more at each step, nearer and nearer. */
+/* What the next splits will look at: of each chain one entry more at each step, nearer and nearer.
+ */
 static inline void htab_ahead(const struct htab *t, size_t i)
 {
 	const struct htab_link *l;

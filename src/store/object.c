@@ -81,24 +81,41 @@ void objects_unmake(int dir_fd)
 
 /* ---- opening ----------------------------------------------------------------------------------- */
 
+/* Most inodes in memory have no object open and never had. */
+const struct object object_none = {.fd = -1};
+
+void object_known(struct inode *ip)
+{
+	struct object *o;
+
+	if (ip->obj != &object_none)
+		return;
+	o = mem_alloc(sizeof(*o));
+	*o = (struct object){.ip = ip, .fd = -1};
+	o->dirty_seq = ip->row.has_object; /* nobody knows any more what was synced */
+	list_init(&o->fd_lru);
+	list_init(&o->cut);
+	ip->obj = o;
+}
+
 static void fd_used(struct store *s, struct inode *ip)
 {
-	if (list_empty(&ip->fd_lru))
+	if (list_empty(&ip->obj->fd_lru))
 		s->fd_count++;
-	list_del(&ip->fd_lru);
-	list_add_head(&s->fd_lru, &ip->fd_lru);
+	list_del(&ip->obj->fd_lru);
+	list_add_head(&s->fd_lru, &ip->obj->fd_lru);
 }
 
 void object_close(struct store *s, struct inode *ip)
 {
-	if (ip->fd < 0)
+	if (ip->obj->fd < 0)
 		return;
-	if (ip->map)
-		munmap(ip->map, ip->map_bytes);
-	ip->map = NULL;
-	close(ip->fd);
-	ip->fd = -1;
-	list_del(&ip->fd_lru);
+	if (ip->obj->map)
+		munmap(ip->obj->map, ip->obj->map_bytes);
+	ip->obj->map = NULL;
+	close(ip->obj->fd);
+	ip->obj->fd = -1;
+	list_del(&ip->obj->fd_lru);
 	s->fd_count--;
 }
 
@@ -107,7 +124,7 @@ void fd_trim(struct store *s)
 	struct list *it = s->fd_lru.prev, *prev;
 
 	for (; s->fd_count > s->fd_max && it != &s->fd_lru; it = prev) {
-		struct inode *ip = LIST_OWNER(it, struct inode, fd_lru);
+		struct inode *ip = LIST_OWNER(it, struct object, fd_lru)->ip;
 
 		prev = it->prev;
 		if (ip->pins == 0 && ip->effect_lsn <= s->durable_lsn)
@@ -121,12 +138,13 @@ int object_open(struct store *s, struct inode *ip, bool make)
 
 	if (s->defer)
 		defer_inode(s, ip->row.pub.ino);
-	if (ip->fd < 0) {
+	object_known(ip);
+	if (ip->obj->fd < 0) {
 		object_path(ip->row.pub.ino, path, sizeof(path));
-		ip->fd = openat(s->objects_fd, path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
-		if (ip->fd < 0 && errno == ENOENT && ip->row.has_object)
+		ip->obj->fd = openat(s->objects_fd, path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
+		if (ip->obj->fd < 0 && errno == ENOENT && ip->row.has_object)
 			store_damage(s, "an object file is missing");
-		if (ip->fd < 0)
+		if (ip->obj->fd < 0)
 			return errno == ENOENT ? -EIO : store_io_error(s, "open of an object", errno);
 	}
 	fd_used(s, ip);
@@ -146,20 +164,20 @@ int object_ready(struct store *s, struct inode *ip, bool make, uint64_t *wait_ls
 	struct stat st;
 	int err = object_open(s, ip, make);
 
-	if (err || ip->checked)
+	if (err || ip->obj->checked)
 		return err;
-	if (fstat(ip->fd, &st))
+	if (fstat(ip->obj->fd, &st))
 		return -errno;
 #ifdef HF_MUTANT_LEFTOVER_KEPT
 	st.st_size = 0;
 #endif
 	if ((uint64_t)st.st_size <= object_end(ip)) {
-		ip->checked = true;
-		ip->alloc_from = ip->alloc_to = 0;
+		ip->obj->checked = true;
+		ip->obj->alloc_from = ip->obj->alloc_to = 0;
 		return 0;
 	}
-	if (list_empty(&ip->cut)) {
-		list_add_tail(&s->cuts, &ip->cut);
+	if (list_empty(&ip->obj->cut)) {
+		list_add_tail(&s->cuts, &ip->obj->cut);
 		ip->pins++;
 	}
 	loop_again(s->loop);
@@ -174,7 +192,7 @@ void object_cut_progress(struct store *s)
 	uint64_t wait;
 
 	LIST_EACH_SAFE (it, tmp, &s->cuts) {
-		struct inode *ip = LIST_OWNER(it, struct inode, cut);
+		struct inode *ip = LIST_OWNER(it, struct object, cut)->ip;
 
 		c.ino = ip->row.pub.ino;
 		c.arg = object_end(ip);
@@ -188,7 +206,7 @@ void object_cut_progress(struct store *s)
 			emit(s, &c, false);
 			store_op_end(s, NULL, 0);
 		}
-		list_del(&ip->cut);
+		list_del(&ip->obj->cut);
 		ip->pins--;
 	}
 }
@@ -206,11 +224,11 @@ static ssize_t read_some(const struct inode *ip, uint8_t *buf, size_t len, uint6
 	try = false;
 #endif
 	if (try) {
-		n = preadv2(ip->fd, &v, 1, (off_t)off, RWF_NOWAIT);
+		n = preadv2(ip->obj->fd, &v, 1, (off_t)off, RWF_NOWAIT);
 		if (n > 0 || (n < 0 && errno != EOPNOTSUPP))
 			return n;
 	}
-	return pread(ip->fd, buf, len, (off_t)off);
+	return pread(ip->obj->fd, buf, len, (off_t)off);
 }
 
 int object_read(struct store *s, struct inode *ip, uint64_t off, size_t len, void *buf, bool try)
@@ -243,18 +261,18 @@ static bool map_reach(struct inode *ip, uint64_t end)
 	uint64_t bytes = (end / MAP_STEP + 1) * MAP_STEP;
 	void *at;
 
-	if (ip->map && end <= ip->map_bytes)
+	if (ip->obj->map && end <= ip->obj->map_bytes)
 		return true;
 	if (end > MAP_MAX)
 		return false;
-	if (ip->map)
-		munmap(ip->map, ip->map_bytes);
-	ip->map = NULL;
-	at = mmap(NULL, bytes, PROT_READ, MAP_SHARED, ip->fd, 0);
+	if (ip->obj->map)
+		munmap(ip->obj->map, ip->obj->map_bytes);
+	ip->obj->map = NULL;
+	at = mmap(NULL, bytes, PROT_READ, MAP_SHARED, ip->obj->fd, 0);
 	if (at == MAP_FAILED)
 		return false;
-	ip->map = at;
-	ip->map_bytes = bytes;
+	ip->obj->map = at;
+	ip->obj->map_bytes = bytes;
 	return true;
 }
 
@@ -276,11 +294,11 @@ const uint8_t *object_here(struct store *s, struct inode *ip, uint64_t off, size
 {
 	struct stat st;
 
-	if (object_open(s, ip, false) || fstat(ip->fd, &st) || (uint64_t)st.st_size < off + len ||
-	    !map_reach(ip, off + len) || !all_in_memory(ip->map + off, len))
+	if (object_open(s, ip, false) || fstat(ip->obj->fd, &st) || (uint64_t)st.st_size < off + len ||
+	    !map_reach(ip, off + len) || !all_in_memory(ip->obj->map + off, len))
 		return NULL;
 	HF_MARK("store.read_here");
-	return ip->map + off;
+	return ip->obj->map + off;
 }
 
 /* ---- blocks kept in memory --------------------------------------------------------------------- */
@@ -292,9 +310,10 @@ static uint64_t contents_id(struct store *s, struct inode *ip)
 		s->blocks = blocks_new(s->conf.read_cache_bytes);
 	if (!s->blocks)
 		return 0;
-	if (!ip->contents)
-		ip->contents = ++s->last_contents;
-	return ip->contents;
+	object_known(ip);
+	if (!ip->obj->contents)
+		ip->obj->contents = ++s->last_contents;
+	return ip->obj->contents;
 }
 
 /* It is about to change there. */
@@ -303,10 +322,10 @@ static void contents_change(struct store *s, struct inode *ip, uint64_t off, siz
 #ifdef HF_MUTANT_BLOCKS_STALE
 	len = 0;
 #endif
-	if (!ip->contents)
+	if (!ip->obj->contents)
 		return;
 	for (uint64_t b = off / BLOCKS_SIZE; len && b <= (off + len - 1) / BLOCKS_SIZE; b++)
-		blocks_drop(s->blocks, ip->contents, b);
+		blocks_drop(s->blocks, ip->obj->contents, b);
 }
 
 /* Reads a block to be kept; its end may lie behind the object's: zeros. *data NULL: there is no room
@@ -314,7 +333,7 @@ static void contents_change(struct store *s, struct inode *ip, uint64_t off, siz
 static int block_load(struct store *s, struct inode *ip, uint64_t block, const uint8_t **data,
 		      bool try)
 {
-	uint8_t *at = blocks_add(s->blocks, ip->contents, block);
+	uint8_t *at = blocks_add(s->blocks, ip->obj->contents, block);
 	int err;
 
 	*data = NULL;
@@ -323,7 +342,7 @@ static int block_load(struct store *s, struct inode *ip, uint64_t block, const u
 	HF_MARK("store.block_kept");
 	err = object_read(s, ip, block * BLOCKS_SIZE, BLOCKS_SIZE, at, try);
 	if (err)
-		blocks_drop(s->blocks, ip->contents, block);
+		blocks_drop(s->blocks, ip->obj->contents, block);
 	*data = at;
 	return err;
 }
@@ -333,7 +352,7 @@ static int read_new(struct store *s, struct inode *ip, uint64_t off, size_t len,
 		    bool try)
 {
 	for (uint64_t b = off / BLOCKS_SIZE; b <= (off + len - 1) / BLOCKS_SIZE; b++)
-		(void)blocks_wanted(s->blocks, ip->contents, b);
+		(void)blocks_wanted(s->blocks, ip->obj->contents, b);
 	return object_read(s, ip, off, len, buf, try);
 }
 
@@ -382,13 +401,13 @@ const uint8_t *object_lend(struct store *s, struct inode *ip, uint64_t off, size
 
 /* In small pieces: a file system keeps what one call brought in one folio, and ext4 walks through
  * all of that folio's blocks at each later write of 4 KiB (6 us for a MiB). */
-static int write_all(const struct inode *ip, uint64_t off, const void *data, size_t len)
+static int write_all(int fd, uint64_t off, const void *data, size_t len)
 {
 	size_t at = 0;
 
 	while (at < len) {
 		size_t want = len - at < WRITE_PIECE ? len - at : WRITE_PIECE;
-		ssize_t n = pwrite(ip->fd, (const uint8_t *)data + at, want, (off_t)(off + at));
+		ssize_t n = pwrite(fd, (const uint8_t *)data + at, want, (off_t)(off + at));
 
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
@@ -400,7 +419,7 @@ static int write_all(const struct inode *ip, uint64_t off, const void *data, siz
 int object_write(struct store *s, struct inode *ip, uint64_t off, const void *data, size_t len)
 {
 	contents_change(s, ip, off, len);
-	return write_all(ip, off, data, len);
+	return write_all(ip->obj->fd, off, data, len);
 }
 
 /* How far ahead of an append blocks are taken: little for small files, at most a MiB. */
@@ -415,12 +434,12 @@ static uint64_t reserve_ahead(const struct inode *ip, uint64_t end)
 
 static void allocated(struct inode *ip, uint64_t from, uint64_t to)
 {
-	if (from <= ip->alloc_to && to >= ip->alloc_from && ip->alloc_to) {
-		ip->alloc_from = from < ip->alloc_from ? from : ip->alloc_from;
-		ip->alloc_to = to > ip->alloc_to ? to : ip->alloc_to;
+	if (from <= ip->obj->alloc_to && to >= ip->obj->alloc_from && ip->obj->alloc_to) {
+		ip->obj->alloc_from = from < ip->obj->alloc_from ? from : ip->obj->alloc_from;
+		ip->obj->alloc_to = to > ip->obj->alloc_to ? to : ip->obj->alloc_to;
 	} else {
-		ip->alloc_from = from;
-		ip->alloc_to = to;
+		ip->obj->alloc_from = from;
+		ip->obj->alloc_to = to;
 	}
 }
 
@@ -432,7 +451,7 @@ static bool has_data(struct inode *ip, uint64_t from, uint64_t to)
 
 	if (to > ip->row.pub.size)
 		return false;
-	hole = lseek(ip->fd, (off_t)from, SEEK_HOLE);
+	hole = lseek(ip->obj->fd, (off_t)from, SEEK_HOLE);
 	if (hole < 0 || (uint64_t)hole < to)
 		return false;
 	HF_MARK("store.reserve_overwrite");
@@ -444,14 +463,14 @@ int object_reserve(struct store *s, struct inode *ip, uint64_t off, size_t len)
 {
 	uint64_t from = off / BLOCK * BLOCK, to = (off + len + BLOCK - 1) / BLOCK * BLOCK;
 
-	if ((from >= ip->alloc_from && to <= ip->alloc_to) || has_data(ip, from, to))
+	if ((from >= ip->obj->alloc_from && to <= ip->obj->alloc_to) || has_data(ip, from, to))
 		return 0;
 #ifdef HF_MUTANT_NO_RESERVE
 	return 0;
 #endif
 	to += reserve_ahead(ip, off + len);
 	defer_space(s, to - from);
-	if (fallocate(ip->fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from))) {
+	if (fallocate(ip->obj->fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from))) {
 		if (errno == EOPNOTSUPP) /* then the headroom of the file system has to do */
 			return 0;
 		HF_MARK("store.no_space");
@@ -482,11 +501,11 @@ void object_effect(struct store *s, const struct effect *e)
 
 	if (e->type == CHANGE_WRITE) {
 		err = object_write(s, ip, e->off, e->data, e->len);
-	} else if (e->type == CHANGE_TRUNC && ip->fd >= 0) {
-		err = object_cut(ip->fd, e->off);
-		ip->contents = 0; /* what is kept of it is found no more */
-		if (ip->alloc_to > e->off) /* the blocks went with the data */
-			ip->alloc_from = ip->alloc_to = 0;
+	} else if (e->type == CHANGE_TRUNC && ip->obj->fd >= 0) {
+		err = object_cut(ip->obj->fd, e->off);
+		ip->obj->contents = 0; /* what is kept of it is found no more */
+		if (ip->obj->alloc_to > e->off) /* the blocks went with the data */
+			ip->obj->alloc_from = ip->obj->alloc_to = 0;
 	}
 	if (err)
 		store_fatal(s, "an object cannot be written", "objects", -err);
@@ -527,14 +546,13 @@ void replay_fds_close(struct replay_fds *fds)
 
 int object_replay(struct store *s, struct replay_fds *fds, const struct change *c)
 {
-	struct inode tmp = {.fd = -1};
-	int err = replay_fd(s, fds, c->ino, c->type == CHANGE_NEWOBJ, &tmp.fd);
+	int fd = -1, err = replay_fd(s, fds, c->ino, c->type == CHANGE_NEWOBJ, &fd);
 
 	if (err)
 		return err;
 	if (c->type == CHANGE_WRITE)
-		return write_all(&tmp, c->arg, c->val, c->val_len);
-	return c->type == CHANGE_TRUNC ? object_cut(tmp.fd, c->arg) : 0;
+		return write_all(fd, c->arg, c->val, c->val_len);
+	return c->type == CHANGE_TRUNC ? object_cut(fd, c->arg) : 0;
 }
 
 /* ---- for the checkpoint's helper ----------------------------------------------------------------- */

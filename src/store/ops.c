@@ -149,8 +149,10 @@ static void effect_add(struct store *s, const struct change *c)
 #ifdef HF_MUTANT_EFFECT_BEFORE_DURABLE
 	object_effect(s, &op->effect[op->effects - 1]);
 #endif
-	if (c->type == CHANGE_TRUNC)
-		ip->trunc_lsn = op->lsn;
+	if (c->type == CHANGE_TRUNC) {
+		object_known(ip);
+		ip->obj->trunc_lsn = op->lsn;
+	}
 }
 
 void emit(struct store *s, const struct change *c, bool fresh)
@@ -362,7 +364,7 @@ static void attr_apply(struct inode_row *r, const struct store_attr *a, int64_t 
 /* May the object be touched by this record?  0, STORE_WAIT, or an error. */
 static int object_settled(struct store *s, struct inode *ip, uint64_t *wait_lsn)
 {
-	if (!ip->checked && ip->effect_lsn > s->durable_lsn) {
+	if (!ip->obj->checked && ip->effect_lsn > s->durable_lsn) {
 		*wait_lsn = ip->effect_lsn;
 		return STORE_WAIT;
 	}
@@ -503,7 +505,7 @@ int store_create(struct store *s, uint64_t dir, const char *name, size_t name_le
 		memcpy(target, what->target, what->target_len);
 		target[what->target_len] = 0;
 		row.pub.target = target;
-		row.target_len = what->target_len;
+		row.target_len = (uint32_t)what->target_len;
 		row.pub.size = what->target_len;
 	}
 	*ino = row.pub.ino;
@@ -833,9 +835,9 @@ static int write_settled(struct store *s, const struct inode *ip, bool stable, u
 	/* The first write makes the object's file: only for an inode that cannot be undone. */
 	if (!ip->row.has_object && ip->row.pub.lsn > s->durable_lsn)
 		return must_wait(ip->row.pub.lsn, wait_lsn);
-	if (ip->trunc_lsn > s->durable_lsn)
-		return must_wait(ip->trunc_lsn, wait_lsn);
-	if ((!stable || !ip->checked) && ip->effect_lsn > s->durable_lsn)
+	if (ip->obj->trunc_lsn > s->durable_lsn)
+		return must_wait(ip->obj->trunc_lsn, wait_lsn);
+	if ((!stable || !ip->obj->checked) && ip->effect_lsn > s->durable_lsn)
 		return must_wait(ip->effect_lsn, wait_lsn);
 	return 0;
 }
@@ -874,9 +876,9 @@ static int write_prepare(struct store *s, struct inode *ip, uint64_t off, const 
 	if (err && !ip->row.has_object)
 		s->first_ino = s->next_ino; /* it has one now, and says it has not */
 	if (err)
-		ip->checked = false; /* part of it may lie behind the end */
+		ip->obj->checked = false; /* part of it may lie behind the end */
 	else if (!stable)
-		ip->dirty_seq++;
+		ip->obj->dirty_seq++;
 	return err ? store_io_error(s, "write of an object", -err) : 0;
 }
 

@@ -506,11 +506,11 @@ static void inode_parts_decode(struct inode_row *r, unsigned flags, const uint8_
 }
 
 /* The target, or NULL: it is none. */
-static const uint8_t *inode_target(const uint8_t *at, const uint8_t *end, size_t *len)
+static const uint8_t *inode_target(const uint8_t *at, const uint8_t *end, uint32_t *len)
 {
-	*len = (size_t)at[0] << 8 | at[1];
+	*len = (uint32_t)at[0] << 8 | at[1];
 	at += 2;
-	if ((size_t)(end - at) != *len + 1 || at[*len] != 0 || memchr(at, 0, *len))
+	if ((size_t)(end - at) != (size_t)*len + 1 || at[*len] != 0 || memchr(at, 0, *len))
 		return NULL;
 	return at;
 }

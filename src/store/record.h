@@ -141,11 +141,11 @@ size_t table_key(uint8_t key[9], enum table t, uint64_t id);
 
 struct inode_row {
 	struct store_inode pub; /* target: into the value; lsn not stored */
-	bool has_object;
-	bool has_xattr; /* there are rows of TABLE_XATTR */
 	uint64_t entries;     /* directories: without . and .. */
 	uint64_t cookie_next; /* directories */
-	size_t target_len;
+	uint32_t target_len;
+	bool has_object;
+	bool has_xattr; /* there are rows of TABLE_XATTR */
 };
 size_t inode_row_encode(const struct inode_row *r, uint8_t *out, size_t size);
 int inode_row_decode(struct inode_row *r, const uint8_t *in, size_t len);

@@ -61,8 +61,14 @@ struct store_inode {
 	uint64_t verifier; /* of an exclusive create, else 0 */
 	uint64_t lsn;
 	const char *target; /* symbolic links: NUL terminated */
-	struct store_note *note;
+	struct store_note note;
 };
+
+/* To be written to, though the rest of the inode is not. */
+static inline struct store_note *store_note_of(const struct store_inode *in)
+{
+	return (struct store_note *)(uintptr_t)&in->note;
+}
 
 /* Which attributes a create or setattr gives, and how. */
 enum store_set_time { STORE_TIME_KEEP, STORE_TIME_SERVER, STORE_TIME_CLIENT };

@@ -51,27 +51,33 @@
 
 /* ---- live inodes and names ------------------------------------------------------------------- */
 
-struct inode {
-	/* What a look at its attributes needs comes first: three cache lines. */
-	struct htab_link link; /* the number itself is the hash */
-	struct store_note note;
-	bool ref;	      /* used since the last look of the evictor */
-	struct inode_row row; /* row.pub is what callers see; its target is our own copy */
-	struct list lru, fd_lru, cut;
-	char *target;
-	uint64_t effect_lsn;	 /* last lsn with an effect on the object, done or not */
-	uint64_t trunc_lsn;	 /* ... that cuts it */
-	uint64_t alloc_from, alloc_to; /* this range of the object is known to have its blocks */
-	int fd;			 /* of the object, or -1 */
-	uint8_t *map;		 /* the object in memory, for as long as it is open; NULL: not yet */
+/* What only an inode needs whose object is, or was, in use: see object_known(). */
+struct object {
+	struct inode *ip;
+	struct list fd_lru, cut;
+	int fd;		   /* or -1 */
+	bool checked;	   /* it is known not to be longer than the inode */
+	uint8_t *map;	   /* it in memory, for as long as it is open; NULL: not yet */
 	uint64_t map_bytes;
-	unsigned pins;		 /* effects and fsyncs under way: not to be evicted */
-	bool checked;		 /* the object is known not to be longer than the inode */
-	bool whole;		 /* a directory: each of its names is among the cached ones */
+	uint64_t trunc_lsn; /* last lsn with an effect, done or not, that cuts it */
+	uint64_t alloc_from, alloc_to; /* this range of it is known to have its blocks */
 	/* Unstable writes seen, and how many of them the last COMMIT's fsync covered; mark_lsn is
 	 * that COMMIT's record.  Equal: nothing is in the page cache only. */
 	uint64_t dirty_seq, clean_seq, mark_lsn;
 	uint64_t contents; /* what its blocks are known by in s->blocks; 0: none are */
+};
+
+/* Memory touched for the first time is a good part of what a CREATE costs: nothing is in here that
+ * not every inode needs. */
+struct inode {
+	struct htab_link link; /* the number itself is the hash */
+	struct inode_row row;  /* row.pub is what callers see; its target is our own copy */
+	struct list lru;
+	struct object *obj;  /* never NULL; &object_none, which is const, until it is needed */
+	uint64_t effect_lsn; /* last lsn with an effect on the object, done or not */
+	unsigned pins;	     /* effects and fsyncs under way: not to be evicted */
+	bool ref;	     /* used since the last look of the evictor */
+	bool whole;	     /* a directory: each of its names is among the cached ones */
 };
 
 struct dent {
@@ -385,6 +391,9 @@ size_t object_path(uint64_t ino, char *out, size_t size);
 void object_parent(uint64_t ino, char *out, size_t size);
 /* Opens (and with `make` creates) the object. */
 int object_open(struct store *s, struct inode *ip, bool make);
+/* Gives the inode an object of its own to keep what is known about it. */
+void object_known(struct inode *ip);
+extern const struct object object_none;
 /* ... and sees that it is not longer than the inode; STORE_WAIT: it is, and will be cut. */
 int object_ready(struct store *s, struct inode *ip, bool make, uint64_t *wait_lsn);
 /* Writes the records that cut leftovers, in the round's end. */
