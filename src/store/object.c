@@ -390,9 +390,9 @@ const uint8_t *object_lend(struct store *s, struct inode *ip, uint64_t off, size
 	size_t in = off % BLOCKS_SIZE;
 	const uint8_t *data;
 
-	if (in + len > BLOCKS_SIZE || !ip->contents || !s->blocks)
+	if (in + len > BLOCKS_SIZE || !ip->obj->contents || !s->blocks)
 		return NULL;
-	data = blocks_find(s->blocks, ip->contents, off / BLOCKS_SIZE);
+	data = blocks_find(s->blocks, ip->obj->contents, off / BLOCKS_SIZE);
 	if (!data || !blocks_lend(s->blocks, data))
 		return NULL;
 	HF_MARK("store.block_lent");
