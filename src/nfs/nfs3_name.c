@@ -42,7 +42,7 @@ static int look_before(struct call *c, const struct xdr_bytes *name, uint64_t *i
 static int put_created(struct call *c, uint64_t ino)
 {
 	struct obj *o = &c->obj;
-	const struct store_inode *in = store_inode(o->fs->store, ino);
+	const struct store_inode *in = store_inode_passing(o->fs->store, ino);
 
 	if (in == NULL)
 		return NFS3ERR_IO;

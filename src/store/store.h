@@ -155,6 +155,9 @@ void store_checkpoint(struct store *s);
 /* ---- looking ------------------------------------------------------------------------------- */
 /* NULL when there is no such inode. */
 const struct store_inode *store_inode(struct store *s, uint64_t ino);
+/* The same, but what is not in memory is not kept there: for the answer to a call that made it, as
+ * long as nobody has asked for it.  Valid until the next look of this kind, and until it changes. */
+const struct store_inode *store_inode_passing(struct store *s, uint64_t ino);
 /* A hint: store_inode() will be called for `ino` after some of other inodes.  First with `second`
  * false, some later with true. */
 void store_inode_hint(const struct store *s, uint64_t ino, bool second);

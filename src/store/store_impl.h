@@ -287,6 +287,7 @@ struct store {
 	struct htab inode_table;
 	size_t inode_count;
 	struct list inode_lru, inode_dead, fd_lru;
+	struct inode passing; /* looked at only: store_inode_passing() */
 	size_t fd_count, fd_max;
 	struct blocks *blocks; /* from the first small read on */
 	uint64_t last_contents;

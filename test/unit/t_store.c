@@ -40,6 +40,32 @@ static void t_tree(void)
 	fs_drop(&f);
 }
 
+/* A look in passing sees what a look sees, and leaves nothing in memory. */
+static void t_passing(void)
+{
+	const struct store_inode *in;
+	uint64_t file, link, cached;
+	struct store_stats st;
+
+	fs_new(&f);
+	CHECK_EQ(0, fs_make(&f, ROOT, "file", STORE_REG, &file));
+	CHECK_EQ(0, fs_make(&f, ROOT, "link", STORE_LNK, &link));
+	store_stats(f.s, &st);
+	cached = st.cached_inodes;
+	in = store_inode_passing(f.s, link);
+	CHECK(in && in->ino == link && in->type == STORE_LNK && strcmp(in->target, "some/where") == 0);
+	in = store_inode_passing(f.s, file);
+	CHECK(in && in->ino == file && in->type == STORE_REG && in->target == NULL);
+	CHECK(in->lsn > 0 && in->lsn <= store_last_lsn(f.s));
+	CHECK(store_inode_passing(f.s, link + 1) == NULL);
+	store_stats(f.s, &st);
+	CHECK_EQ(cached, st.cached_inodes);
+	CHECK(store_inode(f.s, file) == store_inode_passing(f.s, file)); /* now it is there */
+	CHECK_EQ(0, fs_remove(&f, ROOT, "file"));
+	CHECK(store_inode_passing(f.s, file) == NULL);
+	fs_drop(&f);
+}
+
 static void t_rename(void)
 {
 	uint64_t a, b, d, e;
@@ -241,6 +267,7 @@ static void t_many(void)
 int main(void)
 {
 	CASE(t_tree);
+	CASE(t_passing);
 	CASE(t_rename);
 	CASE(t_data);
 	CASE(t_restart);
