@@ -879,14 +879,6 @@ void config_run(struct daemon *d)
 
 /* ---- keys ------------------------------------------------------------------------------------- */
 
-static const char *name_of(const struct daemon *d, unsigned node)
-{
-	for (unsigned i = 0; i < d->conf->node_count; i++)
-		if (d->conf->node[i].id == node)
-			return d->conf->node[i].name;
-	return "a node";
-}
-
 bool config_signed_with(const struct daemon *d, uint8_t id, char *text, size_t size)
 {
 	const struct config *c = d->config;
@@ -902,7 +894,7 @@ bool config_signed_with(const struct daemon *d, uint8_t id, char *text, size_t s
 			if (v->key_id[n] == id && c->chosen.conf.members >> n & 1) {
 				snprintf(text, size, "%.150s: the configuration block of %s is signed "
 					 "with it; remove that node from the configuration if it does "
-					 "not come back", v->path, name_of(d, n + 1));
+					 "not come back", v->path, daemon_node(d, n + 1, "a node"));
 				return true;
 			}
 	}

@@ -283,6 +283,8 @@ void persist_write(struct daemon *d, const struct action *a);
 int peers_open(struct daemon *d, char *err, size_t err_size);
 void peers_send(struct daemon *d, const struct action *a);
 /* Over every network; a write into persistent memory over the interconnects only. */
+/* Its name, or `none` when there is no node of this id (0 is nobody's). */
+const char *daemon_node(const struct daemon *d, unsigned id, const char *none);
 void peers_send_all(struct daemon *d, uint16_t node, uint16_t kind, const void *data, size_t len);
 
 /* partners.c */

@@ -32,7 +32,7 @@ struct diary {
 	bool inhibit[INHIBIT_CLUSTER + 1];
 	uint16_t master;
 	int device_bad[NODE_DEVICES_MAX]; /* 0 good, else errno */
-	struct diary_peer peer[NODE_NODES_MAX];
+	struct diary_peer peer[NODE_NODES_MAX]; /* by id: indices move when a node leaves */
 	bool vs_inhibit[NODE_VS_MAX];
 	struct {
 		uint16_t node;
@@ -145,14 +145,6 @@ uint64_t diary_lost(const struct daemon *d)
 	return d->diary ? events_lost(d->diary->events) : 0;
 }
 
-static const char *name_of(const struct daemon *d, uint16_t id)
-{
-	for (unsigned i = 0; i < d->conf->node_count; i++)
-		if (d->conf->node[i].id == id)
-			return d->conf->node[i].name;
-	return "nobody";
-}
-
 /* ---- what is seen ----------------------------------------------------------------------------- */
 
 static void see_flag(struct daemon *d, bool *last, bool now, unsigned level, enum reason why,
@@ -250,7 +242,7 @@ static void see_paths(struct daemon *d, struct diary_peer *y, const struct node_
 static void see_peer(struct daemon *d, struct diary_peer *y, const struct node_peer *p)
 {
 	char object[CONF_NAME_MAX + 8];
-	const char *name = name_of(d, p->id);
+	const char *name = daemon_node(d, p->id, "nobody");
 	struct veto bar = {.reason = p->blocked, .node = p->id, .vs = -1};
 	const char *why = node_veto_note(d->node, &bar);
 
@@ -318,10 +310,10 @@ static void see_owner(struct daemon *d, struct diary *y, unsigned vs)
 	snprintf(object, sizeof(object), "vs %s", d->conf->vserver[vs].name);
 	if (id == 0)
 		diary_say(d, LOG_L_NOTICE, object, REASON_NONE, "nobody has it (before: %s)",
-			  name_of(d, y->owner[vs].node));
+			  daemon_node(d, y->owner[vs].node, "nobody"));
 	else if (serves && id != d->node->conf.self)
 		diary_say(d, LOG_L_NOTICE, object, REASON_NONE, "is served by %s, epoch %llu",
-			  name_of(d, id), (unsigned long long)epoch);
+			  daemon_node(d, id, "nobody"), (unsigned long long)epoch);
 	y->owner[vs].node = id;
 	y->owner[vs].serves = serves;
 }
@@ -363,7 +355,7 @@ static void see_master(struct daemon *d, struct diary *y)
 	if (y->master == d->node->master)
 		return;
 	y->master = d->node->master;
-	diary_say(d, LOG_L_NOTICE, "master", REASON_NONE, "is %s", name_of(d, y->master));
+	diary_say(d, LOG_L_NOTICE, "master", REASON_NONE, "is %s", daemon_node(d, y->master, "nobody"));
 }
 
 void diary_watch(struct daemon *d)
@@ -378,5 +370,5 @@ void diary_watch(struct daemon *d)
 	see_master(d, y);
 	see_vservers(d, y);
 	for (unsigned i = 0; i < d->node->peer_count; i++)
-		see_peer(d, &y->peer[i], &d->node->peer[i]);
+		see_peer(d, &y->peer[d->node->peer[i].id - 1], &d->node->peer[i]);
 }

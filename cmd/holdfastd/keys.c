@@ -53,14 +53,6 @@ static void wipe(struct change *c)
 	keyfile_wipe(&c->file);
 }
 
-static const char *name_of(const struct daemon *d, uint16_t node)
-{
-	for (unsigned i = 0; i < d->conf->node_count; i++)
-		if (d->conf->node[i].id == node)
-			return d->conf->node[i].name;
-	return "";
-}
-
 static void tell_brain(struct daemon *d)
 {
 	struct event ev = {.type = EV_KEYS};
@@ -236,7 +228,7 @@ static void say_refused(struct daemon *d, const struct change *c)
 {
 	char object[CONF_NAME_MAX + 8];
 
-	snprintf(object, sizeof(object), "node %s", name_of(d, d->node->conf.self));
+	snprintf(object, sizeof(object), "node %s", daemon_node(d, d->node->conf.self, ""));
 	diary_say(d, LOG_L_WARN, object, c->why, "a step of the keys was refused: %s", c->text);
 }
 
@@ -270,7 +262,7 @@ static bool may(struct daemon *d, struct change *c, enum key_step step, uint8_t 
 	c->why = node_key_refuses(d->node, step, id, print, &c->who);
 	if (c->why != REASON_NONE)
 		snprintf(c->text, sizeof(c->text), "key %u%s%s", id, c->who ? ": " : "",
-			 name_of(d, c->who));
+			 daemon_node(d, c->who, ""));
 	return c->why == REASON_NONE;
 }
 
@@ -412,14 +404,14 @@ static json_t *show(const struct daemon *d)
 		json_t *nodes = json_array();
 
 		for (unsigned p = 0; p < n->peer_count; p++)
-			json_array_append_new(nodes, holder(name_of(d, n->peer[p].id),
+			json_array_append_new(nodes, holder(daemon_node(d, n->peer[p].id, ""),
 							    n->peer[p].msg.key,
 							    n->peer[p].msg.key_count, k));
 		json_array_append_new(list, json_pack("{s:i, s:s, s:b, s:o}", "id", (int)k->id,
 						      "fingerprint", print_text(k->print, print),
 						      "sends", i == d->seal.send, "nodes", nodes));
 	}
-	return json_pack("{s:o, s:s}", "keys", list, "node", name_of(d, n->conf.self));
+	return json_pack("{s:o, s:s}", "keys", list, "node", daemon_node(d, n->conf.self, ""));
 }
 
 bool keys_request(struct daemon *d, uint32_t id, const char *verb, json_t *request)

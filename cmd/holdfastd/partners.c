@@ -42,6 +42,12 @@ static uint64_t offset_of(unsigned node, unsigned turn)
 	return ((uint64_t)node * COPIES + turn) * SLOT_SIZE;
 }
 
+/* The older copy, or the one whose writing failed: the other is whole, and stays so. */
+static unsigned next_copy(const struct partner *p)
+{
+	return (p->turn + 1) % COPIES;
+}
+
 static void on_kept(struct loop_op *op, int res)
 {
 	struct partner *p = LIST_OWNER(op, struct partner, op);
@@ -54,6 +60,7 @@ static void on_kept(struct loop_op *op, int res)
 	} else {
 		memcpy(p->sector, p->out, SLOT_SIZE);
 		p->held = true;
+		p->turn = next_copy(p);
 	}
 	brain_event(p->d, &ev);
 }
@@ -69,9 +76,8 @@ void partners_keep(struct daemon *d, const struct action *a)
 	memcpy(p->out, a->slot.sector, SLOT_SIZE);
 	slot_finish(p->out);
 	p->tag = a->op;
-	p->turn = (p->turn + 1) % COPIES;
 	loop_write(d->loop, &p->op, d->partners->fd, p->out, SLOT_SIZE,
-		   offset_of(p->node, p->turn));
+		   offset_of(p->node, next_copy(p)));
 }
 
 void partners_write(struct daemon *d, const struct action *a)

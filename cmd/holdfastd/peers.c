@@ -77,6 +77,13 @@ static const struct conf_node *node_by_id(const struct conf *c, uint16_t id)
 	return NULL;
 }
 
+const char *daemon_node(const struct daemon *d, unsigned id, const char *none)
+{
+	const struct conf_node *n = node_by_id(d->conf, (uint16_t)id);
+
+	return n ? n->name : none;
+}
+
 /* Over that network, as that kind of envelope. */
 static void send_as(struct daemon *d, const struct conf_node *to, unsigned path, uint16_t kind,
 		    const void *data, size_t data_len)

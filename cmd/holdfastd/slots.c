@@ -162,6 +162,12 @@ int slots_open(struct daemon *d, char *err, size_t err_size)
 
 /* ---- persistent memory ----------------------------------------------------------------------- */
 
+/* The older copy, or the one whose writing failed: the other is whole, and stays so. */
+static uint64_t next_copy(const struct daemon *d)
+{
+	return (d->persist_turn + 1) % COPIES;
+}
+
 static void on_persisted(struct loop_op *op, int res)
 {
 	struct daemon *d = LIST_OWNER(op, struct daemon, persist_op);
@@ -171,6 +177,8 @@ static void on_persisted(struct loop_op *op, int res)
 	if (ev.err)
 		log_limited(LOG_L_ERR, "%s/memory: cannot be written: %s", d->state_dir,
 			    strerror(-ev.err));
+	else
+		d->persist_turn = next_copy(d);
 	brain_event(d, &ev);
 }
 
@@ -183,9 +191,8 @@ void persist_write(struct daemon *d, const struct action *a)
 	memcpy(d->persist_sector, a->slot.sector, SLOT_SIZE);
 	slot_finish(d->persist_sector);
 	d->persist_tag = a->op;
-	d->persist_turn = (d->persist_turn + 1) % COPIES;
 	loop_write(d->loop, &d->persist_op, d->persist_fd, d->persist_sector, SLOT_SIZE,
-		   d->persist_turn * SLOT_SIZE);
+		   next_copy(d) * SLOT_SIZE);
 }
 
 static bool is_newer(const struct slot *a, const struct slot *b)

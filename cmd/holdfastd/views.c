@@ -35,25 +35,17 @@ struct views {
 	struct view_job job[CONF_UNITS_MAX];
 };
 
-static const char *name_of(const struct daemon *d, uint16_t node)
-{
-	for (unsigned i = 0; i < d->conf->node_count; i++)
-		if (d->conf->node[i].id == node)
-			return d->conf->node[i].name;
-	return "?";
-}
-
 /* ---- JSON --------------------------------------------------------------------------------------- */
 
 /* "U" unowned, a node, "foreign" a key that is none of ours, "?" it cannot be told. */
 static const char *s_text(const struct daemon *d, const struct unit_view *v)
 {
-	return v->s_err ? "?" : v->a.owner ? name_of(d, v->a.owner) : "U";
+	return v->s_err ? "?" : v->a.owner ? daemon_node(d, v->a.owner, "?") : "U";
 }
 
 static const char *r_text(const struct daemon *d, const struct unit_view *v)
 {
-	return v->r_err ? "?" : !v->held ? "U" : v->a.holder ? name_of(d, v->a.holder) : "foreign";
+	return v->r_err ? "?" : !v->held ? "U" : v->a.holder ? daemon_node(d, v->a.holder, "?") : "foreign";
 }
 
 static json_t *keys_json(const struct daemon *d, const struct unit_view *v)
@@ -67,7 +59,7 @@ static json_t *keys_json(const struct daemon *d, const struct unit_view *v)
 		snprintf(text, sizeof(text), "0x%016llx", (unsigned long long)v->key[i].key);
 		json_array_append_new(
 			list, json_pack("{s:s, s:s, s:I, s:b, s:i, s:s}", "key", text, "node",
-					node ? name_of(d, node) : "", "generation",
+					node ? daemon_node(d, node, "?") : "", "generation",
 					(json_int_t)(node ? v->key[i].key & 0xffffffffffULL : 0), "holder",
 					v->key[i].holder, "port", (int)v->key[i].port, "initiator",
 					v->key[i].name));
@@ -111,7 +103,7 @@ static const char *mounted_on(const struct daemon *d, unsigned unit)
 			if (n->conf.vs[i].unit[k] != unit)
 				continue;
 			owner = node_vs_owner(n, i);
-			return owner && owner != n->conf.self ? name_of(d, owner) : "";
+			return owner && owner != n->conf.self ? daemon_node(d, owner, "?") : "";
 		}
 	return "";
 }
@@ -127,7 +119,7 @@ static json_t *here_json(const struct daemon *d, unsigned unit, const struct uni
 	if (v->s_err || v->r_err)
 		return json_string("unusable here: it cannot be read");
 	if (v->a.owner && v->a.owner != d->node->conf.self)
-		return json_sprintf("unusable here: owned by %s", name_of(d, v->a.owner));
+		return json_sprintf("unusable here: owned by %s", daemon_node(d, v->a.owner, "?"));
 	*usable = true;
 	return json_string(u->held ? "mine" : v->a.owner ? "mine, from an earlier start" : "free");
 }
@@ -157,7 +149,7 @@ static json_t *view_json(const struct daemon *d, const struct view_job *j)
 	json_object_update_new(
 		o, json_pack("{s:I, s:I, s:s, s:I, s:b, s:b, s:s, s:o, s:b}", "epoch",
 			     (json_int_t)v->a.owner_epoch, "generation", (json_int_t)v->a.owner_generation,
-			     "previous", v->previous ? name_of(d, v->previous) : "U", "written_ns",
+			     "previous", v->previous ? daemon_node(d, v->previous, "?") : "U", "written_ns",
 			     (json_int_t)v->written_ns, "held", u->held, "mounted", u->mounted, "mounted_on",
 			     mounted_on(d, j->unit), "here", here, "usable", usable));
 	json_object_update_new(

@@ -44,6 +44,10 @@ enum status_flag {
 	STATUS_F_TILT = 1 << 5,
 	STATUS_F_INHIBIT = 1 << 6,  /* operator or mismatch: I take nothing; reason beside it */
 	STATUS_F_WAITING = 1 << 7,  /* step 252: another has my storage, I wait for its giveback */
+	/* What an operator ordered, in every state: the indicator says one thing only, and while I am
+	 * REBOOTING not this (ST-34, ST-35). Nodes before these flags send the indicator alone. */
+	STATUS_F_NO_TAKEOVER = 1 << 8,
+	STATUS_F_DISABLE = 1 << 9,
 };
 
 enum status_role { STATUS_ROLE_NONE = 1, STATUS_ROLE_MASTER, STATUS_ROLE_SLAVE };
@@ -183,6 +187,17 @@ size_t status_encode(const struct status_msg *m, uint8_t *out, size_t size);
 int status_peek(struct status_peek *p, const uint8_t *in, size_t len);
 /* 0; -EBADMSG when malformed; -EPROTO when it needs a version or section that we do not know. */
 int status_decode(struct status_msg *m, const uint8_t *in, size_t len);
+
+/* Whatever state the sender is in (ST-34, ST-35, ST-56). */
+static inline bool status_no_takeover(const struct status_msg *m)
+{
+	return m->indicator == STATUS_NO_TAKEOVER || m->flags & STATUS_F_NO_TAKEOVER;
+}
+
+static inline bool status_disable(const struct status_msg *m)
+{
+	return m->indicator == STATUS_DISABLE || m->flags & STATUS_F_DISABLE;
+}
 
 /* 1 to STATUS_NOTE_MAX bytes of UTF-8 without control characters: fit for a log, a table and JSON. */
 bool status_note_ok(const char *text, size_t len);

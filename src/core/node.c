@@ -192,6 +192,8 @@ static uint16_t flags(const struct node *n)
 	f |= n->tilt ? STATUS_F_TILT : 0U;
 	f |= inhibit_reason(n) != REASON_NONE ? STATUS_F_INHIBIT : 0U;
 	f |= n->waiting ? STATUS_F_WAITING : 0U;
+	f |= n->inhibit_mine ? STATUS_F_NO_TAKEOVER : 0U;
+	f |= n->inhibit_cluster ? STATUS_F_DISABLE : 0U;
 	for (unsigned i = 0; i < n->conf.vs_count; i++)
 		f |= n->vs[i].reason == REASON_STORAGE_DOWN && n->vs[i].failed ? STATUS_F_FAILING
 									       : 0U;

@@ -23,8 +23,13 @@ static void take_state(struct node *n, const struct status_msg *m)
 	n->first_start = false;
 	n->recovery_report = true; /* ST-48 */
 	n->prior_state = m->state == NODE_REBOOTING ? m->prior_state : m->state;
+#ifdef HF_MUTANT_FLAGS_BY_INDICATOR
 	n->inhibit_mine = m->indicator == STATUS_NO_TAKEOVER;
 	n->inhibit_cluster = m->indicator == STATUS_DISABLE;
+#else
+	n->inhibit_mine = status_no_takeover(m);
+	n->inhibit_cluster = status_disable(m);
+#endif
 	n->inhibit_self = m->flags & STATUS_F_INHIBIT && m->inhibit == REASON_INHIBITED;
 	for (unsigned i = 0; i < m->vs_count; i++) {
 		int vs = node_vs_find(n, m->vs[i].id);

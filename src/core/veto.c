@@ -148,9 +148,9 @@ static void flag_vetoes(const struct node *n, const struct node_peer *victim, st
 		add(out, REASON_DISABLED, n->conf.self, -1, true);
 	for (unsigned i = 0; i < n->peer_count; i++)
 		if ((peer_live(&n->peer[i]) || &n->peer[i] == victim) &&
-		    n->peer[i].msg.indicator == STATUS_DISABLE)
+		    status_disable(&n->peer[i].msg))
 			add(out, REASON_DISABLED, n->peer[i].id, -1, true);
-	if (victim->msg.indicator == STATUS_NO_TAKEOVER)
+	if (status_no_takeover(&victim->msg))
 		add(out, REASON_NO_TAKEOVER, victim->id, -1, true);
 }
 

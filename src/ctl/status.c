@@ -62,13 +62,14 @@ static void peer_inhibits(const struct node *n, const struct node_peer *p, json_
 
 	if (!p->heard_ever)
 		return;
-	if (p->msg.indicator == STATUS_DISABLE)
+	if (status_disable(&p->msg))
 		add_inhibit(list, "cluster", by, "", REASON_DISABLED,
 			    node_note(n, p->id, INHIBIT_CLUSTER, 0));
-	else if (p->msg.indicator == STATUS_NO_TAKEOVER)
+	if (status_no_takeover(&p->msg))
 		add_inhibit(list, "node", by, "", REASON_NO_TAKEOVER,
 			    node_note(n, p->id, INHIBIT_MINE, 0));
-	else if (p->msg.flags & STATUS_F_INHIBIT)
+	if (p->msg.flags & STATUS_F_INHIBIT && p->msg.inhibit != REASON_DISABLED &&
+	    p->msg.inhibit != REASON_NO_TAKEOVER)
 		add_inhibit(list, "node", by, "", (enum reason)p->msg.inhibit,
 			    p->msg.inhibit == REASON_INHIBITED ?
 				    node_note(n, p->id, INHIBIT_SELF, 0) : "");

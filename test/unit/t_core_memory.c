@@ -197,6 +197,27 @@ static void t_told_who_it_was(void)
 	CHECK_EQ(42, (long long)r.n.generation);
 }
 
+/* An interruption of a node that was REBOOTING: its indicator said that, its flags the rest.
+ * covers: ST-34 ST-35 ST-47 */
+static void t_flags_of_a_rebooting_node(void)
+{
+	struct status_msg m = own_record(41);
+
+	m.state = NODE_REBOOTING;
+	m.prior_state = NODE_NORMAL;
+	m.indicator = STATUS_REBOOTING;
+	m.flags = STATUS_F_NO_TAKEOVER | STATUS_F_DISABLE;
+	rig_conf(&r);
+	r.conf.memory = true;
+	r.peer_net = r.peer_slot = false;
+	node_init(&r.n, &r.conf, r.now);
+	rig_step(&r, (struct event){.type = EV_TICK});
+	rig_pass(&r, T);
+	told(&m);
+	rig_pass(&r, T);
+	CHECK(r.n.inhibit_mine && r.n.inhibit_cluster);
+}
+
 /* Nobody holds anything: at once.  Nobody answers: after the limit of step 251.  covers: OV-19 */
 static void t_first_start(void)
 {
@@ -225,6 +246,7 @@ int main(void)
 	CASE(t_out_of_step);
 	CASE(t_replay_after_reboot);
 	CASE(t_told_who_it_was);
+	CASE(t_flags_of_a_rebooting_node);
 	CASE(t_first_start);
 	return check_end();
 }

@@ -171,6 +171,37 @@ static void t_vs_flag_is_persistent(void)
 	CHECK(r.told.vs[0].flags & STATUS_VS_INHIBIT);
 }
 
+static void start_again(uint8_t memory[SLOT_SIZE])
+{
+	memcpy(memory, r.n.persist_buf, SLOT_SIZE);
+	slot_finish(memory);
+	rig_conf(&r);
+	r.conf.persisted = memory;
+}
+
+/* All of an operator's flags do, though the indicator says but one of them.
+ * covers: ST-34 ST-35 ST-47 ST-53 */
+static void t_flags_are_persistent(void)
+{
+	static uint8_t memory[SLOT_SIZE];
+
+	rig_conf(&r);
+	rig_start(&r);
+	inhibit(INHIBIT_MINE, true);
+	inhibit(INHIBIT_CLUSTER, true);
+	inhibit(INHIBIT_SELF, true);
+	rig_pass(&r, T);
+	start_again(memory);
+	rig_start(&r);
+	CHECK_EQ(NODE_NORMAL, r.n.state);
+	CHECK(r.n.inhibit_mine && r.n.inhibit_cluster && r.n.inhibit_self);
+	CHECK(status_no_takeover(&r.told) && status_disable(&r.told));
+	inhibit(INHIBIT_CLUSTER, false);
+	inhibit(INHIBIT_MINE, false);
+	rig_pass(&r, T);
+	CHECK(!status_no_takeover(&r.told) && !status_disable(&r.told));
+}
+
 static bool inhibit_for(enum inhibit_scope scope, uint32_t vs, bool on, const char *why)
 {
 	struct event ev = {.type = EV_CONTROL};
@@ -353,6 +384,7 @@ int main(void)
 	CASE(t_each_flag_bars);
 	CASE(t_vs_flag_outlives_its_owner);
 	CASE(t_vs_flag_is_persistent);
+	CASE(t_flags_are_persistent);
 	CASE(t_in_words);
 	CASE(t_words_have_their_room);
 	CASE(t_words_of_the_other);
