@@ -134,14 +134,16 @@ static int act(int fd, unsigned long request, void *arg)
 	return rc;
 }
 
-static int register_key(const struct paths *p, unsigned at, uint64_t mine)
+/* `new` in place of `old`; of 0: of whatever stands there. */
+static int register_key(const struct paths *p, unsigned at, uint64_t old, uint64_t new)
 {
-	struct pr_registration reg = {.new_key = mine, .flags = PR_FL_IGNORE_KEY};
+	struct pr_registration reg = {.old_key = old, .new_key = new,
+				      .flags = old ? 0 : PR_FL_IGNORE_KEY};
 	int rc = act(p->fd[at], IOC_PR_REGISTER, &reg);
 
-	/* The kernel asks for APTPL, and some targets refuse just that. */
+	/* The kernel asks for APTPL, and some targets refuse just that, for a key that goes, too. */
 	if (rc && rc != -EBADE && !p->scan.path[at].nvme)
-		rc = sgio_register_plain(p->fd[at], mine);
+		rc = sgio_register_plain(p->fd[at], old, new);
 	return rc;
 }
 
@@ -163,7 +165,7 @@ static int register_all(struct reserve *r, struct disks *d, uint64_t mine)
 			break;
 		d->p.good = 1;
 #endif
-		one = register_key(&d->p, i, mine);
+		one = register_key(&d->p, i, 0, mine);
 		d->registered = true;
 		rc = rc ? rc : one;
 	}
@@ -176,7 +178,6 @@ static int unregister_all(struct disks *d, uint64_t mine)
 {
 	struct pr_preempt self = {.old_key = mine, .new_key = mine,
 				  .type = PR_WRITE_EXCLUSIVE_REG_ONLY};
-	struct pr_registration reg = {.old_key = mine};
 	int rc = 0, best = paths_best(&d->p);
 
 	d->registered = false;
@@ -184,7 +185,7 @@ static int unregister_all(struct disks *d, uint64_t mine)
 		act(d->p.fd[best], IOC_PR_PREEMPT, &self);
 	for (unsigned i = 0; i < d->p.scan.count; i++)
 		if (d->p.fd[i] >= 0)
-			rc = act(d->p.fd[i], IOC_PR_REGISTER, &reg);
+			rc = register_key(&d->p, i, mine, 0);
 	return rc;
 }
 

@@ -17,6 +17,7 @@
 #define PR_READ_RESERVATION 1
 #define PR_CAPABILITIES	   2
 #define PR_FULL_STATUS	   3
+#define PR_REGISTER	   0
 #define PR_REGISTER_IGNORE 6
 #define PR_OUT_LEN	   24
 
@@ -145,14 +146,16 @@ int sgio_status(int fd, bool nvme, bool details, struct prin_status *st)
 	return nvme ? nvme_status(fd, st) : scsi_status(fd, details, st);
 }
 
-int sgio_register_plain(int fd, uint64_t key)
+int sgio_register_plain(int fd, uint64_t old, uint64_t new)
 {
-	uint8_t cdb[10] = {OP_PR_OUT, PR_REGISTER_IGNORE, [8] = PR_OUT_LEN};
+	uint8_t cdb[10] = {OP_PR_OUT, old ? PR_REGISTER : PR_REGISTER_IGNORE, [8] = PR_OUT_LEN};
 	uint8_t list[PR_OUT_LEN] = {0};
 	int rc;
 
-	for (int i = 0; i < 8; i++)
-		list[8 + i] = (uint8_t)(key >> (56 - 8 * i));
+	for (int i = 0; i < 8; i++) {
+		list[i] = (uint8_t)(old >> (56 - 8 * i));
+		list[8 + i] = (uint8_t)(new >> (56 - 8 * i));
+	}
 	rc = command(fd, cdb, sizeof(cdb), SG_DXFER_TO_DEV, list, sizeof(list));
 	return rc < 0 ? rc : 0;
 }

@@ -19,8 +19,8 @@ int sgio_page83(int fd, uint8_t *page, size_t size);
 /* Keys, reservation and, where asked for, who the registrants are and whether the device remembers
  * them through a power loss. */
 int sgio_status(int fd, bool nvme, bool details, struct prin_status *st);
-/* REGISTER AND IGNORE EXISTING KEY without APTPL, for targets that have none of it. */
-int sgio_register_plain(int fd, uint64_t key);
+/* REGISTER (with `old` 0: AND IGNORE EXISTING KEY) without APTPL, for targets that have none of it. */
+int sgio_register_plain(int fd, uint64_t old, uint64_t new);
 /* Takes waiting UNIT ATTENTIONs off the device. */
 void sgio_settle(int fd);
 

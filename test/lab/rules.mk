@@ -57,6 +57,9 @@ $(ISCSILOGIN): $(OUT)/test/lab/iscsilogin.o
 .PHONY: guest-scsi
 guest-scsi: tools all
 	@OUT=$(OUT) test/lab/scsi-test
+.PHONY: guest-scsi-tgt
+guest-scsi-tgt: tools all
+	@OUT=$(OUT) test/lab/scsi-test tgt
 .PHONY: guest-scsi-short
 guest-scsi-short: tools all
 	@OUT=$(OUT) test/lab/scsi-test basic fence

@@ -1,13 +1,19 @@
 #!/bin/bash
-# scsi-work.sh OUT [PART ...] - runs inside the guest: what a unit on real SCSI disks must do.
+# scsi-work.sh OUT [tgt] [PART ...] - runs inside the guest: what a unit on real SCSI disks must do.
 #
-# The target is the kernel's own (LIO) behind two iSCSI portals; each node has a session to each, so
-# a node's unit has two paths, and there are three nodes: n1, n2 and the stranger n3, who has no
+# The target is the kernel's own (LIO), or with the word `tgt` the daemon of that name, which forgets
+# reservations when it ends, behind two iSCSI portals; each node has a session to each, so a node's
+# unit has two paths, and there are three nodes: n1, n2 and the stranger n3, who has no
 # business here.  Each node sees only its own disks (a folder of links, `devices` in the
 # configuration).  unitctl makes the calls that holdfastd's helpers make.
 out=$1
 shift
-parts=${*:-basic fence restart leftover paths names map daemons}
+target=lio
+if [ "$1" = tgt ]; then target=tgt; shift; fi
+if [ $target = lio ]; then all="basic fence restart leftover paths names map daemons"
+else all="basic fence restart leftover paths map daemons"; fi
+if [ $target = lio ]; then remembers=yes initiator=iqn.2026-01.test:n1; else remembers="*" initiator=; fi
+parts=${*:-$all}
 D=/run/scsi
 T=/sys/kernel/config/target
 IQN=iqn.2026-01.test:lun
@@ -19,13 +25,27 @@ mkdir -p $D && cd $D || exit 1
 
 n=0 bad=0
 ok() { echo "ok   $1"; n=$((n + 1)); }
-fail() { echo "FAIL $1: $2"; bad=$((bad + 1)); }
+fail() { echo "FAIL $1: ${2//$'\n'/ / }"; bad=$((bad + 1)); }
 # text, wanted pattern, what came
 expect() { case $3 in $2) ok "$1" ;; *) fail "$1" "got: $3" ;; esac; }
 step() { echo "-- $1 at $(cut -d' ' -f1 /proc/uptime)"; }
 has_part() { case " $parts " in *" $1 "*) return 0 ;; esac; return 1; }
 
-# ---- target
+# ---- target: LIO, tgt, and what is common
+adm() { tgtadm -C 7 --lld iscsi "$@" >/dev/null 2>&1; }
+tgt_up() {
+	mkdir -p /run/tgtd
+	rm -f /run/tgtd/*
+	tgtd -f -C 7 --iscsi portal=127.0.0.1:3260,portal=127.0.0.2:3260 >$D/tgtd.log 2>&1 &
+	tgtd=$!
+	for i in $(seq 50); do adm --op show --mode sys && break; sleep 0.1; done
+	adm --op new --mode target --tid 1 -T $IQN
+	adm --op new --mode logicalunit --tid 1 --lun 1 --bstype rdwr -b $D/lun.img
+	adm --op bind --mode target --tid 1 -I ALL
+}
+tgt_down() { kill -9 $tgtd; wait $tgtd 2>/dev/null; }
+target_up() { if [ $target = tgt ]; then tgt_up; else target_core "$1"; target_ports; fi; }
+target_down() { ${target}_down; }
 target_core() { # the disk; $1: with reservations it remembers
 	B=$T/core/fileio_0/d0
 	mkdir -p $B
@@ -60,7 +80,7 @@ target_ports() {
 		echo 1 >$g/enable
 	done
 }
-target_down() {
+lio_down() {
 	for p in 1 2; do
 		local g=$T/iscsi/$IQN/tpgt_$p
 		echo 0 >$g/enable
@@ -100,8 +120,12 @@ state() { echo "$3" >/sys/block/"$(basename "$(disk $1 $2)")"/device/state; }
 # ---- nodes
 declare -A gen=([n1]=11 [n2]=22)
 u() { local i=$1; shift; timeout 40 "$out/unitctl" $D/conf $i ${gen[$i]} u1 "$@"; }
-keys() { # path: what the stranger sees there, past a unit attention
-	sg_persist -n -r "$(disk n3 ${1:-1})" >/dev/null 2>&1
+settle() { # node path: past its unit attentions
+	local i
+	for i in 1 2 3 4; do sg_persist -n -r "$(disk $1 $2)" >/dev/null 2>&1 && return; done
+}
+keys() { # path: what the stranger sees there
+	settle n3 ${1:-1}
 	sg_persist -n -k "$(disk n3 ${1:-1})" 2>/dev/null | grep -v generation | grep -o '0x[0-9a-f]*' | sort | uniq -c | awk '{printf "%s%sx%s", s, $1, $2; s=" "}'
 }
 key() { printf '0x4846%02x%010x' "${1#n}" "${gen[$1]}"; }
@@ -112,16 +136,19 @@ poke() { # node path: a direct write to the last block before the record; words 
 epoch() { sed -n 's/.* epoch=\([0-9]*\).*/\1/p' <<<"$1"; }
 
 mp() { modprobe -d /run/root "$@"; }
-mp configfs
-mount -t configfs none /sys/kernel/config
-mp target_core_mod
-mkdir -p /run/target/pr /run/target/alua
-echo /run/target >$T/dbroot
-mp -a target_core_file iscsi_target_mod iscsi_tcp sd_mod || { echo "no LIO or iscsi_tcp here"; exit 1; }
+if [ $target = lio ]; then
+	mp configfs
+	mount -t configfs none /sys/kernel/config
+	mp target_core_mod
+	mkdir -p /run/target/pr /run/target/alua
+	echo /run/target >$T/dbroot
+	mp -a target_core_file iscsi_target_mod || { echo "no LIO here"; exit 1; }
+fi
+mp -a iscsi_tcp sd_mod || { echo "no iscsi_tcp here"; exit 1; }
 truncate -s ${MIB}M $D/lun.img
-target_core ""
-target_ports
+target_up ""
 login_all
+[ $target = lio ] || WWID=$(cat /sys/block/"$(basename "$(disk n1 1)")"/device/wwid)
 cat >$D/conf <<EOF
 cluster "t" {
 	key "$D/key"
@@ -155,7 +182,7 @@ if has_part basic; then
 	r=$(u n1 free)
 	expect "an unowned unit is won" "outcome=won owner=1 holder=1*" "$r"
 	expect "with a key on both paths, APTPL" "2x$(key n1)" "$(keys)"
-	expect "the target was asked to remember" "*labels=0*" "$r"
+	[ $target = tgt ] || expect "the target was asked to remember" "*labels=0*" "$r"
 	r=$(u n1 mount)
 	expect "a unit without a file system says so" "rc=-61*$area KiB*" "$r"
 	mkfs.ext4 -q -F "$(disk n1 1)" 2>&1
@@ -248,22 +275,22 @@ fi
 if has_part restart; then
 	r=$(u n1 free)
 	expect "n1 has it" "outcome=won*" "$r"
-	logout_all
-	target_down
-	target_core remembered
-	target_ports
-	login n2 2; login n2 1; login n3 1; login n3 2; login n1 2; login n1 1
-	r=$(u n2 read)
-	expect "APTPL: the target came back with the reservation" "outcome=won owner=1 holder=1*" "$r"
-	expect "APTPL: with both keys" "2x$(key n1)" "$(keys)"
-	expect "APTPL: a stranger still cannot write" "Invalid exchange" "$(poke n3 1)"
-	r=$(u n1 keep 99)
-	expect "APTPL: the owner goes on, its disks have other names" "outcome=won*" "$r"
+	if [ $target = lio ]; then # tgt remembers nothing
+		logout_all
+		target_down
+		target_up remembered
+		login n2 2; login n2 1; login n3 1; login n3 2; login n1 2; login n1 1
+		r=$(u n2 read)
+		expect "APTPL: the target came back with the reservation" "outcome=won owner=1 holder=1*" "$r"
+		expect "APTPL: with both keys" "2x$(key n1)" "$(keys)"
+		expect "APTPL: a stranger still cannot write" "Invalid exchange" "$(poke n3 1)"
+		r=$(u n1 keep 99)
+		expect "APTPL: the owner goes on, its disks have other names" "outcome=won*" "$r"
+	fi
 	logout_all
 	target_down
 	rm -f /run/target/pr/*
-	target_core ""
-	target_ports
+	target_up ""
 	login_all
 	r=$(u n1 read)
 	expect "a target that forgot: the pair is <n1,U>" "outcome=won owner=1 holder=0*" "$r"
@@ -288,6 +315,7 @@ if has_part leftover; then
 	expect "leftover keys and a reservation of another type are cleared" "outcome=won owner=2 holder=2*" "$r"
 	expect "only mine are left" "2x$(key n2)" "$(keys)"
 	expect "of the right type" "*registrants only*" "$(sg_persist -n -r "$(disk n3 1)" 2>/dev/null | tail -1)"
+	settle n3 2
 	sg_persist -n -o -G -S 0xbeef "$(disk n3 2)" >/dev/null 2>&1
 	r=$(u n2 keep 99)
 	expect "somebody registered beside the owner: it keeps nothing" "outcome=lost*" "$r"
@@ -423,7 +451,7 @@ EOF
 	r=$(hf n2 unit list)
 	expect "n2 sees whose it is, by which paths" "*<n1,n1>*n1*2/2*unusable here: owned by n1*$WWID*" "$r"
 	r=$(hf n1 unit show u1)
-	expect "n1 shows its keys and that the target remembers" "*a power loss of the target: yes*n1, generation 1*iqn.2026-01.test:n1*" "$r"
+	expect "n1 shows its keys and that the target remembers" "*a power loss of the target: $remembers*n1, generation 1*$initiator*" "$r"
 	echo one >one; echo two >two
 	nfs-cp one "$(nfs one)" >/dev/null 2>&1
 	expect "written through NFS" "one" "$(nfs-cat "$(nfs one)" 2>&1)"
