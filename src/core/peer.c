@@ -314,16 +314,21 @@ static void peer_slot(struct node *n, struct node_peer *p, unsigned device, cons
 
 /* A sector that says nothing: torn, or forged.  One that changes is being written all the same, and
  * whose writes land now and then, each torn by the next, still has a lease from the good ones: so it
- * counts as a sign of life, which can only delay a takeover. */
+ * counts as a sign of life, which can only delay a takeover; also of one that this instance never heard,
+ * for who lives is no question of whom I know. */
 static void unread_slot(struct node *n, struct node_peer *p, unsigned device, const uint8_t *sector)
 {
 	uint32_t noise = crc32c(0, sector, SLOT_SIZE) | 1U;
+	bool first = !p->slot_noise[device] && p->by_device[device].generation == 0;
 
+#ifdef HF_MUTANT_NOISE_OF_STRANGERS
+	first = !p->heard_ever;
+#endif
 	p->bad_messages++;
 	if (noise == p->slot_noise[device])
 		return;
 	p->slot_noise[device] = noise;
-	if (!p->heard_ever)
+	if (first) /* nobody knows how old it is */
 		return;
 	HF_MARK("peer.slot_noise");
 	p->slot_moved_ns[device] = n->now_ns;
