@@ -120,7 +120,7 @@ static inline void htab_push(uint64_t *bucket, struct htab_link *l)
 }
 
 /* What the next splits will look at: of each chain one entry more at each step, nearer and nearer.
- */
+ * Nothing is asked for at NULL: that costs a walk through all page tables each time. */
 static inline void htab_ahead(const struct htab *t, size_t i)
 {
 	const struct htab_link *l;
@@ -129,7 +129,8 @@ static inline void htab_ahead(const struct htab *t, size_t i)
 		l = htab_chain(*htab_bucket(t, (i + HTAB_AHEAD - n) & t->mask));
 		for (size_t deep = 0; l && deep < n; deep++)
 			l = l->next;
-		__builtin_prefetch(l);
+		if (l)
+			__builtin_prefetch(l);
 	}
 }
 
