@@ -176,7 +176,9 @@ void cache_hint_name(const struct store *s, uint64_t dir, const char *name, size
 static struct dent *dent_find(struct store *s, uint64_t hash, uint64_t dir, const char *name,
 			      size_t len)
 {
-	for (struct htab_link *l = htab_first(&s->dent_table, hash); l; l = l->next) {
+	struct htab_look k;
+
+	for (struct htab_link *l = htab_first(&k, &s->dent_table, hash); l; l = htab_next(&k)) {
 		struct dent *d = LIST_OWNER(l, struct dent, link);
 
 		if (d->link.hash == hash && d->dir == dir && d->len == len &&
@@ -457,14 +459,14 @@ const struct store_inode *store_inode_passing(struct store *s, uint64_t ino)
 
 void store_inode_hint(const struct store *s, uint64_t ino, bool second)
 {
-	const uint64_t *at = htab_at(&s->inode_table, ino);
+	struct htab_look k;
 	const char *ip;
 
 	if (!second) {
-		__builtin_prefetch(at);
+		__builtin_prefetch(htab_at(&s->inode_table, ino));
 		return;
 	}
-	ip = (const char *)htab_chain(*at);
+	ip = (const char *)htab_first(&k, &s->inode_table, ino);
 	for (size_t i = 0; ip && i < offsetof(struct inode, lru); i += CACHE_LINE)
 		__builtin_prefetch(ip + i);
 }

@@ -1,17 +1,19 @@
-/* htab.h - chained hash tables that grow one bucket at a time, so that no call pays for all.
+/* htab.h - hash tables that grow a line at a time, so that no call pays for all.
  *
- * Linear hashing: of the buckets of the larger power of two the first `buckets` are there, the
- * others' entries lie in the bucket of the smaller one until it is its turn to be split.  Buckets
- * come in segments that never move.  An entry begins with a link; its owner chooses the hash.
+ * A bucket is a line of memory: seven entries and the way to the next line, for the few that got
+ * more.  Of an entry there is its address and, in the 16 bits that an address leaves free, a part of
+ * its hash (the tag).  Most of what is looked for is not there (a new name, a call that is no repeat),
+ * and each entry that is looked at is a line fetched from afar, and mostly a walk through page tables
+ * with it; so entries are looked at only when their tag is the one that is looked for.
  *
- * Most of what is looked for is not there (a new name, a call that is no repeat), and each entry
- * looked at is a line of memory fetched from afar.  So a bucket has a filter in the 16 bits that a
- * pointer leaves free: a bit for each entry of its chain, chosen by the entry's hash.  A bit that
- * is not set says that there is no such entry; one that is set says nothing.  Taking an entry out
- * leaves its bit until the bucket is empty or split. */
+ * Linear hashing: of the buckets of the larger power of two the first `buckets` are there, the others'
+ * entries lie in the bucket of the smaller one until it is its turn to be split.  Who goes where is
+ * decided by a bit of the tag, so that a split touches no entry, as long as the tag has it.  Buckets
+ * come in segments that never move.  An entry has a link; its owner chooses the hash. */
 #ifndef HF_STORE_HTAB_H
 #define HF_STORE_HTAB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,70 +21,107 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-#define HTAB_AHEAD   4U
-#define HTAB_SEGMENT ((size_t)2048)
+#define HTAB_SEGMENT ((size_t)256) /* buckets */
+#define HTAB_SLOTS   7U
+#define HTAB_FULL    5U /* entries a bucket, on average */
+#define HTAB_LINE    64U
+#define HTAB_POINTER (((uint64_t)1 << 48) - 1)
+#define HTAB_TAG_AT  8U /* the tag's lowest bit in the hash: the first that a split may ask for */
+#define HTAB_TAG_END (HTAB_TAG_AT + 16)
+
+_Static_assert(HTAB_SEGMENT == (size_t)1 << HTAB_TAG_AT, "a table begins with one segment");
 
 struct htab_link {
-	struct htab_link *next;
 	uint64_t hash;
 };
 
+struct htab_line {
+	uint64_t slot[HTAB_SLOTS]; /* tag and address of a link; 0: free */
+	struct htab_line *more;
+};
+
 struct htab {
-	uint64_t **segment;
+	struct htab_line **segment;
 	size_t segments, cap;
-	size_t mask;    /* of the smaller power of two */
+	size_t mask;	/* of the smaller power of two */
 	size_t buckets; /* more than mask, at most twice that */
 };
 
-#define HTAB_POINTER (((uint64_t)1 << 48) - 1)
-
-static inline uint64_t *htab_bucket(const struct htab *t, size_t i)
+static inline struct htab_line *htab_bucket(const struct htab *t, size_t i)
 {
 	return &t->segment[i / HTAB_SEGMENT][i % HTAB_SEGMENT];
 }
 
-/* Where the chain of a hash begins; valid until the table grows.  For prefetching, mostly. */
-static inline uint64_t *htab_at(const struct htab *t, uint64_t hash)
+/* The bucket of a hash; valid until the table grows. */
+static inline struct htab_line *htab_at(const struct htab *t, uint64_t hash)
 {
 	size_t i = hash & (t->mask * 2 + 1);
 
 	return htab_bucket(t, i < t->buckets ? i : i & t->mask);
 }
 
-static inline struct htab_link *htab_chain(uint64_t bucket)
+static inline struct htab_link *htab_entry(uint64_t slot)
 {
-	return (struct htab_link *)(uintptr_t)(bucket & HTAB_POINTER);
+	return (struct htab_link *)(uintptr_t)(slot & HTAB_POINTER);
 }
 
-/* Hashes of one bucket share their low bits, and may be dense numbers: all bits take part. */
-static inline uint64_t htab_bit(uint64_t hash)
-{
-	return (uint64_t)1 << (48 + (hash * 0x9e3779b97f4a7c15ULL >> 60));
-}
-
-static inline uint64_t htab_pack(struct htab_link *l, uint64_t filter)
+static inline uint64_t htab_slot(const struct htab_link *l)
 {
 	uint64_t at = (uint64_t)(uintptr_t)l;
 
 	hf_assert(at <= HTAB_POINTER);
-	return l ? at | (filter & ~HTAB_POINTER) : 0;
+	return at | l->hash >> HTAB_TAG_AT << 48;
 }
 
-/* The first entry that may have this hash, or NULL; go on with its `next`. */
-static inline struct htab_link *htab_first(const struct htab *t, uint64_t hash)
-{
-	uint64_t bucket = *htab_at(t, hash);
+/* ---- looking ----------------------------------------------------------------------------------- */
 
-	return bucket & htab_bit(hash) ? htab_chain(bucket) : NULL;
+/* Goes through what may have this hash:
+ *	for (l = htab_first(&k, t, hash); l; l = htab_next(&k)) ... */
+struct htab_look {
+	const struct htab_line *line;
+	uint64_t hash;
+	unsigned at;
+};
+
+static inline struct htab_link *htab_next(struct htab_look *k)
+{
+	uint64_t tag = k->hash >> HTAB_TAG_AT << 48;
+
+	for (; k->line; k->line = k->line->more, k->at = 0)
+		while (k->at < HTAB_SLOTS) {
+			uint64_t slot = k->line->slot[k->at++];
+
+			if (slot && ((slot ^ tag) & ~HTAB_POINTER) == 0)
+				return htab_entry(slot);
+		}
+	return NULL;
+}
+
+static inline struct htab_link *htab_first(struct htab_look *k, const struct htab *t, uint64_t hash)
+{
+	*k = (struct htab_look){.line = htab_at(t, hash), .hash = hash};
+	return htab_next(k);
 }
 
 static inline struct htab_link *htab_find(const struct htab *t, uint64_t hash)
 {
-	struct htab_link *l = htab_first(t, hash);
+	struct htab_look k;
+	struct htab_link *l = htab_first(&k, t, hash);
 
 	while (l && l->hash != hash)
-		l = l->next;
+		l = htab_next(&k);
 	return l;
+}
+
+/* ---- changing ---------------------------------------------------------------------------------- */
+
+static inline struct htab_line *htab_lines(size_t count)
+{
+	struct htab_line *line = mem_aligned(HTAB_LINE, count * sizeof(*line));
+
+	for (size_t i = 0; i < count; i++)
+		line[i] = (struct htab_line){.more = NULL};
+	return line;
 }
 
 static inline void htab_segment_add(struct htab *t)
@@ -91,7 +130,7 @@ static inline void htab_segment_add(struct htab *t)
 		t->cap = t->cap ? t->cap * 2 : 64;
 		t->segment = mem_realloc(t->segment, t->cap * sizeof(*t->segment));
 	}
-	t->segment[t->segments++] = mem_zalloc(HTAB_SEGMENT, sizeof(**t->segment));
+	t->segment[t->segments++] = htab_lines(HTAB_SEGMENT);
 }
 
 static inline void htab_init(struct htab *t)
@@ -100,87 +139,92 @@ static inline void htab_init(struct htab *t)
 	htab_segment_add(t);
 }
 
+static inline void htab_more_free(struct htab_line *more)
+{
+	for (struct htab_line *next; more; more = next) {
+		next = more->more;
+		free(more);
+	}
+}
+
 static inline void htab_fini(struct htab *t)
 {
+	for (size_t i = 0; i < t->buckets && t->segments; i++)
+		htab_more_free(htab_bucket(t, i)->more);
 	for (size_t i = 0; i < t->segments; i++)
 		free(t->segment[i]);
 	free(t->segment);
 	*t = (struct htab){0};
 }
 
-static inline void htab_push(uint64_t *bucket, struct htab_link *l)
+static inline void htab_add(struct htab_line *line, uint64_t slot)
 {
-	uint64_t filter = *bucket | htab_bit(l->hash);
-
-#ifdef HF_MUTANT_FILTER_FORGETS
-	filter = htab_bit(l->hash);
-#endif
-	l->next = htab_chain(*bucket);
-	*bucket = htab_pack(l, filter);
+	for (;; line = line->more) {
+		for (unsigned i = 0; i < HTAB_SLOTS; i++)
+			if (!line->slot[i]) {
+				line->slot[i] = slot;
+				return;
+			}
+		if (!line->more)
+			line->more = htab_lines(1);
+	}
 }
 
-/* What the next splits will look at: of each chain one entry more at each step, nearer and nearer.
- * Nothing is asked for at NULL: that costs a walk through all page tables each time. */
-static inline void htab_ahead(const struct htab *t, size_t i)
+/* Does the entry belong to the upper of the two buckets that this bit tells apart? */
+static inline bool htab_upper(uint64_t slot, unsigned bit)
 {
-	const struct htab_link *l;
-
-	for (size_t n = 0; n < HTAB_AHEAD; n++) {
-		l = htab_chain(*htab_bucket(t, (i + HTAB_AHEAD - n) & t->mask));
-		for (size_t deep = 0; l && deep < n; deep++)
-			l = l->next;
-		if (l)
-			__builtin_prefetch(l);
-	}
+	if (bit < HTAB_TAG_END)
+		return slot >> (48 + bit - HTAB_TAG_AT) & 1;
+	return htab_entry(slot)->hash >> bit & 1;
 }
 
 /* One more bucket: takes its share of the one below it. */
 static inline void htab_split(struct htab *t)
 {
-	size_t i = t->buckets, bit = t->mask + 1;
-	struct htab_link *l, *next;
-	uint64_t *from, *to;
+	size_t i = t->buckets, half = t->mask + 1;
+	unsigned bit = (unsigned)__builtin_ctzll(half);
+	struct htab_line *from = htab_bucket(t, i & t->mask), was = *from, *to;
 
 	if (i / HTAB_SEGMENT == t->segments)
 		htab_segment_add(t);
-	htab_ahead(t, i);
-	from = htab_bucket(t, i & t->mask);
 	to = htab_bucket(t, i);
-	l = htab_chain(*from);
-	for (*from = *to = 0; l; l = next) {
-		next = l->next;
-		htab_push(l->hash & bit ? to : from, l);
-	}
-	if (++t->buckets == 2 * bit)
-		t->mask = 2 * bit - 1;
+#ifdef HF_MUTANT_SPLIT_BY_NEIGHBOUR
+	bit++;
+#endif
+	*from = (struct htab_line){.more = NULL};
+	for (const struct htab_line *line = &was; line; line = line->more)
+		for (unsigned k = 0; k < HTAB_SLOTS; k++)
+			if (line->slot[k])
+				htab_add(htab_upper(line->slot[k], bit) ? to : from, line->slot[k]);
+	htab_more_free(was.more);
+	if (++t->buckets == 2 * half)
+		t->mask = 2 * half - 1;
 }
 
-/* Buckets for so many entries; a step or two at a time when it is called at each addition. */
+/* Buckets for so many entries; a step at a time when it is called at each addition. */
 static inline void htab_grow(struct htab *t, size_t wanted)
 {
-	while (t->buckets < wanted)
+	while (t->buckets * HTAB_FULL < wanted)
 		htab_split(t);
 }
 
 static inline void htab_put(struct htab *t, struct htab_link *l, uint64_t hash)
 {
 	l->hash = hash;
-	htab_push(htab_at(t, hash), l);
+	htab_add(htab_at(t, hash), htab_slot(l));
 }
 
 /* Takes out an entry that is in the table. */
 static inline void htab_del(struct htab *t, struct htab_link *l)
 {
-	uint64_t *bucket = htab_at(t, l->hash);
-	struct htab_link *before = htab_chain(*bucket);
+	uint64_t slot = htab_slot(l);
 
-	if (before == l) {
-		*bucket = htab_pack(l->next, *bucket);
-		return;
-	}
-	while (before->next != l)
-		before = before->next;
-	before->next = l->next;
+	for (struct htab_line *line = htab_at(t, l->hash);; line = line->more)
+		for (unsigned i = 0; i < HTAB_SLOTS; i++)
+			if (line->slot[i] == slot) {
+				line->slot[i] = 0;
+				return;
+			}
 }
 
 #endif
