@@ -1,15 +1,15 @@
 /* htab.h - hash tables that grow a line at a time, so that no call pays for all.
  *
  * A bucket is a line of memory: seven entries and the way to the next line, for the few that got
- * more.  Of an entry there is its address and, in the 16 bits that an address leaves free, a part of
- * its hash (the tag).  Most of what is looked for is not there (a new name, a call that is no repeat),
- * and each entry that is looked at is a line fetched from afar, and mostly a walk through page tables
- * with it; so entries are looked at only when their tag is the one that is looked for.
+ * more.  Of an entry there is its address and, in the 16 bits that an address leaves free, a part
+ * of its hash (the tag).  Most of what is looked for is not there (a new name, a call that is no
+ * repeat), and each entry that is looked at is a line fetched from afar, mostly with a walk through
+ * page tables; so entries are looked at only when their tag is the one that is looked for.
  *
- * Linear hashing: of the buckets of the larger power of two the first `buckets` are there, the others'
- * entries lie in the bucket of the smaller one until it is its turn to be split.  Who goes where is
- * decided by a bit of the tag, so that a split touches no entry, as long as the tag has it.  Buckets
- * come in segments that never move.  An entry has a link; its owner chooses the hash. */
+ * Linear hashing: of the buckets of the larger power of two the first `buckets` are there, the
+ * others' entries lie in the bucket of the smaller one until it is its turn to be split.  Who goes
+ * where is decided by a bit of the tag, so that a split touches no entry, as long as the tag has it.
+ * Buckets come in segments that never move.  An entry has a link; its owner chooses the hash. */
 #ifndef HF_STORE_HTAB_H
 #define HF_STORE_HTAB_H
 
