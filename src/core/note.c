@@ -29,8 +29,10 @@ void note_set(struct node *n, enum inhibit_scope scope, uint32_t vs, const char 
 	struct status_note *o = &n->note[at];
 
 	if (!*text) {
+#ifndef HF_MUTANT_NOTE_STAYS
 		if (at < n->note_count)
 			*o = n->note[--n->note_count];
+#endif
 		return;
 	}
 	hf_assert(at < STATUS_NOTES_MAX && status_note_ok(text, strlen(text)));

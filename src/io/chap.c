@@ -43,7 +43,11 @@ int chap_load(struct chap *c, const char *path, char *err, size_t err_size)
 		snprintf(err, err_size, "%.70s: %s", path, strerror(-rc));
 		return rc;
 	}
+#ifdef HF_MUTANT_CHAP_ANYBODYS
+	if (fstat(fd, &st)) {
+#else
 	if (fstat(fd, &st) || st.st_uid != geteuid() || (st.st_mode & 077)) {
+#endif
 		snprintf(err, err_size, "%.60s: must belong to its user, mode 0600", path);
 		close(fd);
 		return -EPERM;
