@@ -71,8 +71,8 @@ enum reason place_refuses(const struct node *n, unsigned vs, uint16_t id)
 static unsigned rank(const struct node *n, unsigned vs, uint16_t id)
 {
 	const struct node_peer *p = peer_get(n, id);
-	/* Unknown, as each port is in a node's first moments, is not bad: home stays home. */
-	unsigned bad = client_quality(n, p ? p->msg.port_quality : n->port_quality) == 0;
+	unsigned bad =
+	    2U - (p ? client_quality(n, p->msg.port_quality) : client_quality(n, n->port_quality));
 	unsigned busy = (p ? p->msg.cpu_permille : n->cpu_permille) / 250U;
 
 	return bad * 10000000U + (id != n->conf.vs[vs].home) * 1000000U +
