@@ -461,7 +461,6 @@ int main(void)
 	CASE(t_effects);
 	CASE(t_arranged);
 	daemons_init();
-	atexit(end_all); /* CHECK_FIRST ends at once */
 	CASE(t_apply);
 	CASE(t_on_devices);
 	CASE(t_mismatch_and_loss);
