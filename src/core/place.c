@@ -67,15 +67,15 @@ enum reason place_refuses(const struct node *n, unsigned vs, uint16_t id)
 	return veto_first(&v, false);
 }
 
-/* Ports first, then home, then load, then the id; the smallest is the best. */
+/* A bad port last, then home, then load, then the id; the smallest is the best.  A port that was not tried
+ * yet is no worse than a good one: just started, the home node would lose what is its own. */
 static unsigned rank(const struct node *n, unsigned vs, uint16_t id)
 {
 	const struct node_peer *p = peer_get(n, id);
-	unsigned bad =
-	    2U - (p ? client_quality(n, p->msg.port_quality) : client_quality(n, n->port_quality));
+	bool bad = client_quality(n, p ? p->msg.port_quality : n->port_quality) == 0;
 	unsigned busy = (p ? p->msg.cpu_permille : n->cpu_permille) / 250U;
 
-	return bad * 10000000U + (id != n->conf.vs[vs].home) * 1000000U +
+	return (bad ? 10000000U : 0U) + (id != n->conf.vs[vs].home) * 1000000U +
 	       (n->load[id] + busy) * 16U + id;
 }
 

@@ -86,6 +86,27 @@ static void t_torn_slot_may_claim(void)
 	CHECK_EQ(STATUS_ROLE_MASTER, r.n.role);
 }
 
+/* A node that this one never heard writes its slot and each look finds the sector half written: it lives all
+ * the same, and nobody takes from it what its lease may still cover.   covers: V2 F4 ST-90 */
+static void t_torn_slot_of_a_stranger(void)
+{
+	struct status_msg m;
+
+	rig_conf(&r);
+	r.peer_net = r.peer_slot = false;
+	m = rig_peer(&r);
+	rig_put_slot(&r, 2, &m);
+	rig_start(&r);
+	for (unsigned i = 1; i < 60; i++) {
+		r.sector[1][900] = (uint8_t)i;
+		rig_pass(&r, T / 2);
+		CHECK(r.n.peer[0].verdict != STATUS_V_DEAD);
+		CHECK(!r.n.peer[0].heard_ever);
+	}
+	rig_pass(&r, 10 * T); /* the sector rests */
+	CHECK_EQ(STATUS_V_DEAD, r.n.peer[0].verdict);
+}
+
 /* After a start the slots of the devices are read one by one; one that is behind comes second and takes
  * nothing back.   covers: OV-03 ST-43 */
 static void t_first_slots_in_any_order(void)
@@ -370,6 +391,7 @@ int main(void)
 	CASE(t_first_is_master);
 	CASE(t_later_is_slave);
 	CASE(t_torn_slot_may_claim);
+	CASE(t_torn_slot_of_a_stranger);
 	CASE(t_first_slots_in_any_order);
 	CASE(t_post_ends_with_the_lease);
 	CASE(t_smaller_claim_first);
