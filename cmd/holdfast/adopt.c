@@ -45,29 +45,13 @@ static void on_progress(void *arg, const char *step, const struct adopt_counts *
 	j->shown = true;
 }
 
-/* A name may be any bytes; a line of text or a JSON string may not. */
-static void path_text(char *out, size_t size, const char *path)
-{
-	json_t *valid = json_string(path);
-	size_t at = 0;
-
-	for (const unsigned char *p = (const unsigned char *)path; *p && at + 5 < size; p++) {
-		if (*p >= 0x20 && *p != 0x7f && *p != '\\' && (*p < 0x80 || valid))
-			out[at++] = (char)*p;
-		else
-			at += (size_t)snprintf(out + at, size - at, "\\x%02x", *p);
-	}
-	out[at] = 0;
-	json_decref(valid);
-}
-
 static void on_finding(void *arg, enum adopt_finding f, const char *path, const char *what)
 {
 	const char *kind = f == ADOPT_CANNOT ? "cannot" : "note";
 	struct job *j = arg;
 	char text[4096];
 
-	path_text(text, sizeof(text), path);
+	cli_text(text, sizeof(text), path);
 	if (!j->c->json)
 		printf("%s: %s: %s\n", kind, text, what);
 	else if (json_array_size(j->list) < LIST_MAX)
@@ -78,8 +62,10 @@ static void on_finding(void *arg, enum adopt_finding f, const char *path, const 
 static void show_json(const struct job *j, const char *dir, int res, const char *err,
 		      const struct adopt_counts *n)
 {
-	json_t *o = json_pack("{s:s, s:b, s:b, s:s, s:b, s:b}", "directory", dir, "dry_run",
-			      j->c->dry_run, "done", res == 0 && !j->c->dry_run, "error", err,
+	char name[4096], error[2048];
+	json_t *o = json_pack("{s:s, s:b, s:b, s:s, s:b, s:b}", "directory",
+			      cli_text(name, sizeof(name), dir), "dry_run", j->c->dry_run, "done",
+			      res == 0 && !j->c->dry_run, "error", cli_text(error, sizeof(error), err),
 			      "resumed", n->resumed, "committed", n->committed);
 	const struct {
 		const char *name;
@@ -110,14 +96,15 @@ static void show_json(const struct job *j, const char *dir, int res, const char 
 static void show_text(const struct job *j, const char *dir, const char *verb,
 		      const struct adopt_counts *n)
 {
-	char size[32], index[32];
+	char size[32], index[32], name[4096];
 
 	size_text(size, n->bytes);
 	size_text(index, n->index_bytes);
+	cli_text(name, sizeof(name), dir);
 	printf(
 	    "%s: %s%s: %llu files (%s), %llu directories, %llu symbolic links, %llu special files, "
 	    "%llu names, %llu extended attributes; index %s; %s%.1f s\n",
-	    dir, j->c->dry_run ? "would be " : "", verb, (unsigned long long)n->files, size,
+	    name, j->c->dry_run ? "would be " : "", verb, (unsigned long long)n->files, size,
 	    (unsigned long long)n->directories, (unsigned long long)n->symlinks,
 	    (unsigned long long)n->specials, (unsigned long long)n->names,
 	    (unsigned long long)n->xattrs, index, j->c->dry_run ? "about " : "", n->seconds);
@@ -162,7 +149,7 @@ static int run(struct cli *c, const char *dir, const char *verb,
 			       .finding = on_finding,
 			       .arg = &j};
 	struct adopt_counts n;
-	char err[512] = "";
+	char err[512] = "", text[2048];
 	int res, status = user_find(c, &a);
 
 	if (status)
@@ -177,7 +164,7 @@ static int run(struct cli *c, const char *dir, const char *verb,
 	else if (res == 0 && !(c->dry_run && n.committed))
 		show_text(&j, dir, verb, &n);
 	if (res)
-		fprintf(stderr, "holdfast: %s\n", err);
+		fprintf(stderr, "holdfast: %s\n", cli_text(text, sizeof(text), err));
 	json_decref(j.list);
 	return status_of(res);
 }

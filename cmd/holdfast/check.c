@@ -31,15 +31,17 @@ static void wipe(struct findings *f)
 static void found(void *arg, const struct store_finding *s)
 {
 	struct findings *f = arg;
+	char text[4096];
 
 	wipe(f);
+	cli_text(text, sizeof(text), s->text);
 	if (f->json)
 		json_array_append_new(f->list,
 				      json_pack("{s:s, s:s, s:s, s:b, s:b}", "code", s->code, "text",
-						s->text, "repair", s->repair, "repaired",
+						text, "repair", s->repair, "repaired",
 						s->repaired, "lost", s->lost));
 	else
-		printf("%s: %s%s%s%s\n", s->code, s->text, s->repaired ? " [" : "",
+		printf("%s: %s%s%s%s\n", s->code, text, s->repaired ? " [" : "",
 		       s->repaired ? s->repair : "", s->repaired ? "]" : "");
 }
 
@@ -68,8 +70,10 @@ static void progress(void *arg, const char *phase, uint64_t done, uint64_t all)
 static void show_json(const struct findings *f, const char *dir, int res,
 		      const struct store_check_result *r, const char *err)
 {
-	json_t *o = json_pack("{s:s, s:b, s:i, s:s, s:I, s:I, s:I, s:I, s:s, s:O}", "store", dir,
-			      "clean", res == 0, "error", res < 0 ? -res : 0, "text", err, "inodes",
+	char name[4096], text[2048];
+	json_t *o = json_pack("{s:s, s:b, s:i, s:s, s:I, s:I, s:I, s:I, s:s, s:O}", "store",
+			      cli_text(name, sizeof(name), dir), "clean", res == 0, "error",
+			      res < 0 ? -res : 0, "text", cli_text(text, sizeof(text), err), "inodes",
 			      (json_int_t)r->inodes, "repaired", (json_int_t)r->repaired, "left",
 			      (json_int_t)r->left, "lost", (json_int_t)r->lost, "kept", r->kept,
 			      "findings", f->list);

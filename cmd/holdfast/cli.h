@@ -42,6 +42,8 @@ json_t *cli_ask(struct cli *c, json_t *request, int *status);
 /* Seconds with a unit, for people: "412 ms", "3.2 s", "5 min", "2 d"; -1 gives "never". */
 const char *cli_age(double ms, char out[32]);
 const char *cli_string(const json_t *o, const char *key);
+/* A name may be any bytes; a line of text or a JSON string may not: the others become \xHH. */
+const char *cli_text(char *out, size_t size, const char *text);
 double cli_number(const json_t *o, const char *key);
 
 void show_vetoes(FILE *to, const json_t *list);

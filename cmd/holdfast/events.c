@@ -146,7 +146,7 @@ static void print_new(struct view *v, const json_t *list)
 		else
 			show(e, v->c->json);
 	}
-	if (!v->files[0] && n)
+	if (!v->files[0] && n && cli_number(json_array_get(list, n - 1), "seq") > v->last_seq)
 		v->last_seq = cli_number(json_array_get(list, n - 1), "seq");
 	fflush(stdout);
 }

@@ -7,6 +7,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 #include "io/disk.h"
 #include "io/seal.h"
 #include "store/store.h"
+#include "store/tree.h"
 
 struct init {
 	struct conf *conf;
@@ -52,7 +54,7 @@ static int say_failed(const char *what, const char *where, int rc)
 /* The path and all above it, mode 0700 for what is new. */
 static int make_dirs(const char *path)
 {
-	char at[512];
+	char at[600];
 
 	snprintf(at, sizeof(at), "%s", path);
 	for (char *p = at + 1;; p++) {
@@ -107,7 +109,7 @@ static int make_key(struct init *in)
 
 static void make_parent(const char *path)
 {
-	char at[512], *slash;
+	char at[600], *slash;
 
 	snprintf(at, sizeof(at), "%s", path);
 	slash = strrchr(at, '/');
@@ -155,13 +157,14 @@ static int own_one(const char *path, const struct stat *st, int type, struct FTW
 	(void)st;
 	(void)type;
 	(void)ftw;
-	return lchown(path, owner_uid, owner_gid) ? -errno : 0;
+	return lchown(path, owner_uid, owner_gid) ? errno : 0;
 }
 
 /* The worker runs as that user and needs its store; only root can give it away. */
 static int give_store(const char *dir, const char *user)
 {
 	const struct passwd *pw;
+	int err;
 
 	if (!*user || geteuid() != 0)
 		return 0;
@@ -170,38 +173,87 @@ static int give_store(const char *dir, const char *user)
 		return -ENOENT;
 	owner_uid = pw->pw_uid;
 	owner_gid = pw->pw_gid;
-	return nftw(dir, own_one, 16, FTW_PHYS);
+	err = nftw(dir, own_one, 16, FTW_PHYS);
+	return err < 0 ? -errno : -err;
+}
+
+/* What is kept must be usable by the worker. */
+static int kept_store(const char *dir, const char *label, const char *user)
+{
+	const struct passwd *pw = *user && geteuid() == 0 ? getpwnam(user) : NULL;
+	struct stat st;
+
+	if (pw && stat(label, &st) == 0 && st.st_uid != pw->pw_uid)
+		fprintf(stderr, "holdfast: init: store %s belongs to user %u, not to %s: chown -R %s %s\n",
+			dir, st.st_uid, user, user, dir);
+	return say_kept("store", dir);
+}
+
+static int sync_parent(const char *path)
+{
+	char at[600], *slash;
+	int fd, rc;
+
+	snprintf(at, sizeof(at), "%s", path);
+	slash = strrchr(at, '/');
+	if (slash)
+		slash[slash == at] = 0;
+	fd = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rc = fd < 0 || fsync(fd) ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* Made and given to its user beside its place, then renamed: what is there is whole, and an init
+ * that was broken off can be repeated.  A folder that is there already is filled as it is. */
+static int make_whole(struct init *in, const struct store_conf *sc, const char *dir, const char *user)
+{
+	char work[600];
+	struct stat st;
+	bool there = stat(dir, &st) == 0;
+	int rc;
+
+	snprintf(work, sizeof(work), there ? "%s" : "%s.holdfast-init", dir);
+	make_parent(work);
+	rc = there ? 0 : tree_remove(AT_FDCWD, work);
+	if (rc == 0 && !there && mkdir(work, 0700))
+		rc = -errno;
+	if (rc)
+		return say_failed("store", work, rc);
+	if (store_create_at(work, sc, in->err, sizeof(in->err))) {
+		fprintf(stderr, "holdfast: init: %s\n", in->err);
+		if (!there)
+			rmdir(work);
+		return CLI_EXISTS;
+	}
+	rc = give_store(work, user);
+	if (rc)
+		return say_failed("giving the store to user", user, rc);
+	if (!there && (rename(work, dir) || (rc = sync_parent(dir)) != 0))
+		return say_failed("store", dir, rc ? rc : -errno);
+	return say_made("store", dir);
 }
 
 static int make_store(struct init *in, const struct conf_vserver *v, const struct conf_store *cs)
 {
 	struct store_conf sc;
 	char dir[512], label[600];
-	bool mine;
 	int rc = conf_store_dir(dir, sizeof(dir), in->conf, cs, in->node);
 
 	if (rc)
 		return say_failed("store", cs->dir, rc);
 	snprintf(label, sizeof(label), "%s/LABEL", dir);
 	if (access(label, F_OK) == 0)
-		return say_kept("store", dir);
-	mine = mkdir(dir, 0700) == 0;
-	rc = mine ? 0 : make_dirs(dir);
-	if (rc)
-		return say_failed("store", dir, rc);
+		return kept_store(dir, label, v->user);
+	if (*v->user && geteuid() == 0 && !getpwnam(v->user)) {
+		fprintf(stderr, "holdfast: init: vserver %s: there is no user %s\n", v->name, v->user);
+		return CLI_EXISTS;
+	}
 	store_conf_default(&sc);
 	sc.log_half_bytes = cs->log_half_bytes;
 	sc.index_map_bytes = cs->index_map_bytes;
-	if (store_create_at(dir, &sc, in->err, sizeof(in->err))) {
-		fprintf(stderr, "holdfast: init: %s\n", in->err);
-		if (mine)
-			rmdir(dir);
-		return CLI_EXISTS;
-	}
-	rc = give_store(dir, v->user);
-	if (rc)
-		return say_failed("giving the store to user", v->user, rc);
-	return say_made("store", dir);
+	return make_whole(in, &sc, dir, v->user);
 }
 
 static int make_stores(struct init *in, unsigned unit)
@@ -218,7 +270,7 @@ static int make_stores(struct init *in, unsigned unit)
 	return status;
 }
 
-/* A unit that somebody owns is in use: its stores exist, nothing is to be made there. */
+/* A unit that somebody owned is in use: its stores exist, nothing is to be made there. */
 static int make_unit(struct init *in, unsigned i)
 {
 	struct unit_spec u;
@@ -232,11 +284,11 @@ static int make_unit(struct init *in, unsigned i)
 	rc = unit_make(&u, &in->seal, in->err, sizeof(in->err));
 	if (rc == -EEXIST && u.backend != UNIT_DIR)
 		return say_kept("unit", u.name);
-	if (rc && rc != -EEXIST) {
+	if (rc && rc != -EEXIST && rc != -EALREADY) {
 		fprintf(stderr, "holdfast: init: %s\n", in->err);
 		return CLI_EXISTS;
 	}
-	if (rc == -EEXIST)
+	if (rc)
 		say_kept("unit", u.name);
 	else
 		say_made("unit", u.name);

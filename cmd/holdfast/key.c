@@ -32,6 +32,7 @@ int cli_key_add(struct cli *c)
 {
 	json_t *request = json_pack("{s:s}", "verb", "key-add");
 	char text[FILE_MAX] = "";
+	json_t *keys;
 	FILE *f;
 
 	if (!c->from)
@@ -45,8 +46,14 @@ int cli_key_add(struct cli *c)
 	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
 	if (f != stdin)
 		fclose(f);
-	json_object_set_new(request, "keys", json_string(text));
+	keys = json_string(text);
 	memset(text, 0, sizeof(text));
+	/* Without its keys the request would be one for a new key. */
+	if (!keys || json_object_set_new(request, "keys", keys)) {
+		fprintf(stderr, "holdfast: %s: is no key file\n", c->from);
+		json_decref(request);
+		return CLI_FAILED;
+	}
 	return ask_and_say(c, request);
 }
 

@@ -15,6 +15,35 @@
 #include "ctl/ctl.h"
 
 #define CONF_DEFAULT "/etc/holdfast/holdfast.conf"
+#define DAY_S	     86400.0
+
+/* Options that not every command takes.  One that a command does not know is refused: who writes
+ * `shutdown --dry-run` must not find the node shut down. */
+enum option_bit {
+	OPT_DRY = 1,
+	OPT_FORCE = 2,
+	OPT_IN = 4,
+	OPT_USER = 8,
+	OPT_FROM = 16,
+	OPT_REASON = 32,
+	OPT_REPAIR = 64,
+	OPT_EVENTS = 128, /* --since, --follow, -n, --all */
+	OPT_CANCEL = 256,
+	OPT_RESTART = 512,
+};
+
+static const struct {
+	char letter;
+	unsigned bit;
+	const char *name;
+} option_bits[] = {{'d', OPT_DRY, "--dry-run"},	  {'f', OPT_FORCE, "--force"},
+		   {'i', OPT_IN, "--in"},	  {'u', OPT_USER, "--user"},
+		   {'K', OPT_FROM, "--from"},	  {'W', OPT_REASON, "--reason"},
+		   {'r', OPT_REPAIR, "--repair"}, {'S', OPT_EVENTS, "--since"},
+		   {'F', OPT_EVENTS, "--follow"}, {'A', OPT_EVENTS, "--all"},
+		   {'n', OPT_EVENTS, "-n"},	  {'C', OPT_CANCEL, "--cancel"},
+		   {'R', OPT_RESTART, "--restart"}};
+#define OPTION_BITS (sizeof(option_bits) / sizeof(option_bits[0]))
 
 json_t *cli_ask(struct cli *c, json_t *request, int *status)
 {
@@ -22,6 +51,11 @@ json_t *cli_ask(struct cli *c, json_t *request, int *status)
 	json_t *answer, *result;
 	unsigned wait_ms = c->timeout_ms + (c->in_s > 0 ? (unsigned)(c->in_s * 1000) : 0);
 
+	if (!request) { /* jansson made none of it */
+		fprintf(stderr, "holdfast: a word of the command is not UTF-8\n");
+		*status = CLI_USAGE;
+		return NULL;
+	}
 	if (c->in_s >= 0)
 		json_object_set_new(request, "in_ms", json_integer((json_int_t)(c->in_s * 1000)));
 	if (c->force)
@@ -163,6 +197,10 @@ static int do_vs_start(struct cli *c, char **w)
 
 static int do_takeover(struct cli *c, char **w)
 {
+	if (c->cancel && (c->dry_run || c->force || c->in_s >= 0)) {
+		fprintf(stderr, "holdfast: takeover --cancel takes no --dry-run, --force or --in\n");
+		return CLI_USAGE;
+	}
 	return act(c, json_pack("{s:s, s:s}", "verb", c->cancel ? "cancel" : "takeover", "node", w[0]));
 }
 
@@ -176,16 +214,34 @@ static int do_cancel(struct cli *c, char **w)
 	return act(c, json_pack("{s:s, s:s}", "verb", "cancel", "node", w[0]));
 }
 
+/* Any other word must not clear a flag. */
+static bool on_or_off(const char *word, bool *on)
+{
+	*on = strcmp(word, "on") == 0;
+	if (*on || strcmp(word, "off") == 0)
+		return true;
+	fprintf(stderr, "holdfast: inhibit: on or off is wanted, not %s\n", word);
+	return false;
+}
+
 static int do_inhibit_vs(struct cli *c, char **w)
 {
+	bool on;
+
+	if (!on_or_off(w[1], &on))
+		return CLI_USAGE;
 	return act(c, json_pack("{s:s, s:s, s:s, s:b, s:s*}", "verb", "inhibit", "scope", "vs",
-				"vs", w[0], "on", strcmp(w[1], "on") == 0, "text", c->reason));
+				"vs", w[0], "on", on, "text", c->reason));
 }
 
 static int do_inhibit(struct cli *c, char **w)
 {
+	bool on;
+
+	if (!on_or_off(w[1], &on))
+		return CLI_USAGE;
 	return act(c, json_pack("{s:s, s:s, s:b, s:s*}", "verb", "inhibit", "scope", w[0], "on",
-				strcmp(w[1], "on") == 0, "text", c->reason));
+				on, "text", c->reason));
 }
 
 static int do_reboot(struct cli *c, char **w)
@@ -315,63 +371,80 @@ static const struct command {
 	bool local; /* needs no daemon */
 	int (*run)(struct cli *c, char **words);
 	const char *help;
+	unsigned takes; /* of enum option_bit */
 } commands[] = {
     {"status", NULL, 0, false, do_status,
-     "status                      nodes, paths, devices, virtual servers: who, since when, why"},
+     "status                      nodes, paths, devices, virtual servers: who, since when, why", 0},
     {"events", NULL, ANY_WORDS, true, do_events,
-     "events [FILE ...]           what happened here [--since TIME] [--follow] [-n COUNT]"},
-    {"vs", "list", 0, false, do_vs_list, "vs list                     the virtual servers"},
+     "events [FILE ...]           what happened here [--since TIME] [--follow] [-n COUNT]",
+     OPT_EVENTS},
+    {"vs", "list", 0, false, do_vs_list, "vs list                     the virtual servers", 0},
     {"vs", "show", 1, false, do_vs_show,
-     "vs show VS                  one of them, with the times of its last bring-up here"},
+     "vs show VS                  one of them, with the times of its last bring-up here", 0},
     {"vs", "move", 2, false, do_vs_move,
-     "vs move VS NODE             planned move [--in 30s] [--dry-run]"},
+     "vs move VS NODE             planned move [--in 30s] [--dry-run]",
+     OPT_DRY | OPT_FORCE | OPT_IN},
     {"vs", "start", 1, false, do_vs_start,
-     "vs start VS                 try again after failures or a crash loop"},
+     "vs start VS                 try again after failures or a crash loop",
+     OPT_DRY},
     {"takeover", NULL, 1, false, do_takeover,
-     "takeover NODE               take everything of NODE [--in 30s] [--force] [--dry-run] [--cancel]"},
+     "takeover NODE               take everything of NODE [--in 30s] [--force] [--dry-run] [--cancel]",
+     OPT_DRY | OPT_FORCE | OPT_IN | OPT_CANCEL},
     {"giveback", NULL, 1, false, do_giveback,
-     "giveback NODE               give back to NODE what is at home there [--dry-run]"},
+     "giveback NODE               give back to NODE what is at home there [--dry-run]",
+     OPT_DRY | OPT_FORCE},
     {"cancel", NULL, 1, false, do_cancel,
-     "cancel NODE                 stop a takeover's countdown, or a giveback that waits for NODE"},
+     "cancel NODE                 stop a takeover's countdown, or a giveback that waits for NODE", 0},
     {"inhibit", "vs", 2, false, do_inhibit_vs,
-     "inhibit vs VS on|off        forbid takeover of one virtual server [--reason TEXT]"},
+     "inhibit vs VS on|off        forbid takeover of one virtual server [--reason TEXT]",
+     OPT_DRY | OPT_REASON},
     {"inhibit", NULL, 2, false, do_inhibit,
-     "inhibit self|mine|cluster on|off   forbid takeover by me, of me, by anybody [--reason TEXT]"},
+     "inhibit self|mine|cluster on|off   forbid takeover by me, of me, by anybody [--reason TEXT]",
+     OPT_DRY | OPT_REASON},
     {"config", "show", 0, false, do_config_show,
-     "config show                 the committed configuration"},
+     "config show                 the committed configuration", 0},
     {"config", "diff", 1, false, do_config_diff,
-     "config diff FILE            what FILE would change, and what each change needs"},
+     "config diff FILE            what FILE would change, and what each change needs", 0},
     {"config", "apply", 1, false, do_config_apply,
-     "config apply FILE           commit FILE and take it [--dry-run] [--restart]"},
-    {"reboot", NULL, 0, false, do_reboot, "reboot                      leave STOPPED (231)"},
+     "config apply FILE           commit FILE and take it [--dry-run] [--restart]",
+     OPT_DRY | OPT_RESTART},
+    {"reboot", NULL, 0, false, do_reboot, "reboot                      leave STOPPED (231)", 0},
     {"shutdown", NULL, 0, false, do_shutdown,
-     "shutdown                    hand everything over, then end the daemon"},
+     "shutdown                    hand everything over, then end the daemon", 0},
     {"unit", "list", 0, false, do_unit_list,
-     "unit list                   storage units: who owns them, paths, whether this node may use them"},
+     "unit list                   storage units: who owns them, paths, whether this node may use them", 0},
     {"unit", "show", 1, false, do_unit_show,
-     "unit show UNIT              one of them: record, reservation, keys, paths"},
+     "unit show UNIT              one of them: record, reservation, keys, paths", 0},
     {"unit", "claim", 1, false, do_unit_claim,
-     "unit claim UNIT             have this node own it and serve what is on it [--force] [--dry-run]"},
+     "unit claim UNIT             have this node own it and serve what is on it [--force] [--dry-run]",
+     OPT_DRY | OPT_FORCE},
     {"unit", "release", 1, false, do_unit_release,
-     "unit release UNIT           have this node give it up and leave it [--dry-run]"},
+     "unit release UNIT           have this node give it up and leave it [--dry-run]",
+     OPT_DRY},
     {"unit", "scan", 0, true, do_unit_scan,
-     "unit scan                   disks that are here: WWID, paths, what the configuration calls them"},
+     "unit scan                   disks that are here: WWID, paths, what the configuration calls them", 0},
     {"key", "show", 0, false, do_key_show,
-     "key show                    the cluster's keys, and who has which"},
+     "key show                    the cluster's keys, and who has which", 0},
     {"key", "add", 0, false, do_key_add,
-     "key add                     make a new key, or take those of a copied key file [--from FILE]"},
+     "key add                     make a new key, or take those of a copied key file [--from FILE]",
+     OPT_DRY | OPT_FROM},
     {"key", "use", 1, false, do_key_use,
-     "key use ID                  send and sign with it, when all nodes have it [--dry-run]"},
+     "key use ID                  send and sign with it, when all nodes have it [--dry-run]",
+     OPT_DRY},
     {"key", "drop", 1, false, do_key_drop,
-     "key drop ID                 forget it, when no node sends with it [--dry-run]"},
+     "key drop ID                 forget it, when no node sends with it [--dry-run]",
+     OPT_DRY},
     {"check", NULL, 1, true, do_check,
-     "check STOREDIR              verify a store that is not open [--repair]"},
+     "check STOREDIR              verify a store that is not open [--repair]",
+     OPT_REPAIR},
     {"adopt", NULL, 1, true, do_adopt,
-     "adopt DIR                   make a store of an existing tree, in place [--user NAME] [--dry-run]"},
+     "adopt DIR                   make a store of an existing tree, in place [--user NAME] [--dry-run]",
+     OPT_DRY | OPT_USER},
     {"release", NULL, 1, true, do_release,
-     "release DIR                 give the tree of a store back, in place [--dry-run]"},
+     "release DIR                 give the tree of a store back, in place [--dry-run]",
+     OPT_DRY},
     {"init", NULL, 0, true, do_init,
-     "init                        make what the configuration names and does not exist yet"},
+     "init                        make what the configuration names and does not exist yet", 0},
 };
 
 static int usage(FILE *to)
@@ -408,23 +481,46 @@ static int find_socket(struct cli *c)
 	return CLI_OK;
 }
 
+/* At most a day; -1: no time ("nan" and "inf" are numbers to strtod). */
 static double duration_s(const char *text)
 {
 	char *end;
 	double v = strtod(text, &end);
 
-	if (v < 0 || end == text)
+	if (end == text || *text < '0' || *text > '9')
 		return -1;
 	if (strcmp(end, "ms") == 0)
-		return v / 1000;
-	if (strcmp(end, "") == 0 || strcmp(end, "s") == 0)
-		return v;
-	if (strcmp(end, "m") == 0 || strcmp(end, "min") == 0)
-		return v * 60;
-	return -1;
+		v /= 1000;
+	else if (strcmp(end, "m") == 0 || strcmp(end, "min") == 0)
+		v *= 60;
+	else if (strcmp(end, "") != 0 && strcmp(end, "s") != 0)
+		return -1;
+	return v <= DAY_S ? v : -1;
 }
 
-static bool options(struct cli *c, int argc, char **argv)
+static bool option_time(const char *name, const char *text, double *s)
+{
+	*s = duration_s(text);
+	if (*s >= 0)
+		return true;
+	fprintf(stderr, "holdfast: %s %s: a time like 30s, 500ms or 2min is wanted, at most 24 hours\n",
+		name, text);
+	return false;
+}
+
+static bool option_count(const char *text, unsigned *count)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	*count = (unsigned)n;
+	if (*text >= '0' && *text <= '9' && *end == '\0' && n > 0 && n <= UINT32_MAX)
+		return true;
+	fprintf(stderr, "holdfast: -n %s: a number of events is wanted\n", text);
+	return false;
+}
+
+static bool options(struct cli *c, int argc, char **argv, bool given[OPTION_BITS])
 {
 	static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
 					      {"dry-run", no_argument, NULL, 'd'},
@@ -442,9 +538,13 @@ static bool options(struct cli *c, int argc, char **argv)
 					      {"restart", no_argument, NULL, 'R'},
 					      {"help", no_argument, NULL, 'h'},
 					      {NULL, 0, NULL, 0}};
+	double s;
 	int o;
 
 	while ((o = getopt_long(argc, argv, "c:N:s:jdfi:t:ru:n:h", longs, NULL)) != -1) {
+		for (size_t i = 0; i < OPTION_BITS; i++)
+			if (option_bits[i].letter == o)
+				given[i] = true;
 		switch (o) {
 		case 'c':
 			c->conf_path = optarg;
@@ -453,6 +553,10 @@ static bool options(struct cli *c, int argc, char **argv)
 			c->node = optarg;
 			break;
 		case 's':
+			if (strlen(optarg) >= sizeof(c->socket)) {
+				fprintf(stderr, "holdfast: -s: the path is too long\n");
+				return false;
+			}
 			snprintf(c->socket, sizeof(c->socket), "%s", optarg);
 			break;
 		case 'j':
@@ -465,25 +569,15 @@ static bool options(struct cli *c, int argc, char **argv)
 			c->force = true;
 			break;
 		case 'i':
-			c->in_s = duration_s(optarg);
-			if (c->in_s < 0) {
-				fprintf(
-				    stderr,
-				    "holdfast: --in %s: a time like 30s, 500ms or 2min is wanted\n",
-				    optarg);
+			if (!option_time("--in", optarg, &c->in_s))
 				return false;
-			}
 			break;
 		case 'r':
 			c->repair = true;
 			break;
 		case 'n':
-			c->count = (unsigned)strtoul(optarg, NULL, 10);
-			if (c->count == 0) {
-				fprintf(stderr, "holdfast: -n %s: a number of events is wanted\n",
-					optarg);
+			if (!option_count(optarg, &c->count))
 				return false;
-			}
 			break;
 		case 'S':
 			c->since = optarg;
@@ -509,8 +603,13 @@ static bool options(struct cli *c, int argc, char **argv)
 		case 'W':
 			c->reason = optarg;
 			break;
+		case 'h':
+			usage(stdout);
+			exit(CLI_OK);
 		case 't':
-			c->timeout_ms = (unsigned)(duration_s(optarg) * 1000);
+			if (!option_time("--timeout", optarg, &s))
+				return false;
+			c->timeout_ms = (unsigned)(s * 1000);
 			break;
 		default:
 			return false;
@@ -545,8 +644,20 @@ static int wrong_command(const struct command *k, int argc, char **argv, int use
 	return usage(stderr);
 }
 
+static bool takes_all(const struct command *k, const bool given[OPTION_BITS])
+{
+	for (size_t i = 0; i < OPTION_BITS; i++)
+		if (given[i] && !(k->takes & option_bits[i].bit)) {
+			fprintf(stderr, "holdfast: %s%s%s takes no %s\n", k->noun, k->verb ? " " : "",
+				k->verb ? k->verb : "", option_bits[i].name);
+			return false;
+		}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
+	bool given[OPTION_BITS] = {false};
 	struct cli c = {.conf_path = CONF_DEFAULT, .timeout_ms = 60000, .in_s = -1};
 	const struct command *k;
 	int used = 0, status;
@@ -554,11 +665,13 @@ int main(int argc, char **argv)
 	if (getenv("HOLDFAST_CONFIG"))
 		c.conf_path = getenv("HOLDFAST_CONFIG");
 	c.node = getenv("HOLDFAST_NODE");
-	if (!options(&c, argc, argv))
+	if (!options(&c, argc, argv, given))
 		return usage(stderr);
 	k = find_command(argc - optind, argv + optind, &used);
 	if (!k || (k->words != ANY_WORDS && argc - optind - used != (int)k->words))
 		return wrong_command(k, argc - optind, argv + optind, used);
+	if (!takes_all(k, given))
+		return CLI_USAGE;
 	if (!k->local) {
 		status = find_socket(&c);
 		if (status)

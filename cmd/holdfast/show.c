@@ -4,6 +4,25 @@
 #include <stdio.h>
 #include <string.h>
 
+const char *cli_text(char *out, size_t size, const char *text)
+{
+	json_t *valid = json_string(text);
+	const unsigned char *p = (const unsigned char *)text;
+	size_t at = 0;
+
+	for (; *p && at + 5 < size; p++) {
+		if (*p >= 0x20 && *p != 0x7f && *p != '\\' && (*p < 0x80 || valid))
+			out[at++] = (char)*p;
+		else
+			at += (size_t)snprintf(out + at, size - at, "\\x%02x", *p);
+	}
+	while (*p && at > 0 && (out[at - 1] & 0x80)) /* cut, but not inside of a letter */
+		at--;
+	out[at] = 0;
+	json_decref(valid);
+	return out;
+}
+
 const char *cli_string(const json_t *o, const char *key)
 {
 	const char *s = json_string_value(json_object_get(o, key));

@@ -116,16 +116,16 @@ static void note_refusal(struct daemon *d, const struct action *a)
 static const struct verb {
 	const char *name;
 	enum control_verb verb;
-	bool vs, node;
+	bool vs, node, dry; /* dry: the brain knows what it would do */
 } VERBS[] = {
-	{"vs-move", CONTROL_VS_MOVE, true, true},
-	{"vs-start", CONTROL_VS_START, true, false},
-	{"takeover", CONTROL_TAKEOVER, false, true},
-	{"giveback", CONTROL_GIVEBACK, false, true},
-	{"shutdown", CONTROL_SHUTDOWN, false, false},
-	{"inhibit", CONTROL_INHIBIT, false, false},
-	{"reboot", CONTROL_REBOOT, false, false},
-	{"cancel", CONTROL_CANCEL, false, true},
+	{"vs-move", CONTROL_VS_MOVE, true, true, true},
+	{"vs-start", CONTROL_VS_START, true, false, true},
+	{"takeover", CONTROL_TAKEOVER, false, true, true},
+	{"giveback", CONTROL_GIVEBACK, false, true, true},
+	{"shutdown", CONTROL_SHUTDOWN, false, false, false},
+	{"inhibit", CONTROL_INHIBIT, false, false, true},
+	{"reboot", CONTROL_REBOOT, false, false, false},
+	{"cancel", CONTROL_CANCEL, false, true, false},
 };
 
 static void refuse(struct daemon *d, uint32_t id, enum reason r, const char *text)
@@ -219,6 +219,13 @@ static void on_request(void *arg, uint32_t id, const char *verb, json_t *request
 		ev.control.dry_run = json_is_true(json_object_get(request, "dry_run"));
 		ev.control.in_ns =
 			(uint64_t)json_integer_value(json_object_get(request, "in_ms")) * 1000000;
+#ifndef HF_MUTANT_SHUTDOWN_DRY
+		if (ev.control.dry_run && !VERBS[i].dry) {
+			ctl_refuse(d->ctl, id, "usage", "there is no dry run of it",
+				   "leave dry_run out to have it done");
+			return;
+		}
+#endif
 		if (!name_ids(d, id, &VERBS[i], request, &ev) ||
 		    !take_scope(d, id, request, &ev) || !take_text(d, id, request, &ev))
 			return;

@@ -35,6 +35,10 @@ static void emit(enum log_level level, int err, const char *fmt, va_list ap)
 	if (level > log_threshold)
 		return;
 	vsnprintf(text, sizeof(text), fmt, ap);
+	/* Names that clients gave may be in it: one call is one line. */
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
 	clock_gettime(CLOCK_REALTIME, &ts);
 	gmtime_r(&ts.tv_sec, &tm);
 	fprintf(stderr, "%02d:%02d:%02d.%03ld %s %s: %s%s%s\n", tm.tm_hour, tm.tm_min, tm.tm_sec,

@@ -475,6 +475,9 @@ static void vs_address(struct ctx *p, void *at)
 	if (!lex_is(&p->x, "dev") || !lex_more(&p->x))
 		return;
 	lex_next(&p->x);
+	/* It is printed back as a word. */
+	if (strpbrk(p->x.text, " \t/{}\"#;"))
+		lex_fail(&p->x, p->x.tok_line, "dev \"%s\" is no network interface", p->x.text);
 	lex_string(&p->x, "dev", a->dev, sizeof(a->dev));
 }
 

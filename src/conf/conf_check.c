@@ -94,9 +94,19 @@ static int check_timers(const struct check *k, const struct conf *c)
 	return 0;
 }
 
+static bool path_is_of(const struct conf_node *n, const struct conf_path *p)
+{
+	for (unsigned i = 0; i < n->path_count; i++)
+		if (n->path[i].port == p->port &&
+		    memcmp(n->path[i].addr.addr, p->addr.addr, 16) == 0)
+			return true;
+	return false;
+}
+
 static int check_node(const struct check *k, const struct conf *c, unsigned at)
 {
 	const struct conf_node *n = &c->node[at];
+	char text[64];
 
 	if (n->id == 0)
 		return bad(k, n->line, "node %s needs an id, allowed 1 to 8", n->name);
@@ -112,8 +122,47 @@ static int check_node(const struct check *k, const struct conf *c, unsigned at)
 			return bad(k, n->line, "node %s has %u heartbeat paths, node %s %u: allowed "
 				   "the same number, path by path", n->name, n->path_count,
 				   c->node[i].name, c->node[i].path_count);
+		for (unsigned p = 0; p < n->path_count; p++)
+			if (path_is_of(&c->node[i], &n->path[p]))
+				return bad(k, n->line, "node %s has %s port %u of node %s", n->name,
+					   conf_net_text(&n->path[p].addr, false, text),
+					   n->path[p].port, c->node[i].name);
 	}
 	return 0;
+}
+
+/* "./a//b/" -> "a/b", "." -> "" */
+static void dir_plain(const char *dir, char out[CONF_PATH_MAX])
+{
+	size_t n = 0;
+
+	while (*dir) {
+		size_t len = strcspn(dir, "/");
+
+		if (len > 1 || (len == 1 && *dir != '.')) {
+			if (n)
+				out[n++] = '/';
+			memcpy(out + n, dir, len);
+			n += len;
+		}
+		dir += len + (dir[len] == '/');
+	}
+	out[n] = '\0';
+}
+
+/* Are they one directory, or is one inside of the other? */
+static bool dirs_meet(const char *a, const char *b)
+{
+	char x[CONF_PATH_MAX], y[CONF_PATH_MAX];
+	size_t n, m, least;
+
+	dir_plain(a, x);
+	dir_plain(b, y);
+	n = strlen(x);
+	m = strlen(y);
+	least = n < m ? n : m;
+	return memcmp(x, y, least) == 0 &&
+	       (n == m || least == 0 || (n < m ? y : x)[least] == '/');
 }
 
 /* What another backend's units have. */
@@ -162,9 +211,14 @@ static int check_unit(const struct check *k, struct conf *c, unsigned at)
 {
 	struct conf_unit *u = &c->unit[at];
 
-	for (unsigned i = 0; i < at; i++)
+	for (unsigned i = 0; i < at; i++) {
 		if (strcmp(c->unit[i].name, u->name) == 0)
 			return bad(k, u->line, "unit %s is there twice", u->name);
+		if (!c->unit[i].gone && ((u->path[0] && strcmp(c->unit[i].path, u->path) == 0) ||
+					 (u->image[0] && strcmp(c->unit[i].image, u->image) == 0)))
+			return bad(k, u->line, "units %s and %s have the same %s", c->unit[i].name,
+				   u->name, u->path[0] ? "path" : "image");
+	}
 	for (unsigned i = 0; i < at && u->wwid[0]; i++)
 		if (strcmp(c->unit[i].wwid, u->wwid) == 0)
 			return bad(k, u->line, "units %s and %s have the same wwid", c->unit[i].name,
@@ -232,7 +286,7 @@ static int check_stores(const struct check *k, struct conf *c, struct conf_vserv
 					break;
 				if (w == v && strcmp(o->name, s->name) == 0)
 					return bad(k, s->line, "store %s is there twice", s->name);
-				if (o->unit == s->unit && strcmp(o->dir, s->dir) == 0)
+				if (o->unit == s->unit && dirs_meet(o->dir, s->dir))
 					return bad(k, s->line, "store %s is in the place of store %s",
 						   s->name, o->name);
 				if (o->unit == s->unit && w != v)

@@ -119,11 +119,49 @@ void lex_next(struct lex *x)
 	}
 }
 
+/* Length of the UTF-8 sequence at `p`, 0 when it is none (RFC 3629). */
+static size_t utf8_len(const uint8_t *p, size_t left)
+{
+	size_t n = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 :
+		   *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+
+	if (n == 0 || n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
+	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
+		return 0;
+	return n;
+}
+
+/* All of it, comments too, goes to other nodes and to people as JSON; a byte that does not would
+ * take what follows with it. */
+static void text_check(struct lex *x)
+{
+	const uint8_t *p = (const uint8_t *)x->p, *end = (const uint8_t *)x->end;
+	unsigned line = 1;
+	size_t n;
+
+	for (; p < end && !x->failed; p += n) {
+		n = utf8_len(p, (size_t)(end - p));
+		if (n == 0)
+			lex_fail(x, line, "byte 0x%02x is not allowed: the file is not UTF-8", *p);
+		else if ((*p < ' ' && *p != '\t' && *p != '\n' && *p != '\r') || *p == 0x7f)
+			lex_fail(x, line, "byte 0x%02x is not allowed", *p);
+		line += *p == '\n';
+		if (n == 0)
+			return;
+	}
+}
+
 void lex_init(struct lex *x, const char *text, size_t len, const char *name, char *err,
 	      size_t err_size)
 {
 	*x = (struct lex){.name = name, .p = text, .end = text + len, .line = 1, .tok_line = 1,
 			  .err = err, .err_size = err_size};
+	text_check(x);
 	lex_next(x);
 }
 

@@ -121,7 +121,16 @@ int events_read_file(const char *path, json_t *list, struct events_seen *seen)
 	return rc;
 }
 
-int events_read_dir(const char *dir, json_t *list, struct events_seen *seen)
+static ino_t present_ino(const char *dir)
+{
+	char path[600];
+	struct stat st;
+
+	part_path(path, sizeof(path), dir, 0);
+	return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+static int read_parts(const char *dir, json_t *list, struct events_seen *seen)
 {
 	char path[600];
 
@@ -138,6 +147,25 @@ int events_read_dir(const char *dir, json_t *list, struct events_seen *seen)
 		}
 	}
 	return 0;
+}
+
+/* Turned over while it is read, a part would be passed over: then all are read again. */
+int events_read_dir(const char *dir, json_t *list, struct events_seen *seen)
+{
+	const struct events_seen was = *seen;
+	size_t n = json_array_size(list);
+	ino_t before;
+	int rc;
+
+	for (unsigned i = 0;; i++) {
+		before = present_ino(dir);
+		rc = read_parts(dir, list, seen);
+		if (rc || i == 10 || present_ino(dir) == before)
+			return rc;
+		while (json_array_size(list) > n)
+			json_array_remove(list, json_array_size(list) - 1);
+		*seen = was;
+	}
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
@@ -295,7 +323,9 @@ int events_file_add(struct events_file *f, const char *body, size_t len, uint64_
 	memcpy(line, sum, SUM_LEN);
 	n += SUM_LEN;
 	line[n++] = '\n';
-	if (f->part_bytes + (size_t)n > f->size_bytes / EVENTS_PARTS && f->part_bytes)
+	if (f->fd < 0) /* the last turning over could not open the next part */
+		rc = open_present(f);
+	if (rc == 0 && f->part_bytes + (size_t)n > f->size_bytes / EVENTS_PARTS && f->part_bytes)
 		rc = turn_over(f);
 	if (rc == 0)
 		rc = events_file_age(f, now_ns);
@@ -311,5 +341,5 @@ int events_file_add(struct events_file *f, const char *body, size_t len, uint64_
 
 int events_file_sync(struct events_file *f)
 {
-	return fdatasync(f->fd) < 0 ? -errno : 0;
+	return f->fd >= 0 && fdatasync(f->fd) < 0 ? -errno : 0;
 }

@@ -173,6 +173,34 @@ int unit_record_write(struct reserve *r, const struct seal *s, const struct owne
 	return record_put(r, s, &o);
 }
 
+/* 0 when there is none: never made, or an earlier one that was broken off left an empty file. */
+static int record_free(struct reserve *r, const struct seal *s, struct owner *o)
+{
+	struct stat st = {0};
+	int fd, rc;
+
+	if (r->u->backend == UNIT_DIR) {
+		fd = open(r->u->record, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (fd < 0 || fstat(fd, &st)) {
+			rc = -errno;
+			if (fd >= 0)
+				close(fd);
+			return rc;
+		}
+		close(fd);
+#ifndef HF_MUTANT_UNIT_EMPTY_RECORD
+		if (st.st_size == 0)
+			return 0;
+#endif
+	}
+	rc = unit_record_read(r, s, o);
+	if (rc == -ENODATA)
+		return 0;
+	if (rc == 0)
+		return o->node == 0 && o->epoch == 0 ? -EALREADY : -EEXIST;
+	return r->u->backend == UNIT_DIR ? -EEXIST : rc;
+}
+
 int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t err_size)
 {
 	struct owner o = {.unit = u->id};
@@ -181,17 +209,9 @@ int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t
 
 	reserve_open(&r, u, RSV_ACT);
 	memcpy(o.cluster, u->cluster, 16);
-	if (u->backend == UNIT_DIR) {
-		fd = open(u->record, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		rc = fd < 0 ? -errno : 0;
-		if (fd >= 0)
-			close(fd);
-	} else {
-		rc = unit_record_read(&r, s, &o);
-		rc = rc == 0 ? -EEXIST : rc == -ENODATA ? 0 : rc;
-		o = (struct owner){.unit = u->id};
-		memcpy(o.cluster, u->cluster, 16);
-	}
+	rc = record_free(&r, s, &o);
+	o = (struct owner){.unit = u->id};
+	memcpy(o.cluster, u->cluster, 16);
 	fd = open("/proc/sys/kernel/random/uuid", O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
 		/* Sixteen characters of its text are 60 random bits: enough to tell units apart. */
@@ -204,8 +224,10 @@ int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t
 	reserve_close(&r);
 	if (rc)
 		snprintf(err, err_size, "%s: the ownership record of unit %s %s%s", reserve_where(u),
-			 u->name, rc == -EEXIST ? "is there already, nothing was changed" :
-			 "cannot be made: ", rc == -EEXIST ? "" : r.text[0] ? r.text : strerror(-rc));
+			 u->name,
+			 rc == -EEXIST || rc == -EALREADY ? "is there already, nothing was changed" :
+							    "cannot be made: ",
+			 rc == -EEXIST || rc == -EALREADY ? "" : r.text[0] ? r.text : strerror(-rc));
 	return rc;
 }
 

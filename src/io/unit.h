@@ -151,7 +151,8 @@ int unit_fsck(const struct unit_spec *u, const char *command, char *text, size_t
  * the programs that the repair runs. */
 int unit_lock_repair(const struct unit_spec *u);
 
-/* Makes the unit's first record, unowned; -EEXIST when there is one. */
+/* Makes the unit's first record, unowned; -EEXIST when there is one, -EALREADY when that was never
+ * anybody's: an init that was broken off may go on. */
 int unit_make(const struct unit_spec *u, const struct seal *s, char *err, size_t err_size);
 
 /* ---- for people: everything that can be seen of a unit ---- */

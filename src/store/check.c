@@ -321,8 +321,12 @@ static int repair_store(struct check *k, char *err, size_t err_size)
 
 static int repair(struct check *k, char *err, size_t err_size)
 {
+	bool owner = store_as_owner(k->a->dir);
 	int code = repair_store(k, err, err_size);
 
+	if (owner && code == -EACCES && !err[0])
+		snprintf(err, err_size, "%s: its owner, LABEL's, may not do it: chown -R it to that user",
+			 k->a->dir);
 	if (code == -EUCLEAN && err[0]) {
 		k->repair = false; /* as far as it went */
 		found(k, FOUND_STORE, "%s", err);
@@ -331,6 +335,7 @@ static int repair(struct check *k, char *err, size_t err_size)
 	}
 	snprintf(k->res->kept, sizeof(k->res->kept), "%s", k->keep.name);
 	keep_end(k);
+	store_as_self(owner);
 	return code;
 }
 

@@ -63,7 +63,7 @@ static void throw_away(struct folder *f, const char *name)
 {
 	char as[300];
 
-	snprintf(as, sizeof(as), "object-%.2s-%.2s-%.255s", f->name, f->name + 3, name);
+	snprintf(as, sizeof(as), "object-%.2s-%.2s-%.200s", f->name, f->name + 3, name);
 	if (keep_file(f->k, f->fd, name, as) == 0)
 		f->k->fixes++;
 }
@@ -127,11 +127,27 @@ static void on_file(struct folder *f, const struct dirent *e)
 		n->said |= KNOWN_SEEN;
 }
 
+/* Makes a folder; what stands in its place and is none is kept. */
+static int folder_make(struct check *k, const char *name, const char *as)
+{
+	int top = k->s->objects_fd, fd = openat(top, name, O_PATH | O_DIRECTORY | O_CLOEXEC), err;
+
+	if (fd >= 0) {
+		close(fd);
+		return 0;
+	}
+	if (faccessat(top, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (err = keep_file(k, top, name, as)) != 0)
+		return err;
+	return mkdirat(top, name, 0700) ? -errno : 0;
+}
+
 static int folder_open(struct check *k, const char *name)
 {
 	int fd = openat(k->s->objects_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char above[3] = {name[0], name[1], '\0'};
-	int why = errno;
+	char as[64];
+	int why = errno, err;
 
 	if (fd >= 0)
 		return fd;
@@ -139,11 +155,13 @@ static int folder_open(struct check *k, const char *name)
 		return -why;
 	if (!found(k, FOUND_FOLDER, "objects/%s: %s", name, strerror(why)))
 		return -why;
-	mkdirat(k->s->objects_fd, above, 0700);
-	if (why == ENOTDIR)
-		keep_file(k, k->s->objects_fd, name, "object-folder");
-	if (mkdirat(k->s->objects_fd, name, 0700) && errno != EEXIST)
-		return -errno;
+	snprintf(as, sizeof(as), "object-folder-%s", above);
+	err = folder_make(k, above, as);
+	snprintf(as, sizeof(as), "object-folder-%s-%s", above, name + 3);
+	if (err == 0)
+		err = folder_make(k, name, as);
+	if (err)
+		return err;
 	k->fixes++;
 	return openat(k->s->objects_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }

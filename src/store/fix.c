@@ -4,6 +4,8 @@
  * replaces are durable in STORE/repaired/WHEN/rows as text: `what`, key and old value in hex. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -88,13 +90,20 @@ void keep_row(struct check *k, const char *what, const uint8_t *key, size_t key_
 
 int keep_file(struct check *k, int dir_fd, const char *name, const char *as)
 {
-	int fd = keep_folder(k);
+	int fd = keep_folder(k), rc = -1;
+	char other[NAME_MAX + 1];
 
-	if (fd < 0 || renameat(dir_fd, name, fd, as)) {
-		k->err = fd < 0 ? fd : -errno;
-		return k->err;
+	snprintf(other, sizeof(other), "%.240s", as);
+	if (fd >= 0)
+		rc = renameat2(dir_fd, name, fd, other, RENAME_NOREPLACE);
+	/* Never over what is kept already. */
+	for (unsigned i = 1; fd >= 0 && rc && errno == EEXIST && i < 10000; i++) {
+		snprintf(other, sizeof(other), "%.240s.%u", as, i);
+		rc = renameat2(dir_fd, name, fd, other, RENAME_NOREPLACE);
 	}
-	return 0;
+	if (rc)
+		k->err = fd < 0 ? fd : -errno;
+	return rc ? k->err : 0;
 }
 
 static int copy_all(int from, int to)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <dirent.h>
 #include <sys/file.h>
+#include <sys/fsuid.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -114,6 +115,36 @@ int label_lock(int fd, const char *dir, char *err, size_t err_size)
 		return say(err, err_size, -EBUSY, "%s: in use by another process; stop that one first",
 			   dir);
 	return say(err, err_size, -errno, "%s/LABEL: cannot be locked: %s", dir, strerror(errno));
+}
+
+/* ---- whose it is ------------------------------------------------------------------------------ */
+
+bool store_as_owner(const char *dir)
+{
+	size_t n = strlen(dir) + sizeof("/LABEL");
+	char *path = mem_alloc(n);
+	struct stat st;
+	bool is = false;
+
+	snprintf(path, n, "%s/LABEL", dir);
+#ifndef HF_MUTANT_REPAIR_AS_ROOT
+	is = geteuid() == 0 && lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid != 0;
+#endif
+	free(path);
+	if (!is)
+		return false;
+	HF_MARK("store.as_owner");
+	setfsgid(st.st_gid);
+	setfsuid(st.st_uid); /* with this go the rights over others' files, until it is 0 again */
+	return true;
+}
+
+void store_as_self(bool owner)
+{
+	if (!owner)
+		return;
+	setfsuid(geteuid());
+	setfsgid(getegid());
 }
 
 /* ---- making ----------------------------------------------------------------------------------- */

@@ -85,12 +85,16 @@ static int begin(struct adopt *k)
 {
 	struct recovered from;
 	int err = store_look(k, k->a->dir, &from);
+	bool owner;
 
 	if (err || k->a->dry_run || k->s->was_clean)
 		return err;
 	store_free(k->s);
 	k->s = NULL;
+	/* It may have to be served again: if something cannot be given back. */
+	owner = store_as_owner(k->a->dir);
 	err = log_drain(k, from.epoch + 1);
+	store_as_self(owner);
 	return err ? err : store_look(k, k->a->dir, &from);
 }
 

@@ -341,6 +341,11 @@ int store_open_repair(struct store **sp, const char *dir,
 
 /* label.c */
 int label_read(struct label *l, int dir_fd, const char *dir, int *fd, char *err, size_t err_size);
+/* Root that writes to a store does so as its owner (LABEL's), as the worker will read it: what it
+ * makes belongs to whom it must, and a link to elsewhere leads nowhere.  Of the calling thread and
+ * of those that it starts; true when store_as_self(true) has to end it. */
+bool store_as_owner(const char *dir);
+void store_as_self(bool owner);
 int label_lock(int fd, const char *dir, char *err, size_t err_size);
 int say(char *err, size_t size, int code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

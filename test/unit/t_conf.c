@@ -257,7 +257,14 @@ static void t_mistakes(void)
 		{"vs", "address 127.0.0.9", "address 127.0.0.9 is that of vserver v already"},
 		{"vs", "store s { unit u dir \"other\" }", "store s is there twice"},
 		{"vs", "store t { unit u dir \"s\" }", "is in the place of store"},
+		{"vs", "store t { unit u dir \"./s//\" }", "is in the place of store"},
+		{"vs", "store t { unit u dir \"s/objects\" }", "is in the place of store"},
+		{"vs", "store t { unit u dir \".\" }", "is in the place of store"},
 		{"vs", "store t { unit x dir \"t\" }", "there is no unit x"},
+		{"vs", "address 127.0.0.8 dev \"eth0 #\"", "is no network interface"},
+		{"cluster", "# f\xfcr alle", "t.conf:2: byte 0xfc is not allowed: the file is not UTF-8"},
+		{"cluster", "\n# \xed\xa0\x80", "t.conf:3: byte 0xed is not allowed"},
+		{"unit", "fence_command \"/a\x1b[2J\"", "byte 0x1b is not allowed"},
 		{"vs", "export \"/s\" { store s\nclient * }", "export /s is there twice"},
 		{"vs", "export \"/t\" { store s }", "has no client line"},
 		{"store", "dir \"../up\"", "dir is given twice"},
@@ -281,6 +288,16 @@ static void t_mistakes(void)
 			printf("# %s\n", err);
 		CHECK(strstr(err, rows[i].says) != NULL);
 	}
+	CHECK_EQ(0, parse_with("vs", "store t { unit u dir \"s2\" } # f\xc3\xbcr alle"));
+	CHECK_EQ(-EINVAL, conf_parse(&conf, "cluster t {\n}\n# \0 node", 24, "t.conf", err, sizeof(err)));
+	CHECK(strstr(err, "t.conf:3: byte 0x00 is not allowed") != NULL);
+	CHECK_EQ(-EINVAL, parse("cluster t { coordination \"/c\" }"
+				" node a { id 1 network 127.0.0.1 port 7000 }\n"
+				"node b { id 2 network 127.0.0.1 port 7000 }"));
+	CHECK(strstr(err, "t.conf:2: node b has 127.0.0.1 port 7000 of node a") != NULL);
+	CHECK_EQ(-EINVAL, parse("cluster t { } node a { id 1 network 127.0.0.1 port 7000 }\n"
+				"unit u { backend dir path \"/u\" }\nunit w { backend dir path \"/u\" }"));
+	CHECK(strstr(err, "t.conf:3: units u and w have the same path") != NULL);
 	CHECK_EQ(-EINVAL, parse("cluster x {"));
 	CHECK_EQ(-EINVAL, parse("cluster \"x"));
 	CHECK_EQ(-EINVAL, parse("cluster x y"));

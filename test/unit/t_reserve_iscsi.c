@@ -69,7 +69,7 @@ static void begin(void)
 	CHECK_EQ(0, lu_run(&l, &c, 1000));
 	lu_close(&l);
 	CHECK_EQ(0, unit_make(&spec[1], &seal, err, sizeof(err)));
-	CHECK_EQ(-EEXIST, unit_make(&spec[2], &seal, err, sizeof(err)));
+	CHECK_EQ(-EALREADY, unit_make(&spec[2], &seal, err, sizeof(err)));
 	CHECK_EQ(0, state().count);
 }
 

@@ -4,6 +4,7 @@
  * repair that leaves nothing, a second check that is clean, a store that opens. */
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -567,6 +568,96 @@ static void t_objects(void)
 	fs_drop(&f);
 }
 
+/* Files where a folder should be, and a name as long as a name can be: all are kept, each. */
+static void t_objects_hostile(void)
+{
+	char path[600], name[256];
+
+	make();
+	memset(name, 'n', 255);
+	name[255] = '\0';
+	snprintf(path, sizeof(path), "%s/objects/05/05/%s", f.dir, name);
+	file_put(path, "x", 1);
+	mend("object-name");
+	fs_close(&f);
+	for (unsigned i = 1; i < 3; i++) {
+		snprintf(path, sizeof(path), "%s/objects/06/%02x", f.dir, i);
+		CHECK_EQ(0, rmdir(path));
+		file_put(path, "x", 1);
+	}
+	for (unsigned i = 0; i < 16; i++) {
+		snprintf(path, sizeof(path), "%s/objects/0e/%02x", f.dir, i);
+		CHECK_EQ(0, rmdir(path));
+	}
+	snprintf(path, sizeof(path), "%s/objects/0e", f.dir);
+	CHECK_EQ(0, rmdir(path));
+	file_put(path, "x", 1);
+	snprintf(path, sizeof(path), "%s/objects/07/07", f.dir);
+	CHECK_EQ(0, rmdir(path));
+	CHECK_EQ(0, symlink("nowhere", path));
+	CHECK_EQ(1, run(true));
+	CHECK(says("object-folder"));
+	CHECK_EQ(0, res.left);
+	for (unsigned i = 1; i < 3; i++) {
+		snprintf(path, sizeof(path), "%s/%s/object-folder-06-%02x", f.dir, res.kept, i);
+		CHECK_EQ(0, access(path, F_OK));
+	}
+	snprintf(path, sizeof(path), "%s/%s/object-folder-0e", f.dir, res.kept);
+	CHECK_EQ(0, access(path, F_OK));
+	CHECK_EQ(0, run(false));
+	CHECK_EQ(0, fs_open(&f));
+	reads(dir_d, "a", "data of a");
+	fs_drop(&f);
+}
+
+/* ---- who repairs ----------------------------------------------------------------------------- */
+
+#define SOMEBODY 54321U
+
+static void log_name(unsigned half, char *out, size_t size);
+
+static int give(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st, (void)type, (void)at;
+	return lchown(path, SOMEBODY, SOMEBODY);
+}
+
+static int strangers;
+
+static int strange(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)type, (void)at;
+	if (st->st_uid != SOMEBODY || st->st_gid != SOMEBODY)
+		printf("  %s: is of user %u\n", path, st->st_uid), strangers++;
+	return 0;
+}
+
+/* What root makes in a store of the worker's user must be that user's, or it cannot be served. */
+static void t_whose(void)
+{
+	char path[128];
+
+	if (geteuid() != 0) {
+		printf("  t_whose: skipped, needs root\n");
+		return;
+	}
+	make();
+	log_name(1, path, sizeof(path));
+	CHECK_EQ(0, unlink(path));
+	snprintf(path, sizeof(path), "%s/objects/05/05", f.dir);
+	CHECK_EQ(0, rmdir(path));
+	snprintf(path, sizeof(path), "%s/index/data.mdb", f.dir);
+	CHECK_EQ(0, unlink(path));
+	CHECK_EQ(0, nftw(f.dir, give, 16, FTW_PHYS));
+	CHECK_EQ(1, run(true));
+	CHECK(says("index-gone") && says("log-gone") && says("object-folder"));
+	strangers = 0;
+	CHECK_EQ(0, nftw(f.dir, strange, 16, FTW_PHYS));
+	CHECK_EQ(0, strangers);
+	CHECK_EQ(0, run(false));
+	fs_drop(&f);
+}
+
 /* ---- the log --------------------------------------------------------------------------------- */
 
 static void log_name(unsigned half, char *out, size_t size)
@@ -907,6 +998,8 @@ int main(void)
 	CASE(t_object_missing);
 	CASE(t_object_missing_in_log);
 	CASE(t_objects);
+	CASE(t_objects_hostile);
+	CASE(t_whose);
 	CASE(t_log_rot);
 	CASE(t_log_gone);
 	CASE(t_page_leaf);

@@ -52,7 +52,7 @@ static void begin(void)
 	snprintf(spec.record, sizeof(spec.record), "%s/.holdfast-unit", dir);
 	snprintf(spec.lock, sizeof(spec.lock), "%s/.holdfast-unit", dir);
 	CHECK_EQ(0, unit_make(&spec, &seal, err, sizeof(err)));
-	CHECK_EQ(-EEXIST, unit_make(&spec, &seal, err, sizeof(err)));
+	CHECK_EQ(-EALREADY, unit_make(&spec, &seal, err, sizeof(err)));
 }
 
 static void end(void)

@@ -163,7 +163,7 @@ static void begin(void)
 	CHECK_EQ(0, seal_create(path));
 	CHECK_EQ(0, seal_load(&seal, path, err, sizeof(err)));
 	CHECK_EQ(0, unit_make(&spec, &seal, err, sizeof(err)));
-	CHECK_EQ(-EEXIST, unit_make(&spec, &seal, err, sizeof(err)));
+	CHECK_EQ(-EALREADY, unit_make(&spec, &seal, err, sizeof(err)));
 	memset(array.key, 0, sizeof(array.key));
 	array.holder = 0;
 	array.attentions = array.commands = 0;
