@@ -119,6 +119,8 @@ static json_t *store_json(const struct vs_store *st)
 	set(o, "dup_entries", s.dup_entries);
 	set(o, "dup_clients", s.dup_clients);
 	set(o, "stalls", s.stalls);
+	set(o, "gathered", s.gathered);
+	set(o, "gathered_short", s.gathered_short);
 	set(o, "paced", s.paced);
 	set(o, "paced_ns", s.paced_ns);
 	set(o, "half_used_bytes", s.half_used_bytes);

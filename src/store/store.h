@@ -268,6 +268,7 @@ struct store_stats {
 	uint64_t cold_reads; /* of what was not in memory */
 	uint64_t overlay_bytes, cached_inodes, cached_names, dup_entries, dup_clients;
 	uint64_t stalls;	  /* both halves were full: nothing could be changed for a while */
+	uint64_t gathered, gathered_short; /* log writes that waited for more records, and in vain */
 	uint64_t paced, paced_ns; /* log writes that were held back a little, and how long in all */
 	uint64_t half_used_bytes, half_size_bytes;
 };

@@ -127,6 +127,14 @@ struct wal {
 	bool stalled; /* a caller was told to wait for room */
 	struct loop_timer held; /* the next write waits until then: a checkpoint is late */
 	bool held_over;		/* ... it has waited */
+	struct gather {
+		unsigned count;	   /* records that the next write waits for; 0: none */
+		uint64_t until_ns; /* ... and no longer */
+		bool waited;
+		unsigned fails, skip; /* in a row; completions after which nobody waits */
+		struct loop_timer timer;
+	} gather;
+	uint64_t begun_ns; /* the write in flight */
 };
 
 /* ---- the operation under way ------------------------------------------------------------------ */

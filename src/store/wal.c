@@ -6,6 +6,10 @@
  * last one is durable (S4).  When a batch is durable the effects of its records on objects are
  * carried out, then the callers hear of it: so whoever waited for an lsn finds the data there.
  *
+ * Callers that were answered together ask again together.  A write that went at once would carry the other
+ * half of them, the next one these, and so on; so after a completion the next one waits a moment for those
+ * who were just answered.
+ *
  * A batch's place is given out when it is sealed; wal_room() counts ahead, so a batch always fits.
  * The last HALF_RESERVE bytes of a half are for the first records of coming opens. */
 #include <errno.h>
@@ -22,8 +26,13 @@
 #define POOL_MAX 4U
 #define HOLD_NS	 (50ULL * 1000000)
 
+#define GATHER_MAX_NS	 200000ULL
+#define GATHER_FAILS_MAX 6U
+
 static void on_written(struct loop_op *op, int res);
 static void on_hold_over(struct loop_timer *t);
+static void on_gather_over(struct loop_timer *t);
+static void gather_begin(struct store *s, const struct batch *done);
 
 /* ---- buffers ---------------------------------------------------------------------------------- */
 
@@ -111,6 +120,7 @@ void wal_start(struct store *s, unsigned half, uint64_t off, uint32_t chain_crc)
 	s->log.chain_crc = chain_crc;
 	s->log.fill = batch_get(s);
 	s->log.held.fire = on_hold_over;
+	s->log.gather.timer.fire = on_gather_over;
 }
 
 void wal_close(struct store *s)
@@ -120,6 +130,8 @@ void wal_close(struct store *s)
 
 	if (l->held.deadline_ns)
 		loop_timer_clear(s->loop, &l->held);
+	if (l->gather.timer.deadline_ns)
+		loop_timer_clear(s->loop, &l->gather.timer);
 	/* A write in flight owns its buffer until the kernel is done with it. */
 	if (l->in_flight)
 		l->in_flight->store = NULL;
@@ -280,11 +292,80 @@ static void on_written(struct loop_op *op, int res)
 	if (res < 0 || (size_t)res != batch_padded(b->len))
 		store_fatal(s, "log write failed", b->half ? "log/1" : "log/0", res < 0 ? -res : EIO);
 	s->log.in_flight = NULL;
+	gather_begin(s, b);
 	batch_durable(s, b);
 	batch_put(s, b);
 	checkpoint_progress(s);
 	if (s->on_durable && !s->damaged)
 		s->on_durable(s->arg, s->durable_lsn);
+}
+
+/* ---- gathering ------------------------------------------------------------------------------------ */
+
+/* The next write waits for as many records as were under way when `done` completed, but no longer than
+ * that one took.  Where callers do not come back in time, ever fewer completions are waited after. */
+static void gather_begin(struct store *s, const struct batch *done)
+{
+	struct gather *g = &s->log.gather;
+	uint64_t now = loop_now_ns(s->loop), took = now - s->log.begun_ns;
+
+	if (g->skip > 0) {
+		g->skip--;
+		return;
+	}
+	g->count = done->count + s->log.fill->count;
+	g->until_ns = now + (took < GATHER_MAX_NS ? took : GATHER_MAX_NS);
+	g->waited = false;
+}
+
+static void gather_end(struct store *s)
+{
+	struct gather *g = &s->log.gather;
+	bool came = 4 * s->log.fill->count >= 3 * g->count;
+
+	g->count = 0;
+	if (!g->waited)
+		return;
+	if (g->timer.deadline_ns)
+		loop_timer_clear(s->loop, &g->timer);
+	s->stats.gathered++;
+	s->stats.gathered_short += !came;
+	if (came)
+		g->fails = 0;
+	else if (g->fails < GATHER_FAILS_MAX)
+		g->fails++;
+	g->skip = (1U << g->fails) - 1;
+}
+
+static void on_gather_over(struct loop_timer *t)
+{
+	(void)t; /* the round's end submits */
+}
+
+/* True while the next write waits for more records. */
+static bool gathers(struct store *s)
+{
+	struct wal *l = &s->log;
+	struct gather *g = &l->gather;
+
+	if (!g->count)
+		return false;
+	if (l->fill->count >= g->count || loop_now_ns(s->loop) >= g->until_ns ||
+	    !list_empty(&l->queue) || s->close_done) {
+		gather_end(s);
+		return false;
+	}
+	if (!g->waited)
+		loop_timer_set(s->loop, &g->timer, g->until_ns);
+	g->waited = true;
+#ifdef HF_MUTANT_GATHER_NEVER
+	return false;
+#endif
+#ifdef HF_MUTANT_GATHER_FOREVER
+	g->until_ns = ~0ULL;
+#endif
+	HF_MARK("store.gathered");
+	return true;
 }
 
 /* ---- back-pressure -------------------------------------------------------------------------------- */
@@ -346,7 +427,7 @@ void wal_submit(struct store *s)
 #endif
 	if (l->in_flight || (list_empty(&l->queue) && l->fill->count == 0))
 		return;
-	if (held_back(s))
+	if (gathers(s) || held_back(s))
 		return;
 #ifndef HF_MUTANT_STORE_WRITES_ANYWAY
 	if (s->may_write && !s->may_write(s->arg)) {
@@ -359,6 +440,7 @@ void wal_submit(struct store *s)
 		return;
 	l->in_flight = b;
 	l->held_over = false;
+	l->begun_ns = loop_now_ns(s->loop);
 	loop_write(s->loop, &b->op, l->fd[b->half], b->buf, batch_padded(b->len), b->off);
 }
 

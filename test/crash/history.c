@@ -34,7 +34,7 @@ const char *const history_marks[] = {
     "store.checkpoint", "store.synced_skip",     "store.leftover_cut",   "store.inode_evicted",
     "store.log_full",   "store.defer_on_demand", "store.defer_done",     "store.index_full",
     "store.no_space",   "store.log_rot",         "store.open_half_full", "store.failure_forgotten",
-    "store.write_held"};
+    "store.write_held",  "store.gathered"};
 const unsigned history_mark_count = sizeof(history_marks) / sizeof(history_marks[0]);
 
 struct counts *counts;
