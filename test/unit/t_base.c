@@ -8,6 +8,7 @@
 #include "base/crc32c.h"
 #include "base/list.h"
 #include "base/slab.h"
+#include "base/sum64.h"
 #include "base/trace.h"
 
 static void t_cursor_round_trip(void)
@@ -71,6 +72,42 @@ static void t_crc32c_known_and_equal(void)
 	CHECK_EQ(crc32c_table(0, noise, 7001), crc32c(crc32c(0, noise, 401), noise + 401, 6600));
 }
 
+/* Of each length and place, and the same for ever: nodes compare sums, and the log keeps them. */
+static void t_sum64_known_and_equal(void)
+{
+	static uint8_t noise[8192];
+
+	for (size_t i = 0; i < sizeof(noise); i++)
+		noise[i] = (uint8_t)(i * 131 + (i >> 8) * 17);
+	CHECK_EQ(0xd724aadb1e94707fULL, sum64(noise, 0));
+	CHECK_EQ(0x96e795d1eb7c52d7ULL, sum64(noise, 100));
+	CHECK_EQ(0x87a6a05fa8f1bd20ULL, sum64(noise, sizeof(noise)));
+	for (size_t n = 0; n < 1200; n++)
+		CHECK_EQ(sum64_plain(noise + n % 37, n), sum64(noise + n % 37, n));
+	CHECK_EQ(sum64_plain(noise + 3, 8003), sum64(noise + 3, 8003));
+}
+
+/* Each bit counts, and so do order and length. */
+static void t_sum64_tells_apart(void)
+{
+	static uint8_t a[4096], b[4096];
+	uint64_t sum = sum64(a, sizeof(a));
+
+	CHECK(sum64(a, sizeof(a) - 1) != sum);
+	CHECK(sum64(a, 128) != sum64(a, 129));
+	for (size_t bit = 0; bit < 8 * sizeof(a); bit += 5) {
+		a[bit / 8] ^= (uint8_t)(1U << bit % 8);
+		CHECK(sum64(a, sizeof(a)) != sum);
+		a[bit / 8] ^= (uint8_t)(1U << bit % 8);
+	}
+	a[0] = b[128] = 1; /* one stripe and its neighbour changed places */
+	CHECK(sum64(a, sizeof(a)) != sum64(b, sizeof(b)));
+	memset(a, 7, 128);
+	memset(b, 0, 256);
+	memset(b + 128, 7, 128);
+	CHECK(sum64(a, sizeof(a)) != sum64(b, sizeof(b)));
+}
+
 static void t_list_order_and_double_delete(void)
 {
 	struct list head, a, b;
@@ -126,6 +163,8 @@ int main(void)
 	CASE(t_cursor_short_input_is_sticky);
 	CASE(t_cursor_full_output_is_sticky);
 	CASE(t_crc32c_known_and_equal);
+	CASE(t_sum64_known_and_equal);
+	CASE(t_sum64_tells_apart);
 	CASE(t_list_order_and_double_delete);
 	CASE(t_marks_count);
 	CASE(t_slab_hands_out_and_takes_back);

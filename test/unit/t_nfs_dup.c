@@ -337,6 +337,30 @@ static void t_idempotent_calls_run_again(void)
 	down();
 }
 
+/* Two mounts of one client may use an xid for the same block at the same time: what differs in the
+ * middle of its data is another call.  covers: S11 */
+static void t_same_xid_other_data(void)
+{
+	static const uint32_t differ[] = {0, 300, 4096, 40000, 65535};
+	static uint8_t data[65536], back[65536];
+	struct nt_fh fh;
+	uint32_t got;
+	bool eof;
+
+	up();
+	CHECK_EQ(NFS3_OK, nt_create(t, &t->root, "f", GUARDED, &plain, 0, &fh));
+	CHECK_EQ(NFS3_OK, nt_write(t, &fh, 0, data, sizeof(data), UNSTABLE, NULL));
+	for (size_t i = 0; i < sizeof(differ) / sizeof(differ[0]); i++) {
+		data[differ[i]]++;
+		t->xid--;
+		CHECK_EQ(NFS3_OK, nt_write(t, &fh, 0, data, sizeof(data), UNSTABLE, NULL));
+	}
+	CHECK_EQ(0, nt_counter(t, "repeats"));
+	CHECK_EQ(NFS3_OK, nt_read(t, &fh, 0, sizeof(back), back, &got, &eof));
+	CHECK(got == sizeof(back) && memcmp(back, data, sizeof(back)) == 0);
+	down();
+}
+
 /* A COMMIT under way is joined by its repeat. */
 static void t_commit_repeated_in_progress(void)
 {
@@ -471,6 +495,7 @@ int main(void)
 	CASE(t_repeat_in_progress_goes_to_the_newest_connection);
 	CASE(t_failures_are_remembered);
 	CASE(t_idempotent_calls_run_again);
+	CASE(t_same_xid_other_data);
 	CASE(t_commit_repeated_in_progress);
 	CASE(t_replies_wait_for_the_log);
 	CASE(t_read_behind_a_write);
