@@ -220,6 +220,7 @@ static struct nfs_setup *nfs_setup(const struct vs *v)
 		for (unsigned j = 0; j < x->client_count; j++)
 			client_conf(&x->client[j], &n->clients[i][j]);
 		n->exports[i] = (struct export_conf){.path = x->path,
+						     .dir = x->dir,
 						     .store = x->store,
 						     .clients = n->clients[i],
 						     .client_count = x->client_count};

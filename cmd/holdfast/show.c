@@ -81,6 +81,26 @@ static void show_trouble(const json_t *v)
 		printf("  %s: %s: %s\n", cli_string(v, "name"), cli_string(v, "reason"), todo);
 }
 
+/* What its clients cannot mount, as its worker last said. */
+static void show_missing(const json_t *status, const json_t *v)
+{
+	size_t i, k;
+	json_t *w, *x;
+
+	if (strcmp(cli_string(v, "state"), "SERVING") != 0)
+		return;
+	json_array_foreach(json_object_get(status, "workers"), i, w)
+	{
+		if (strcmp(cli_string(w, "vserver"), cli_string(v, "name")) != 0)
+			continue;
+		json_array_foreach(json_object_get(json_object_get(w, "stats"), "exports"), k, x)
+			if (json_is_false(json_object_get(x, "found")))
+				printf("  %s: export %s cannot be mounted: no directory \"%s\" in "
+				       "its store\n", cli_string(v, "name"), cli_string(x, "path"),
+				       cli_string(x, "dir"));
+	}
+}
+
 /* What an operator gave as the reason. */
 static void show_text(FILE *to, const json_t *o)
 {
@@ -133,7 +153,11 @@ void show_vservers(const json_t *status)
 		       *cli_string(v, "move_to") == '-' ? "" : ", on its way to ",
 		       *cli_string(v, "move_to") == '-' ? "" : cli_string(v, "move_to"));
 	}
-	json_array_foreach(json_object_get(status, "vservers"), i, v) show_trouble(v);
+	json_array_foreach(json_object_get(status, "vservers"), i, v)
+	{
+		show_trouble(v);
+		show_missing(status, v);
+	}
 }
 
 bool show_vserver(const json_t *status, const char *name)
@@ -166,6 +190,7 @@ bool show_vserver(const json_t *status, const char *name)
 		json_object_foreach(json_object_get(v, "phases_us"), phase, us)
 		    printf(" %s %.1f ms", phase, json_number_value(us) / 1000);
 		printf(", all %.1f ms\n", cli_number(v, "total_us") / 1000);
+		show_missing(status, v);
 		return true;
 	}
 	return false;

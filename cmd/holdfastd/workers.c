@@ -106,6 +106,7 @@ static void on_message(struct worker *w, const struct worker_msg *m)
 		break;
 	case WORKER_SERVING:
 		finish_open(w, 0);
+		worker_ask_stats(w->d, w->vs);
 		break;
 	case WORKER_FIRST_REPLY:
 		ev = event_of(w, EV_FIRST_REPLY);
@@ -370,6 +371,7 @@ void workers_configure(struct daemon *d)
 			continue;
 		configure(d->worker[i].now, fd);
 		configure(d->worker[i].spare, fd);
+		worker_ask_stats(d, i); /* which exports have no directory */
 	}
 	close(fd);
 }

@@ -397,8 +397,35 @@ static void ex_client(struct ctx *p, void *at)
 
 TEXT(ex_store, struct conf_export, store_name, lex_name, "store")
 
+/* One spelling for each directory: it is part of what makes handles. */
+static bool is_plain_dir(const char *dir)
+{
+	for (const char *at = dir;; at++) {
+		size_t n = strcspn(at, "/");
+
+		if (n == 0 || (n <= 2 && strncmp(at, "..", n) == 0))
+			return false;
+		at += n;
+		if (*at == '\0')
+			return true;
+	}
+}
+
+static void ex_dir(struct ctx *p, void *at)
+{
+	struct conf_export *e = at;
+
+	if ((p->x.tok == TOK_WORD || p->x.tok == TOK_STRING) && !is_plain_dir(p->x.text))
+		lex_fail(&p->x, p->x.tok_line,
+			 "dir \"%s\" must be names below the store's root with one / between them, "
+			 "no . or ..; without dir all of the store is exported",
+			 p->x.text);
+	lex_string(&p->x, "dir", e->dir, sizeof(e->dir));
+}
+
 static const struct key EXPORT_KEYS[] = {
 	{"store", ex_store, false},
+	{"dir", ex_dir, false},
 	{"client", ex_client, true},
 	{NULL, NULL, false},
 };

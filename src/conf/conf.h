@@ -110,6 +110,7 @@ struct conf_client {
 
 struct conf_export {
 	char path[CONF_PATH_MAX];
+	char dir[CONF_PATH_MAX]; /* of the store; empty: all of it */
 	unsigned line;
 	unsigned store; /* index into vserver.store */
 	char store_name[CONF_NAME_MAX];
@@ -206,6 +207,12 @@ int conf_path(char *out, size_t size, const char *path, const char *node);
 /* Where a store is on this node: below the unit's path or mount point. */
 int conf_store_dir(char *out, size_t size, const struct conf *c, const struct conf_store *s,
 		   const char *node);
+
+/* What file handles say of the export they are for (doc/nfs.md): 24 bits of its path, without
+ * slashes at its end, and of its directory, so that a handle means the same on every node and ends
+ * when either changes. */
+#define CONF_EXPORT_ID_MAX 0xffffffU
+uint32_t conf_export_id(const char *path, const char *dir);
 
 bool conf_net_is_v4(const struct conf_net *n);
 /* Is `addr` (IPv4 mapped) inside `n`? */

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "codec/wwid.h"
 #include "conf/conf.h"
 #include "conf/conf_lex.h"
@@ -299,6 +300,45 @@ static int check_stores(const struct check *k, struct conf *c, struct conf_vserv
 	return 0;
 }
 
+uint32_t conf_export_id(const char *path, const char *dir)
+{
+	size_t n = strlen(path);
+	uint32_t id;
+
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	id = crc32c(0, path, n);
+	if (*dir) {
+		id = crc32c(id, "", 1); /* the NUL between them */
+		id = crc32c(id, dir, strlen(dir));
+	}
+	id &= CONF_EXPORT_ID_MAX;
+	return id ? id : 1;
+}
+
+/* Nor may handles mean two exports: nobody could serve the virtual server (nfs/exports.h). */
+static int check_twins(const struct check *k, const struct conf_export *e,
+		       const struct conf_export *with)
+{
+	char trimmed[2][CONF_PATH_MAX];
+
+	for (unsigned i = 0; i < 2; i++) {
+		char *t = trimmed[i];
+
+		snprintf(t, CONF_PATH_MAX, "%s", i ? with->path : e->path);
+		for (size_t n = strlen(t); n > 1 && t[n - 1] == '/'; n--)
+			t[n - 1] = '\0';
+	}
+	if (strcmp(trimmed[0], trimmed[1]) == 0)
+		return bad(k, e->line, "export %s is there twice", e->path);
+	if (conf_export_id(e->path, e->dir) == conf_export_id(with->path, with->dir))
+		return bad(k, e->line,
+			   "exports %s and %s have the same number in file handles: give one "
+			   "another path",
+			   with->path, e->path);
+	return 0;
+}
+
 static int check_exports(const struct check *k, struct conf_vserver *v)
 {
 	for (unsigned i = 0; i < v->export_count; i++) {
@@ -315,8 +355,8 @@ static int check_exports(const struct check *k, struct conf_vserver *v)
 			return bad(k, e->line, "export %s has no client line: nobody could use it",
 				   e->path);
 		for (j = 0; j < i; j++)
-			if (strcmp(v->export[j].path, e->path) == 0)
-				return bad(k, e->line, "export %s is there twice", e->path);
+			if (check_twins(k, e, &v->export[j]))
+				return -EINVAL;
 	}
 	return 0;
 }

@@ -171,6 +171,7 @@ static void put_vserver(FILE *to, const struct conf_vserver *v)
 		fputs("\texport ", to);
 		put_string(to, e->path);
 		fprintf(to, " {\n\t\tstore %s\n", e->store_name);
+		put_path(to, "\t\t", "dir", e->dir);
 		for (unsigned j = 0; j < e->client_count; j++)
 			put_client(to, &e->client[j]);
 		fputs("\t}\n", to);

@@ -8,9 +8,11 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/crc32c.h"
 #include "base/mem.h"
+#include "conf/conf.h"
 #include "nfs/handle.h"
+
+_Static_assert(CONF_EXPORT_ID_MAX == HANDLE_EXPORT_MAX, "a handle has room for an export's number");
 
 static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -56,13 +58,6 @@ static void rule_init(struct export_rule *r, const struct export_client_conf *c)
 	rule_text(r);
 }
 
-uint32_t export_id_of(const char *path)
-{
-	uint32_t id = crc32c(0, path, strlen(path)) & HANDLE_EXPORT_MAX;
-
-	return id ? id : 1;
-}
-
 static size_t trimmed(const char *path)
 {
 	size_t n = strlen(path);
@@ -78,7 +73,7 @@ static int export_init(struct export *x, const struct export_conf *c, struct fs 
 	x->path_len = trimmed(x->path);
 	x->path[x->path_len] = '\0';
 	x->dir = mem_strdup(c->dir ? c->dir : "");
-	x->id = export_id_of(x->path);
+	x->id = conf_export_id(x->path, x->dir);
 	x->fs = fs;
 	x->rule_count = c->client_count;
 	x->rules = mem_zalloc(c->client_count, sizeof(*x->rules));

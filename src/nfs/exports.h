@@ -1,9 +1,14 @@
 /* exports.h - what is offered to whom: close to exports(5).
  *
- * An export is a directory of a store under a name that clients mount.  Its client rules are
- * tried in order, the first whose network holds the client's address decides.  The configuration
- * structs are plain and filled by the worker's main from its configuration; nothing of them is
- * kept.  Names of clients are not looked up: rules are addresses and networks. */
+ * An export is a store, or a directory of one, under a name that clients mount.  A handle says
+ * which export it was made for, and every call goes by that one's rules, without a look at where
+ * its object lies: as with no_subtree_check of exports(5), who was let in to an object keeps it
+ * when it is moved away.  What a handle leads to stays inside: names lead down, and ".." up to the
+ * export's root.
+ *
+ * Client rules are tried in order, the first whose network holds the client's address decides.  The
+ * configuration structs are plain and filled by the worker's main from its configuration; nothing
+ * of them is kept.  Names of clients are not looked up: rules are addresses and networks. */
 #ifndef HF_NFS_EXPORTS_H
 #define HF_NFS_EXPORTS_H
 
@@ -56,9 +61,10 @@ struct export_rule {
 };
 
 struct export {
-	uint32_t id; /* 24 bits, from the path: the same on every node */
+	uint32_t id; /* 24 bits, from path and dir: the same on every node */
 	struct fs *fs;
-	uint64_t root_ino; /* 0: the directory was not there yet */
+	uint64_t root_ino; /* where ".." ends; 0: the directory was never there yet */
+	bool found;	   /* the directory was there when last looked for */
 	char *path, *dir;
 	size_t path_len;
 	unsigned rule_count;
@@ -85,10 +91,15 @@ struct export *exports_by_path(const struct exports *e, const char *path, size_t
 const struct export_rule *export_rule_for(const struct export *x, const uint8_t client[16]);
 /* The credentials that count; `sys` is false for AUTH_NONE. */
 void export_squash_cred(const struct export_rule *r, bool sys, struct cred *c);
-/* Finds the directory of the export if it was not there before; 0 while it is not. */
+/* Looks for the export's directory, which may be another one than before; 0: it is not there. */
 uint64_t export_root(struct export *x, struct store *s);
+/* What ".." is in directory `ino`: the export's root is its own parent, and nothing above it is
+ * shown, nor to who is in a directory that was moved out: -EACCES. */
+int export_parent(const struct export *x, struct store *s, uint64_t ino, uint64_t *parent);
+static inline bool export_is_whole(const struct export *x)
+{
+	return x->dir[0] == '\0';
+}
 /* Walks `path` (components by '/') below `ino` without leaving it; 0 or -errno. */
 int export_walk(struct store *s, uint64_t *ino, const char *path, size_t len);
-uint32_t export_id_of(const char *path);
-
 #endif

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "nfs/rpc_int.h"
 
@@ -85,8 +86,12 @@ static uint32_t find_dir(struct export *x, const char *rest, size_t len,
 	int err;
 
 	ino = export_root(x, s);
-	if (ino == 0)
+	if (ino == 0) {
+		log_limited(LOG_L_WARN,
+			    "export %s: a client cannot mount it: no directory \"%s\" in its store",
+			    x->path, x->dir);
 		return MNT3ERR_NOENT;
+	}
 	err = export_walk(s, &ino, rest, len);
 	if (err)
 		return status_of(err);

@@ -21,6 +21,7 @@
 struct listing {
 	struct rpc_server *srv;
 	uint64_t root_parent; /* what ".." is here, 0: what the store says */
+	bool hide_up;	      /* ".." is a name only: it may lie outside (exports.h) */
 	size_t room, left;    /* for entries in the reply: at first, now */
 	size_t dir_left;      /* READDIRPLUS: of what dircount counts */
 	size_t per_entry;
@@ -86,6 +87,11 @@ static int list_dir(struct call *c, struct listing *l, uint64_t cookie, size_t m
 	l->srv = c->srv;
 	l->room = l->left = max - fixed;
 	l->root_parent = o->ino == o->x->root_ino ? o->ino : 0;
+#ifdef HF_MUTANT_NFS_LISTS_UP
+	l->hide_up = false;
+#else
+	l->hide_up = !l->root_parent && !export_is_whole(o->x);
+#endif
 	err = store_readdir(o->fs->store, o->ino, cookie, gather, l, eof);
 	if (err)
 		return nfs3_status(err);
@@ -150,12 +156,11 @@ int nfs3_readdir(struct call *c)
 	return NFS3_OK;
 }
 
-/* Attributes and handle, unless searching the directory is not allowed. */
-static void put_plus(struct call *c, struct wr *w, const struct dir_entry *e,
-		     bool may_search)
+/* Attributes and handle, when they may be shown. */
+static void put_plus(struct call *c, struct wr *w, const struct dir_entry *e, bool may_show)
 {
 	const struct obj *o = &c->obj;
-	const struct store_inode *in = may_search ? store_inode(o->fs->store, e->ino) : NULL;
+	const struct store_inode *in = may_show ? store_inode(o->fs->store, e->ino) : NULL;
 
 	put_attr(w, o->fs, in);
 	wr_u32(w, in != NULL);
@@ -190,9 +195,11 @@ int nfs3_readdirplus(struct call *c)
 		return status;
 	w = entries_begin(c, &l);
 	for (uint32_t i = 0; i < l.count; i++) {
+		const struct dir_entry *e = &c->srv->entries[i];
+
 		look_ahead(c, i, l.count);
-		put_entry(c, &w, &c->srv->entries[i]);
-		put_plus(c, &w, &c->srv->entries[i], may_search);
+		put_entry(c, &w, e);
+		put_plus(c, &w, e, may_search && !(l.hide_up && e->cookie == COOKIE_DOTDOT));
 	}
 	entries_end(c, &w, eof);
 	return NFS3_OK;

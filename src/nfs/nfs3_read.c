@@ -17,18 +17,28 @@ int nfs3_getattr(struct call *c)
 	return NFS3_OK;
 }
 
-/* Resolves a name in a directory of this export; the export's root is its own parent. */
-static int lookup(struct call *c, const struct xdr_bytes *name, uint64_t *ino)
+/* The answer shows directories that it does not name: it waits for the last change. */
+static int lookup_up(struct obj *o, uint64_t *ino, uint64_t *lsn)
+{
+	if (!export_is_whole(o->x))
+		*lsn = LSN_LAST;
+	return nfs3_status(export_parent(o->x, o->fs->store, o->ino, ino));
+}
+
+/* Resolves a name in a directory of this export. */
+static int lookup(struct call *c, const struct xdr_bytes *name, uint64_t *ino, uint64_t *lsn)
 {
 	struct obj *o = &c->obj;
-	int status = is_dot(name) || is_dotdot(name) ? NFS3_OK : check_name(name);
+	int status;
 
+	*ino = o->ino;
+	if (is_dot(name))
+		return NFS3_OK;
+	if (is_dotdot(name))
+		return lookup_up(o, ino, lsn);
+	status = check_name(name);
 	if (status != NFS3_OK)
 		return status;
-	if (is_dot(name) || (is_dotdot(name) && o->ino == o->x->root_ino)) {
-		*ino = o->ino;
-		return NFS3_OK;
-	}
 	return nfs3_status(store_lookup(o->fs->store, o->ino, (const char *)name->p, name->n, ino));
 }
 
@@ -43,7 +53,7 @@ int nfs3_lookup(struct call *c)
 		return NFS3ERR_NOTDIR;
 	if (access_check(o->in, &c->cred, MAY_EXEC) != 0)
 		return NFS3ERR_ACCES;
-	status = lookup(c, &c->args.lookup.what.name, &ino);
+	status = lookup(c, &c->args.lookup.what.name, &ino, &lsn);
 	if (status != NFS3_OK)
 		return status;
 	in = store_inode(o->fs->store, ino);

@@ -592,7 +592,7 @@ static int exports_start(struct rpc_server *s, const struct nfs_conf *conf, char
 		struct export *x = &s->exports.list[i];
 
 		if (export_root(x, x->fs->store) == 0)
-			log_warn("export %s: no directory \"%s\" in its store yet: mounts get NOENT",
+			log_warn("export %s: no directory \"%s\" in its store: mounts get NOENT",
 				 x->path, x->dir);
 	}
 	return 0;
@@ -612,6 +612,17 @@ int rpc_server_exports(struct rpc_server *s, const struct nfs_conf *conf, char *
 				     (s->old_export_count + 1) * sizeof(*s->old_exports));
 	s->old_exports[s->old_export_count++] = old;
 	return 0;
+}
+
+void rpc_exports_each(const struct rpc_server *s,
+		      void (*each)(void *arg, const char *path, const char *dir, bool found),
+		      void *arg)
+{
+	for (unsigned i = 0; i < s->exports.count; i++) {
+		const struct export *x = &s->exports.list[i];
+
+		each(arg, x->path, x->dir, x->found);
+	}
 }
 
 int rpc_server_new(struct rpc_server **sp, const struct rpc_server_args *a, char *err,

@@ -42,6 +42,10 @@ void rpc_server_free(struct rpc_server *s);
 /* Other exports, client rules and options from now on, over the same stores; connections stay.  0, or
  * -EINVAL with a line for people, and the old ones stay. */
 int rpc_server_exports(struct rpc_server *s, const struct nfs_conf *conf, char *err, size_t err_size);
+/* Every export; `found`: its directory was there when last looked for (start, new exports, MNT). */
+void rpc_exports_each(const struct rpc_server *s,
+		      void (*each)(void *arg, const char *path, const char *dir, bool found),
+		      void *arg);
 /* What a store's on_durable() is passed on to: releases the replies that waited for it. */
 void rpc_durable(struct rpc_server *s, struct store *store, uint64_t lsn);
 /* Calls and replies that have not left yet: 0 means a drain is done. */

@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "conf/conf.h"
 #include "nfs/handle.h"
 #include "nfs/rpc.h"
 #include "xdr/mount_xdr.h"
@@ -20,7 +21,8 @@
 #include "xdr/pmap_xdr.h"
 #include "xdr/rpc_xdr.h"
 
-#define HANDLES 5
+#define OBJECTS 5
+#define HANDLES (2 * OBJECTS) /* through the store's export, through that of directory o1 */
 
 static struct loop *loop;
 static struct store *store;
@@ -83,10 +85,10 @@ static void make_handles(void)
 {
 	static const enum store_type types[] = {STORE_DIR, STORE_REG, STORE_LNK, STORE_FIFO};
 	struct store_info info;
-	uint64_t ino[HANDLES] = {STORE_ROOT_INO}, wait;
+	uint64_t ino[OBJECTS] = {STORE_ROOT_INO}, wait;
 	struct rd r;
 
-	for (unsigned i = 1; i < HANDLES; i++) {
+	for (unsigned i = 1; i < OBJECTS; i++) {
 		char name[] = {'o', (char)('0' + i)};
 		struct store_new n = {.type = types[i - 1], .attr = {.set_mode = true, .mode = 0777,
 				      .set_uid = true, .set_gid = true}, .target = "t",
@@ -99,10 +101,12 @@ static void make_handles(void)
 	}
 	store_info(store, &info);
 	rd_init(&r, info.uuid, 8);
-	struct handle h = {.export_id = export_id_of("/e"), .fsid = rd_u64(&r)};
+	struct handle h = {.export_id = conf_export_id("/e", ""), .fsid = rd_u64(&r)};
 	for (unsigned i = 0; i < HANDLES; i++) {
-		h.ino = ino[i];
-		h.generation = store_inode(store, ino[i])->generation;
+		if (i == OBJECTS)
+			h.export_id = conf_export_id("/e/o1", "o1");
+		h.ino = ino[i % OBJECTS];
+		h.generation = store_inode(store, h.ino)->generation;
 		handle_encode(handles[i], &h, info.handle_key);
 	}
 }
@@ -122,9 +126,11 @@ static void start(void)
 {
 	struct export_client_conf any = {.rw = true, .insecure = true, .sec_none = true,
 					 .squash = SQUASH_NONE};
-	struct export_conf x = {.path = "/e", .clients = &any, .client_count = 1};
-	struct nfs_conf conf = {.stores = &store, .store_count = 1, .exports = &x,
-				.export_count = 1, .nfs_port = 2049, .mount_port = 2049,
+	struct export_conf x[] = {
+	    {.path = "/e", .clients = &any, .client_count = 1},
+	    {.path = "/e/o1", .dir = "o1", .clients = &any, .client_count = 1}};
+	struct nfs_conf conf = {.stores = &store, .store_count = 1, .exports = x,
+				.export_count = 2, .nfs_port = 2049, .mount_port = 2049,
 				.portmap_port = 111};
 	struct store_open_args a = {.dir = dir, .epoch = 1, .on_durable = on_durable,
 				    .on_damage = on_damage};

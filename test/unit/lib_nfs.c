@@ -155,38 +155,59 @@ static void open_store(struct nt *t)
 	CHECK(t->store != NULL);
 }
 
+struct setup {
+	struct nfs_conf conf;
+	struct export_client_conf e[4];
+	struct export_conf x[4];
+};
+
+static void set_up(const struct nt *t, struct setup *s)
+{
+	static const struct export_client_conf open = {.rw = true, .squash = SQUASH_NONE};
+
+	*s = (struct setup){.x = {{.path = "/e"}, {.path = "/ro"}, {.path = "/squash"},
+				  {.path = "/sub", .dir = t->sub_dir}},
+			    .conf = {.stores = &t->store,
+				     .store_count = 1,
+				     .exports = s->x,
+				     .export_count = t->sub_dir ? 4 : 3,
+				     .nfs_port = 2049,
+				     .mount_port = 2050,
+				     .portmap_port = 111,
+				     .read_fence_strict = t->read_fence_strict}};
+	for (unsigned i = 0; i < 4; i++) {
+		s->e[i] = open;
+		s->x[i].clients = &s->e[i];
+		s->x[i].client_count = 1;
+	}
+	s->e[0] = t->rule;
+	s->e[1].rw = false;
+	s->e[2].squash = SQUASH_ALL;
+	s->e[2].anonuid = s->e[2].anongid = 65534;
+	s->e[2].sec_none = true;
+	s->e[3] = t->sub_rule;
+}
+
 static void open_server(struct nt *t)
 {
-	struct export_client_conf none = {.prefix = 0};
-	struct export_client_conf e[4];
-	struct export_conf x[4] = {{.path = "/e"}, {.path = "/ro"}, {.path = "/squash"},
-				   {.path = "/sub", .dir = "sub"}};
-	struct nfs_conf conf = {.stores = &t->store,
-				.store_count = 1,
-				.exports = x,
-				.export_count = 4,
-				.nfs_port = 2049,
-				.mount_port = 2050,
-				.portmap_port = 111,
-				.read_fence_strict = t->read_fence_strict};
-	struct rpc_server_args a = {.loop = t->loop, .conf = &conf, .may_serve = may_serve, .arg = t};
+	struct setup s;
+	struct rpc_server_args a = {.loop = t->loop, .conf = &s.conf, .may_serve = may_serve,
+				    .arg = t};
 	char err[256] = "";
 
-	for (unsigned i = 0; i < 4; i++) {
-		e[i] = none;
-		e[i].rw = true;
-		e[i].squash = SQUASH_NONE;
-		x[i].clients = &e[i];
-		x[i].client_count = 1;
-	}
-	e[0] = t->rule;
-	e[1].rw = false;
-	e[2].squash = SQUASH_ALL;
-	e[2].anonuid = e[2].anongid = 65534;
-	e[2].sec_none = true;
+	set_up(t, &s);
 	if (rpc_server_new(&t->srv, &a, err, sizeof(err)) != 0)
 		printf("rpc_server_new: %s\n", err);
 	CHECK(t->srv != NULL);
+}
+
+void nt_exports(struct nt *t)
+{
+	struct setup s;
+	char err[256] = "";
+
+	set_up(t, &s);
+	CHECK_EQ(0, rpc_server_exports(t->srv, &s.conf, err, sizeof(err)));
 }
 
 void nt_up(struct nt *t)
@@ -213,7 +234,8 @@ void nt_up_sized(struct nt *t, uint64_t log_half_bytes, uint64_t index_map_bytes
 		printf("store_create_at: %s\n", err);
 	CHECK_EQ(0, err[0]);
 	t->lease = true;
-	t->rule = (struct export_client_conf){.rw = true, .squash = SQUASH_NONE};
+	t->rule = t->sub_rule = (struct export_client_conf){.rw = true, .squash = SQUASH_NONE};
+	t->sub_dir = "sub";
 	t->flavor = AUTH_SYS;
 	t->xid = 1000;
 	t->msg = mem_alloc(NT_MSG_SIZE);

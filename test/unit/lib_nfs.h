@@ -60,7 +60,8 @@ struct nt {
 	struct wr w;
 	struct rd r; /* the result, behind the RPC header */
 	struct nt_fh root;
-	struct export_client_conf rule, rule2;
+	struct export_client_conf rule, sub_rule; /* of /e, of /sub */
+	const char *sub_dir; /* of /sub; NULL: no such export */
 	bool closed;
 };
 
@@ -75,6 +76,8 @@ void nt_restart(struct nt *t, bool crash);
 /* What is on the disk at this moment, in another directory; nt_restart() then opens that. */
 void nt_dir_moves(struct nt *t);
 void nt_server_restart(struct nt *t);
+/* The exports as t->rule, t->sub_rule and t->sub_dir are now, while the server runs. */
+void nt_exports(struct nt *t);
 /* Runs the loop until nothing is under way (at most some seconds). */
 void nt_settle(struct nt *t);
 

@@ -51,6 +51,8 @@ static void t_example(void)
 	CHECK_EQ(2, conf.vserver[0].export[0].client_count);
 	CHECK(!conf.vserver[0].export[0].client[1].writable);
 	CHECK(conf.vserver[0].export[0].client[1].all_squash);
+	CHECK(!conf.vserver[0].export[0].dir[0]);
+	CHECK(strcmp(conf.vserver[0].export[1].dir, "projects/a") == 0);
 }
 
 static void t_print_back(void)
@@ -70,6 +72,9 @@ static void t_print_back(void)
 	CHECK(len == len2 && memcmp(text, text2, len) == 0);
 	CHECK(conf_hash(&conf) == conf_hash(&again));
 	again.node[0].path[0].port++;
+	CHECK(conf_hash(&conf) != conf_hash(&again));
+	again = conf;
+	again.vserver[0].export[1].dir[0] = 'q';
 	CHECK(conf_hash(&conf) != conf_hash(&again));
 	free(text);
 	free(text2);
@@ -268,6 +273,19 @@ static void t_mistakes(void)
 		{"vs", "export \"/s\" { store s\nclient * }", "export /s is there twice"},
 		{"vs", "export \"/t\" { store s }", "has no client line"},
 		{"store", "dir \"../up\"", "dir is given twice"},
+		{"vs", "export \"/s/\" { store s\nclient * }", "export /s is there twice"},
+		{"export", "dir \"/a\"", "dir \"/a\" must be names below the store's root"},
+		{"export", "dir \"a/\"", "dir \"a/\" must be names"},
+		{"export", "dir \"a//b\"", "must be names"},
+		{"export", "dir \"a/../b\"", "no . or .."},
+		{"export", "dir \"..\"", "must be names"},
+		{"export", "dir \"./a\"", "must be names"},
+		{"export", "dir \"a/.\"", "must be names"},
+		{"export", "dir \"\"", "without dir all of the store is exported"},
+		{"export", "dir {", "dir needs a value"},
+		{"vs", "export \"/kcmfol\" { store s\nclient * }\n"
+		       "export \"/ospl\" { store s\nclient * }",
+		 "exports /kcmfol and /ospl have the same number in file handles"},
 		{"export", "client 10.0.0.0/33 ro", "is no address"},
 		{"export", "client 10.0.0.0/255.0.255.0", "is no address"},
 		{"export", "client build1.example.com rw",
@@ -337,6 +355,26 @@ static void t_exclusive(void)
 	}
 }
 
+/* Exports of directories: as many of one store as are wanted, each with its own number. */
+static void t_export_dirs(void)
+{
+	const struct conf_vserver *v = conf.vserver;
+
+	CHECK_EQ(0, parse_with("vs", "export \"/a\" { store s dir \"a\"\nclient * ro }\n"
+				     "export \"/b\" { dir \"..a/b c/...\" store s\nclient * rw }\n"
+				     "export \"/c\" { store s dir a\nclient * }"));
+	CHECK_EQ(4, v->export_count);
+	CHECK(strcmp(v->export[0].dir, "a") == 0);
+	CHECK(strcmp(v->export[1].dir, "..a/b c/...") == 0);
+	CHECK(strcmp(v->export[2].dir, "a") == 0);
+	CHECK(strcmp(v->export[3].dir, "") == 0);
+	/* Without a directory it is what it always was (doc/nfs.md). */
+	CHECK_EQ(0xa0bf16, conf_export_id("/fs1", ""));
+	CHECK_EQ(0xa0bf16, conf_export_id("/fs1//", ""));
+	CHECK_EQ(0xe24b2e, conf_export_id("/fs1", "projects/a"));
+	CHECK(conf_export_id("/fs1", "projects") != conf_export_id("/fs1", "projects/a"));
+}
+
 static void t_nets(void)
 {
 	const uint8_t a[16] = {[10] = 255, [11] = 255, [12] = 10, [13] = 1, [14] = 2, [15] = 3};
@@ -382,6 +420,7 @@ int main(void)
 	CASE(t_scsi);
 	CASE(t_mistakes);
 	CASE(t_exclusive);
+	CASE(t_export_dirs);
 	CASE(t_nets);
 	CASE(t_paths);
 	return check_end();

@@ -74,6 +74,10 @@ static void t_effects(void)
 				     " store f { unit u1 dir \"f\" }\n"
 				     " export \"/g\" { store f\n client * ro\n }"));
 	CHECK_EQ(1, changes); /* a block is told as a whole */
+	CHECK_EQ(CONF_ONLINE, effect("{ store f\n", "{ store f dir \"a/b\"\n"));
+	CHECK_EQ(1, changes);
+	CHECK(conf_serving_hash(&from->vserver[0]) == conf_serving_hash(&to->vserver[0]));
+	CHECK(conf_hash(from) != conf_hash(to));
 	CHECK_EQ(CONF_ONLINE,
 		 effect("unit u1", "node n3 { id 3 network 127.0.0.3 port 1 }\nunit u1"));
 	CHECK_EQ(CONF_ONLINE, effect("home n1", "home n1 serve off"));
@@ -195,6 +199,63 @@ static void apply_under_load(void)
 		  net) != 0);
 }
 
+/* Of /fs with root's rights, and of the folders `part` (if any) and `later` in its store. */
+static void apply_parts(const char *name, const char *part, const char *options)
+{
+	char sed[600];
+
+	snprintf(sed, sizeof(sed),
+		 "s/rw insecure/rw insecure no_root_squash/; s/\texport .*/%s%s%s%s%s"
+		 "\texport \"\\/later\" { store fs dir \"later\"\\n\t\tclient * }\\n&/",
+		 part ? "\texport \"\\/part\" { store fs dir \"" : "", part ? part : "",
+		 part ? "\"\\n\t\tclient 127.0.0.0\\/8 " : "", part ? options : "",
+		 part ? " }\\n" : "");
+	edit(name, sed);
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/%s.conf", name));
+}
+
+static int nfs(const char *tool, const char *path, const char *before)
+{
+	return run("timeout 5 nfs-%s %s \"nfs://127.%u.0.9%s?nfsport=12049&mountport=12049\"", tool,
+		   before, net, path);
+}
+
+/* Exports of folders come, change and go; their client keeps to its folder. */
+static void apply_directories(void)
+{
+	char top[64] = "", inner[96], file[96];
+
+	apply_parts("wide", NULL, NULL);
+	CHECK(exits(0, "$OUT/survive -a 127.%u.0.9 -p 12049 -e /fs -n 1 -t 1", net));
+	CHECK_EQ(0, nfs("ls", "/fs", ""));
+	if (strstr(said, "survive-"))
+		sscanf(strstr(said, "survive-"), "%63s", top);
+	CHECK(top[0]);
+	CHECK(nfs("ls", "/part", "") != 0);
+	apply_parts("part", top, "rw insecure no_root_squash");
+	CHECK_EQ(0, nfs("ls", "/part", ""));
+	CHECK(says("pulse") && says("w0") && !strstr(said, "data"));
+	CHECK_EQ(0, nfs("ls", "/part/w0", "")); /* a folder below it */
+	CHECK(says("sub"));
+	CHECK_EQ(0, nfs("cp", "/part/new", "$D/h.conf"));
+	snprintf(file, sizeof(file), "/fs/%s/new", top);
+	CHECK_EQ(0, nfs("cat", file, ""));
+	CHECK(says("vserver v"));
+	CHECK(nfs("cat", "/part/../data", "") != 0);
+	CHECK(nfs("ls", "/later", "") != 0);
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 status"));
+	CHECK(says("export /later cannot be mounted: no directory \"later\""));
+	apply_parts("ro", top, "ro insecure no_root_squash");
+	CHECK(nfs("cp", "/part/more", "$D/h.conf") != 0);
+	CHECK_EQ(0, nfs("cat", "/part/new", ""));
+	snprintf(inner, sizeof(inner), "%s\\/w0", top);
+	apply_parts("inner", inner, "ro insecure no_root_squash");
+	CHECK(nfs("cat", "/part/new", "") != 0);
+	CHECK_EQ(0, nfs("ls", "/part/sub", ""));
+	apply_parts("none", NULL, NULL);
+	CHECK(nfs("ls", "/part", "") != 0);
+}
+
 /* The names of units are in it too: what a node's own file calls them does not count.
  * covers: VS-05 VS-110 VS-120 VS-121 VS-122 VS-123 VS-157 VS-158 V3 */
 static void t_apply(void)
@@ -219,6 +280,7 @@ static void t_apply(void)
 	      (strstr(said, "a=1") && strstr(said, "b=0")) ||
 	      strstr(said, "version 6 is committed")); /* or one after the other */
 	CHECK(strstr(said, "the version changed meanwhile") || strstr(said, "version 6"));
+	apply_directories();
 	/* The restarted node takes the committed version, whatever its file says. */
 	CHECK_EQ(128 + SIGKILL, daemon_end(n1, SIGKILL));
 	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));

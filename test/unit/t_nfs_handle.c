@@ -1,5 +1,6 @@
 /* t_nfs_handle.c - file handles: their bytes, and that they go with the store. */
 #include "check.h"
+#include "conf/conf.h"
 
 #include <string.h>
 
@@ -48,7 +49,7 @@ static void t_golden_handle(void)
 	    0x01, 0xa0, 0xbf, 0x16, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd,
 	    0xef, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x2a, 0x00, 0x00,
 	    0x00, 0x07, 0xa1, 0x9e, 0x00, 0xd8, 0x60, 0x7e, 0xda, 0x99};
-	const struct handle h = {export_id_of("/fs1"), 0x0123456789abcdefULL, 42, 7};
+	const struct handle h = {conf_export_id("/fs1", ""), 0x0123456789abcdefULL, 42, 7};
 	uint8_t key[HANDLE_KEY_SIZE], b[HANDLE_SIZE];
 
 	for (unsigned i = 0; i < sizeof(key); i++)
@@ -60,7 +61,7 @@ static void t_golden_handle(void)
 static struct nt_fh reference(uint64_t fsid, uint64_t ino, uint32_t generation,
 			      const uint8_t key[HANDLE_KEY_SIZE])
 {
-	const struct handle h = {export_id_of("/e"), fsid, ino, generation};
+	const struct handle h = {conf_export_id("/e", ""), fsid, ino, generation};
 	struct nt_fh fh = {.n = HANDLE_SIZE};
 
 	handle_encode(fh.b, &h, key);
