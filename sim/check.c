@@ -114,6 +114,7 @@ const char *act_name(enum act_type t)
 	    [ACT_TICKLE] = "tickle",
 	    [ACT_REPLY] = "reply",
 	    [ACT_LOG] = "log",
+	    [ACT_RESTART] = "restart",
 	    [ACT_SELF_FENCE] = "self-fence",
 	};
 

@@ -165,6 +165,16 @@ static void exit_in_order(struct sim *s, struct sim_item *it)
 	host_restart_later(s, h, between(s, SECOND, 8 * SECOND));
 }
 
+/* The process is replaced: what was let go of stays so, and the next instance begins soon. */
+static void begin_anew(struct sim *s, struct sim_item *it)
+{
+	struct host *h = &s->host[it->host];
+
+	host_daemon_dies(s, h, "begins anew");
+	mark("sim.restart");
+	host_restart_later(s, h, between(s, 10 * MS, SECOND));
+}
+
 static void reply(struct sim *s, struct host *h, const struct action *a)
 {
 	for (unsigned i = 0; i < h->control_count; i++) {
@@ -282,6 +292,9 @@ static void carry_out(struct sim *s, struct host *h, const struct action *a)
 		return;
 	case ACT_REPLY:
 		reply(s, h, a);
+		return;
+	case ACT_RESTART:
+		host_put(s, h, between(s, MS, 100 * MS), begin_anew);
 		return;
 	case ACT_SELF_FENCE:
 		host_put(s, h, 5 * MS, reboot_machine);

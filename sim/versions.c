@@ -1,7 +1,8 @@
 /* versions.c - another configuration every few seconds while faults happen (`--versions`).
  *
  * A version switches a virtual server off or on, removes one that is off or brings one back, changes
- * its priority, or what it is served with.  It is proposed by a node for which the production
+ * its priority, or what it is served with; now and then a node is told to begin anew
+ * (core/restart.c).  A version is proposed by a node for which the production
  * checks allow it, and each node takes it at a time of its own, later if it cannot yet, as
  * cmd/holdfastd/config.c does; who boots starts with the latest.  How a version is chosen is another
  * model's matter (config.c).  s->conf stays what it was: its numbers are everybody's here, and the
@@ -87,6 +88,19 @@ static void change(struct sim *s)
 		v->priority = (int)below(s, 10);
 }
 
+/* `holdfast restart`, asked on any node for any: with versions that differ, too. */
+static void restart_one(struct sim *s)
+{
+	struct host *h = &s->host[below(s, s->node_count)];
+	struct event ev = {.type = EV_CONTROL};
+
+	ev.control.verb = CONTROL_RESTART;
+	ev.control.node = (uint16_t)(1 + below(s, s->node_count));
+	ev.control.force = chance(s, 500);
+	if (host_control(s, h, &ev))
+		mark("versions.restart_asked");
+}
+
 static void next(struct sim *s, struct sim_item *it)
 {
 	if (s->phase != PHASE_FAULTS) {
@@ -95,6 +109,8 @@ static void next(struct sim *s, struct sim_item *it)
 		spread(s);
 		return;
 	}
+	if (chance(s, 200))
+		restart_one(s);
 	s->before = s->version;
 	change(s);
 	if (allowed(s)) {

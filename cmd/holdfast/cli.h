@@ -30,7 +30,7 @@ struct cli {
 	char socket[512];      /* -s, else RUN_DIR/control.sock of the configuration */
 	const char *since;     /* events: --since */
 	bool json, dry_run, force, yes, repair, all, follow, cancel;
-	bool restart; /* config apply: --restart */
+	bool restart, rolling; /* config apply: --restart, --rolling */
 	unsigned count; /* events: -n, 0 all */
 	unsigned timeout_ms;
 	double in_s; /* --in, < 0: not given */
@@ -60,6 +60,13 @@ int cli_release(struct cli *c, const char *dir);
 int cli_check(struct cli *c, const char *dir);
 int cli_init(struct cli *c);
 int cli_unit_scan(struct cli *c);
+
+/* `names` ends with NULL; none: --all. */
+int cli_restart(struct cli *c, char **names);
+/* May every node begin anew now?  Says which not. */
+int cli_rolling_check(struct cli *c);
+/* Every node that is there and has not that version begins anew. */
+int cli_rolling(struct cli *c, double version);
 
 int cli_key_show(struct cli *c);
 int cli_key_add(struct cli *c);

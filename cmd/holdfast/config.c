@@ -117,7 +117,9 @@ static int applied(struct cli *c, json_t *r)
 	bool all = json_array_size(json_object_get(r, "missing")) == 0,
 	     restart = json_is_true(json_object_get(r, "restart"));
 
-	if (c->json) {
+	if (c->json && c->rolling && restart) { /* the walk's report is the answer */
+		all = true;
+	} else if (c->json) {
 		dump(r);
 	} else {
 		printf("version %.0f is committed\n", cli_number(r, "version"));
@@ -130,27 +132,55 @@ static int applied(struct cli *c, json_t *r)
 	return all || restart ? CLI_OK : CLI_FAILED;
 }
 
+static bool needs_restart(const json_t *r)
+{
+	size_t i;
+	json_t *ch;
+
+	json_array_foreach(json_object_get(r, "changes"), i, ch) if (
+	    strcmp(cli_string(ch, "effect"), "restart") == 0) return true;
+	return false;
+}
+
+/* Commits what was compared; *version becomes 0 when no node has to begin anew for it. */
+static int commit(struct cli *c, const char *text, const json_t *diff, double *version)
+{
+	int status = CLI_OK;
+	bool rolls = c->rolling && needs_restart(diff);
+	json_t *r, *base = json_object_get(diff, "version");
+
+	if (rolls)
+		status = cli_rolling_check(c);
+	if (status)
+		return status;
+	r = cli_ask(c, json_pack("{s:s, s:s, s:O, s:b}", "verb", "config-apply", "text", text, "base",
+				 base, "restart", c->restart), &status);
+	if (!r)
+		return status;
+	*version = rolls ? cli_number(r, "version") : 0;
+	return applied(c, r);
+}
+
 int cli_config_apply(struct cli *c, const char *file)
 {
 	int status = CLI_OK;
 	char *text = read_file(file, &status);
-	json_t *r = text ? ask_diff(c, text, &status) : NULL, *base;
+	json_t *r = text ? ask_diff(c, text, &status) : NULL;
+	bool same = json_is_true(json_object_get(r, "same"));
+	double version = c->rolling ? cli_number(r, "version") : 0;
 
 	if (r && !c->json)
 		show_changes(r);
-	if (!r || c->dry_run || json_is_true(json_object_get(r, "same"))) {
-		if (r && c->json)
-			dump(r);
-		json_decref(r);
-		free(text);
-		return status;
-	}
-	base = json_incref(json_object_get(r, "version"));
+	if (r && !same && !c->dry_run)
+		status = commit(c, text, r, &version);
+	else if (r && c->json && !c->rolling)
+		dump(r);
+	if (c->dry_run && !same)
+		version += needs_restart(r);
 	json_decref(r);
-	r = cli_ask(c, json_pack("{s:s, s:s, s:o, s:b}", "verb", "config-apply", "text", text,
-				 "base", base, "restart", c->restart), &status);
 	free(text);
-	return r ? applied(c, r) : status;
+	/* Also when it was committed before: who has it not yet begins anew. */
+	return status == CLI_OK && version > 0 ? cli_rolling(c, version) : status;
 }
 
 static void show_head(const json_t *r)

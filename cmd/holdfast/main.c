@@ -27,9 +27,11 @@ enum option_bit {
 	OPT_FROM = 16,
 	OPT_REASON = 32,
 	OPT_REPAIR = 64,
-	OPT_EVENTS = 128, /* --since, --follow, -n, --all */
+	OPT_EVENTS = 128, /* --since, --follow, -n */
 	OPT_CANCEL = 256,
 	OPT_RESTART = 512,
+	OPT_ROLLING = 1024,
+	OPT_ALL = 2048,
 };
 
 static const struct {
@@ -40,9 +42,9 @@ static const struct {
 		   {'i', OPT_IN, "--in"},	  {'u', OPT_USER, "--user"},
 		   {'K', OPT_FROM, "--from"},	  {'W', OPT_REASON, "--reason"},
 		   {'r', OPT_REPAIR, "--repair"}, {'S', OPT_EVENTS, "--since"},
-		   {'F', OPT_EVENTS, "--follow"}, {'A', OPT_EVENTS, "--all"},
+		   {'F', OPT_EVENTS, "--follow"}, {'A', OPT_ALL, "--all"},
 		   {'n', OPT_EVENTS, "-n"},	  {'C', OPT_CANCEL, "--cancel"},
-		   {'R', OPT_RESTART, "--restart"}};
+		   {'R', OPT_RESTART, "--restart"}, {'O', OPT_ROLLING, "--rolling"}};
 #define OPTION_BITS (sizeof(option_bits) / sizeof(option_bits[0]))
 
 json_t *cli_ask(struct cli *c, json_t *request, int *status)
@@ -250,6 +252,11 @@ static int do_reboot(struct cli *c, char **w)
 	return act(c, json_pack("{s:s}", "verb", "reboot"));
 }
 
+static int do_restart(struct cli *c, char **w)
+{
+	return cli_restart(c, w);
+}
+
 static int do_shutdown(struct cli *c, char **w)
 {
 	(void)w;
@@ -377,7 +384,7 @@ static const struct command {
      "status                      nodes, paths, devices, virtual servers: who, since when, why", 0},
     {"events", NULL, ANY_WORDS, true, do_events,
      "events [FILE ...]           what happened here [--since TIME] [--follow] [-n COUNT]",
-     OPT_EVENTS},
+     OPT_EVENTS | OPT_ALL},
     {"vs", "list", 0, false, do_vs_list, "vs list                     the virtual servers", 0},
     {"vs", "show", 1, false, do_vs_show,
      "vs show VS                  one of them, with the times of its last bring-up here", 0},
@@ -406,8 +413,11 @@ static const struct command {
     {"config", "diff", 1, false, do_config_diff,
      "config diff FILE            what FILE would change, and what each change needs", 0},
     {"config", "apply", 1, false, do_config_apply,
-     "config apply FILE           commit FILE and take it [--dry-run] [--restart]",
-     OPT_DRY | OPT_RESTART},
+     "config apply FILE           commit FILE and take it [--dry-run] [--restart] [--rolling]",
+     OPT_DRY | OPT_FORCE | OPT_RESTART | OPT_ROLLING},
+    {"restart", NULL, ANY_WORDS, false, do_restart,
+     "restart NODE ... | --all    hand over and begin anew, one by one [--dry-run] [--force]",
+     OPT_DRY | OPT_FORCE | OPT_ALL},
     {"reboot", NULL, 0, false, do_reboot, "reboot                      leave STOPPED (231)", 0},
     {"shutdown", NULL, 0, false, do_shutdown,
      "shutdown                    hand everything over, then end the daemon", 0},
@@ -536,6 +546,7 @@ static bool options(struct cli *c, int argc, char **argv, bool given[OPTION_BITS
 					      {"all", no_argument, NULL, 'A'},
 					      {"cancel", no_argument, NULL, 'C'},
 					      {"restart", no_argument, NULL, 'R'},
+					      {"rolling", no_argument, NULL, 'O'},
 					      {"help", no_argument, NULL, 'h'},
 					      {NULL, 0, NULL, 0}};
 	double s;
@@ -593,6 +604,9 @@ static bool options(struct cli *c, int argc, char **argv, bool given[OPTION_BITS
 			break;
 		case 'R':
 			c->restart = true;
+			break;
+		case 'O':
+			c->restart = c->rolling = true;
 			break;
 		case 'u':
 			c->user = optarg;

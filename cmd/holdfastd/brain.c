@@ -51,6 +51,9 @@ static void perform_network(struct daemon *d, const struct action *a)
 		log_at((enum log_level)a->log.level, "%s", a->log.text);
 		diary_brain(d, a);
 		break;
+	case ACT_RESTART:
+		requests_restart(d);
+		break;
 	case ACT_SELF_FENCE:
 		daemon_self_fence(d, a->log.text);
 		break;
@@ -112,6 +115,7 @@ static void perform_service(struct daemon *d, const struct action *a)
 	case ACT_LEASE:
 	case ACT_REPLY:
 	case ACT_LOG:
+	case ACT_RESTART:
 	case ACT_SELF_FENCE:
 		break;
 	}

@@ -230,7 +230,7 @@ struct daemon {
 	struct ctl *ctl;
 	struct loop_op signal_op;
 	int signal_fd;
-	bool leaving;
+	bool leaving, again; /* again: the program begins anew at the end */
 	uint32_t shutdown_id; /* of a client's shutdown request; 0 none */
 	struct loop_timer end_timer;
 	uint64_t started_ns;
@@ -413,6 +413,8 @@ int requests_open(struct daemon *d, char *err, size_t err_size);
 void requests_reply(struct daemon *d, const struct action *a);
 /* Hands everything over, then stops the loop. */
 void requests_shutdown(struct daemon *d);
+/* The same is done already: the next instance of this node begins in this process. */
+void requests_restart(struct daemon *d);
 
 /* metrics.c */
 int metrics_open(struct daemon *d, char *err, size_t err_size);

@@ -3,7 +3,8 @@
  * Everything that can be found wrong is found before the first packet is sent, gives one line (what,
  * where, what to do) and a status from daemon.h, and has changed nothing.  What needs privilege and
  * is refused degrades with one line.  SIGHUP reads the key file again.  SIGTERM and SIGINT hand everything
- * over and end; a second one ends at once. */
+ * over and end; a second one ends at once.  What `holdfast restart` asks for ends as the same process
+ * with the program begun anew. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -20,6 +21,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -31,6 +33,7 @@
 #define RING_ENTRIES  1024
 #define RT_PRIORITY   10
 #define ERR_MAX	      1024
+#define REAP_MS	      1000
 
 struct options {
 	const char *file, *node;
@@ -242,6 +245,7 @@ static void on_signal(struct loop_op *op, int res)
 		}
 		log_notice("daemon: signal %u: %s", si.ssi_signo,
 			   d->leaving ? "leaving at once" : "handing over");
+		d->again = false;
 		if (d->leaving)
 			daemon_stop(d, EXIT_OK);
 		requests_shutdown(d);
@@ -354,6 +358,44 @@ static int open_all(struct daemon *d, char *err, size_t err_size)
 	return rc ? rc : metrics_open(d, err, err_size);
 }
 
+/* Workers that were killed and helpers end now: the next instance knows nothing of them. */
+static void reap_all(void)
+{
+	char path[64];
+	FILE *f;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	f = fopen(path, "re");
+	while (f && fscanf(f, "%d", &pid) == 1)
+		kill(pid, SIGKILL);
+	if (f)
+		fclose(f);
+	for (int i = 0; i < REAP_MS / 10; i++) {
+		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+			;
+		if (pid < 0)
+			return;
+		poll(NULL, 0, 10);
+	}
+	log_warn("daemon: a helper process hangs and stays behind");
+}
+
+/* `holdfast restart`: the same process, so whoever supervises it sees nothing; the program as it is on
+ * disk now.  Only when that fails does it end, with a status that has it started again. */
+static int begin_anew(const struct daemon *d, char **argv)
+{
+	char path[PATH_TEXT_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s/holdfastd", d->libexec);
+	log_notice("daemon: begins anew: %s", path);
+	reap_all();
+	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); /* nothing is inherited: locks, the ring, sockets */
+	execv(path, argv);
+	log_err("daemon: %s: %s", path, strerror(errno));
+	return EXIT_SYSTEM;
+}
+
 static int check_only(const struct daemon *d, const struct options *o)
 {
 	if (o->verbose)
@@ -398,5 +440,7 @@ int main(int argc, char **argv)
 	addresses_end(d);
 	diary_end(d);
 	metrics_close(d);
+	if (rc == 0 && d->again && d->exit_status == EXIT_OK)
+		return begin_anew(d, argv);
 	return rc ? EXIT_INTERNAL : d->exit_status;
 }

@@ -126,6 +126,7 @@ static const struct verb {
 	{"inhibit", CONTROL_INHIBIT, false, false, true},
 	{"reboot", CONTROL_REBOOT, false, false, false},
 	{"cancel", CONTROL_CANCEL, false, true, false},
+	{"restart", CONTROL_RESTART, false, true, true},
 };
 
 static void refuse(struct daemon *d, uint32_t id, enum reason r, const char *text)
@@ -274,6 +275,13 @@ void requests_reply(struct daemon *d, const struct action *a)
 				    a->reply.text && *a->reply.text ? a->reply.text : "done",
 				    "reason", reason_name(a->reply.reason), "vetoes",
 				    ctl_vetoes(d->node, a->reply.vetoes)));
+}
+
+/* Nothing is left here; the others hear so before the next instance begins. */
+void requests_restart(struct daemon *d)
+{
+	d->again = true;
+	end_soon(d);
 }
 
 void requests_shutdown(struct daemon *d)

@@ -174,6 +174,7 @@ static void do_task(void *arg, void *answer)
 	case ACT_TICKLE:
 	case ACT_REPLY:
 	case ACT_LOG:
+	case ACT_RESTART:
 	case ACT_SELF_FENCE:
 		break;
 	}

@@ -98,6 +98,7 @@ enum status_request_type {
 	STATUS_REQ_PLEASE_SHUTDOWN, /* FO-72: bring everything down, release */
 	STATUS_REQ_GIVEBACK,	    /* give back what is at home on `target` */
 	STATUS_REQ_START_VS,	    /* clear FAILED and quarantine of `vs` */
+	STATUS_REQ_RESTART,	    /* hand over and begin anew; vs: low half of your generation */
 };
 
 #define STATUS_REQ_F_FORCE 1 /* of status_request.flags: over the vetoes that yield */

@@ -292,6 +292,24 @@ static void inhibit_command(struct node *n, const struct event *ev)
 	reply(n, ev->control.id, REASON_NONE, "");
 }
 
+/* Answered when it begins to: who asks sees it go and come in the status. */
+static void restart_command(struct node *n, const struct event *ev)
+{
+	uint16_t id = ev->control.node ? ev->control.node : n->conf.self;
+	const struct node_peer *p = peer_get(n, id);
+
+	if (!may(n, ev, "would hand over and begin anew"))
+		return;
+	HF_MARK("control.restart");
+	if (!p) {
+		reply(n, ev->control.id, REASON_NONE, "");
+		restart_begin(n);
+		return;
+	}
+	request_send(n, STATUS_REQ_RESTART, id, 0, (uint32_t)p->latest.generation, ev->control.force);
+	remember(n, ev, n->request.id);
+}
+
 /* The commands that wait for what is cancelled are answered too. */
 static void cancel_command(struct node *n, const struct event *ev)
 {
@@ -325,6 +343,7 @@ void control_event(struct node *n, const struct event *ev)
 	case CONTROL_SHUTDOWN:
 		HF_MARK("control.shutdown");
 		n->leaving = true;
+		n->restarting = false; /* the later word counts */
 		n->dirty = true;
 		move_everything(n, 0, REASON_SHUTDOWN);
 		remember(n, ev, 0);
@@ -340,6 +359,9 @@ void control_event(struct node *n, const struct event *ev)
 		return;
 	case CONTROL_CANCEL:
 		cancel_command(n, ev);
+		return;
+	case CONTROL_RESTART:
+		restart_command(n, ev);
 		return;
 	case CONTROL_REBOOT:
 		if (n->state != NODE_STOPPED) {
@@ -444,14 +466,16 @@ static const struct status_answer *answer_of(const struct node *n)
 void control_run(struct node *n)
 {
 	const struct status_answer *answer = answer_of(n);
-	uint32_t refused = answer && answer->result == 2 ? n->request.id : 0;
+	uint32_t refused = answer && answer->result == 2 ? n->request.id : 0,
+		 accepted = answer && answer->result == 1 ? n->request.id : 0;
 
 	for (unsigned i = 0; i < NODE_CONTROLS_MAX; i++) {
 		struct node_control *c = &n->control[i];
 
 		if (!c->used)
 			continue;
-		if (done(n, c))
+		if (done(n, c) ||
+		    (c->verb == CONTROL_RESTART && accepted && c->request_id == accepted))
 			finish(n, c, REASON_NONE);
 		else if (refused && c->request_id == refused)
 			finish(n, c, (enum reason)answer->reason);
@@ -514,6 +538,8 @@ static enum reason carry_out(struct node *n, const struct node_peer *p,
 		if (vs >= 0)
 			vs_clear_failed(n, (unsigned)vs);
 		return REASON_NONE;
+	case STATUS_REQ_RESTART:
+		return restart_asked(n, q);
 	case STATUS_REQ_NONE:
 		break;
 	}

@@ -163,11 +163,21 @@ void place_run(struct node *n);
 bool peer_works(const struct node_peer *p);
 enum reason place_refuses(const struct node *n, unsigned vs, uint16_t node);
 uint16_t place_best(const struct node *n, unsigned vs, bool not_self);
+/* Of those that can have it the one with the smallest is the best. */
+unsigned place_rank(const struct node *n, unsigned vs, uint16_t id);
+
+/* restart.c */
+uint16_t restart_heir(const struct node *n, unsigned vs, uint16_t from);
+void restart_begin(struct node *n);
+enum reason restart_asked(struct node *n, const struct status_request *q);
+void restart_run(struct node *n);
 
 /* veto.c */
 bool vs_wanted(const struct node *n, unsigned vs);
 bool vs_inhibited(const struct node *n, unsigned vs);
 void place_vetoes(const struct node *n, unsigned vs, uint16_t id, struct vetoes *out);
+/* Against node `id` beginning anew. */
+void restart_vetoes(const struct node *n, uint16_t id, struct vetoes *out);
 enum reason veto_first(const struct vetoes *v, bool force);
 enum reason takeover_blocked(const struct node *n, const struct node_peer *p);
 

@@ -638,6 +638,7 @@ void node_step(struct node *n, const struct event *ev, struct actions *out)
 		vs_run(n, i);
 	takeover_run(n);
 	control_run(n);
+	restart_run(n);
 	announce_silence(n);
 	memory_retry(n);
 	if (n->recovery_report && node_active(n) &&

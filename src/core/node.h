@@ -217,6 +217,7 @@ enum control_verb {
 	CONTROL_CLAIM,	     /* vs: its units for this node, if S names nobody else */
 	CONTROL_RELEASE,     /* vs: its units away from this node, which leaves them then */
 	CONTROL_CANCEL,	     /* node: of it, a countdown (715) or a giveback that waits (222) */
+	CONTROL_RESTART,     /* node: hands over and begins anew; answered when it begins to */
 };
 
 /* OV-15: takeover inhibit flags; every one must be clear. */
@@ -341,6 +342,7 @@ enum act_type {
 	ACT_TICKLE,	   /* vs: make the last owner's client connections reconnect */
 	ACT_REPLY,	   /* reply: to a control request */
 	ACT_LOG,	   /* log: an operator event */
+	ACT_RESTART,	   /* nothing is left here: the process shall begin anew; no completion */
 	ACT_SELF_FENCE,	   /* log: what cannot be proved ends in a reboot (F1) */
 };
 
@@ -561,6 +563,8 @@ struct node {
 	uint64_t claim_ns, claim_written_ns, claim_chain;
 	unsigned load[NODE_NODES_MAX + 1]; /* by node id: what it has and what was placed there */
 	bool inhibit_self, inhibit_mine, inhibit_cluster, leaving, recovery_report, prompted;
+	bool restarting; /* restart.c: leaving, until nothing is left here */
+	uint64_t restart_limit_ns;
 	bool waiting; /* step 252: for the giveback that the operator was asked for */
 	uint16_t giveback_to;	   /* step 222: waiting for it to be NORMAL */
 	uint64_t giveback_since_ns;

@@ -69,7 +69,7 @@ enum reason place_refuses(const struct node *n, unsigned vs, uint16_t id)
 
 /* A bad port last, then home, then load, then the id; the smallest is the best.  A port that was not tried
  * yet is no worse than a good one: just started, the home node would lose what is its own. */
-static unsigned rank(const struct node *n, unsigned vs, uint16_t id)
+unsigned place_rank(const struct node *n, unsigned vs, uint16_t id)
 {
 	const struct node_peer *p = peer_get(n, id);
 	bool bad = client_quality(n, p ? p->msg.port_quality : n->port_quality) == 0;
@@ -88,7 +88,7 @@ uint16_t place_best(const struct node *n, unsigned vs, bool not_self)
 
 		if ((not_self && id == n->conf.self) || place_refuses(n, vs, id) != REASON_NONE)
 			continue;
-		if (best == 0 || rank(n, vs, id) < rank(n, vs, best))
+		if (best == 0 || place_rank(n, vs, id) < place_rank(n, vs, best))
 			best = id;
 	}
 	return best;

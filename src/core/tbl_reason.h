@@ -70,3 +70,6 @@ REASON(UNIT_OWNED, "unit-owned",
 REASON(SWITCHED_OFF, "switched-off", "the configuration says: serve off")
 REASON(NOTES_FULL, "notes-full", "leave --reason out: there is room for 8 texts on a node")
 REASON(RECONFIGURED, "reconfigured", "")
+REASON(RESTART, "restart", "")
+REASON(NOBODY_ELSE, "nobody-else",
+       "no other node can take it now: see holdfast vs move VS NODE --dry-run; --force: its clients wait")

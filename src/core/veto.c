@@ -346,6 +346,30 @@ static void unit_vetoes(const struct node *n, const struct event *ev, struct vet
 		release_vetoes(n, (unsigned)vs, out);
 }
 
+void restart_vetoes(const struct node *n, uint16_t id, struct vetoes *out)
+{
+	const struct node_peer *p = peer_get(n, id);
+
+	if (id != n->conf.self && !p) {
+		add(out, REASON_UNKNOWN_NODE, id, -1, false);
+		return;
+	}
+	if (p ? !peer_works(p) || p->msg.flags & STATUS_F_LEAVING : !node_active(n) || n->leaving)
+		add(out, REASON_NOT_NORMAL, id, -1, false);
+	if (p && p->not_understood)
+		add(out, REASON_VERSION_MISMATCH, id, -1, false);
+	if (p)
+		request_veto(n, out);
+#ifndef HF_MUTANT_RESTART_NO_HEIR_ASKED
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		if (node_vs_owner(n, i) == id && vs_wanted(n, i) && !restart_heir(n, i, id))
+			add(out, REASON_NOBODY_ELSE, id, (int)i, true);
+#endif
+	for (unsigned i = 0; !p && i < n->conf.unit_count; i++)
+		if (n->unit[i].foul)
+			add(out, REASON_UNMOUNT_FAILED, id, -1, false);
+}
+
 void node_vetoes(const struct node *n, const struct event *command, struct vetoes *out)
 {
 	out->count = out->left_off = 0;
@@ -362,6 +386,9 @@ void node_vetoes(const struct node *n, const struct event *command, struct vetoe
 	case CONTROL_CLAIM:
 	case CONTROL_RELEASE:
 		unit_vetoes(n, command, out);
+		return;
+	case CONTROL_RESTART:
+		restart_vetoes(n, command->control.node ? command->control.node : n->conf.self, out);
 		return;
 	case CONTROL_VS_START:
 	case CONTROL_SHUTDOWN:

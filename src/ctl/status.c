@@ -233,6 +233,9 @@ static json_t *peer(const struct node *n, const struct node_peer *p, uint64_t no
 	    "takeover_blocked", reason_name(p->blocked), "todo", reason_todo(p->blocked),
 	    "bad_messages", (json_int_t)p->bad_messages, "replays", (json_int_t)p->replays);
 	json_object_set_new(o, "protocol", json_integer(p->msg.version));
+	json_object_set_new(o, "config_version", json_integer((json_int_t)p->msg.config_version));
+	json_object_set_new(o, "leaving",
+			    json_boolean(p->heard_ever && p->msg.flags & STATUS_F_LEAVING));
 	return o;
 }
 

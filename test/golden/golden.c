@@ -57,7 +57,8 @@ static int command_verb(const char *name)
 		    {"takeover", CONTROL_TAKEOVER}, {"takeover-force", CONTROL_TAKEOVER},
 		    {"giveback", CONTROL_GIVEBACK}, {"shutdown", CONTROL_SHUTDOWN},
 		    {"inhibit", CONTROL_INHIBIT},
-		    {"cancel", CONTROL_CANCEL},     {"reboot", CONTROL_REBOOT}};
+		    {"cancel", CONTROL_CANCEL},     {"reboot", CONTROL_REBOOT},
+		    {"restart", CONTROL_RESTART}};
 
 	for (unsigned i = 0; i < sizeof(verb) / sizeof(verb[0]); i++)
 		if (strcmp(name, verb[i].name) == 0)

@@ -470,6 +470,7 @@ static void trace_action(struct world *w, unsigned node, const struct action *a)
 					   [ACT_ADDRESS_DOWN] = "address-down",
 					   [ACT_OPEN] = "open",
 					   [ACT_TICKLE] = "tickle",
+					   [ACT_RESTART] = "restart",
 					   [ACT_SELF_FENCE] = "SELF-FENCE"};
 	/* Figs. 8 and 9 of seed 000, Fig. 5 of seed 001; the worker does what has two. */
 	static const char *const number[] = {[ACT_MOUNT] = "  (1501)",
@@ -594,6 +595,7 @@ static void perform(struct world *w, unsigned node, const struct action *a)
 		w->last_reply_ok = a->reply.ok;
 		w->last_reply_reason = (uint16_t)a->reply.reason;
 		return;
+	case ACT_RESTART:
 	case ACT_SELF_FENCE:
 		later(w, node, a, MS);
 		return;
@@ -884,7 +886,7 @@ static void effect(struct world *w, struct sim_item *it)
 		if (w->node[it->act.fence.node - 1].on)
 			sim_crash(w, it->act.fence.node - 1U);
 		complete(w, it->node, &it->act, EV_FENCED, sim_chance(w, 100) ? -EIO : 0, MS);
-	} else if (t == ACT_SELF_FENCE) {
+	} else if (t == ACT_SELF_FENCE || t == ACT_RESTART) {
 		sim_crash(w, it->node);
 		sim_start(w, it->node);
 	}
