@@ -399,14 +399,12 @@ const uint8_t *object_lend(struct store *s, struct inode *ip, uint64_t off, size
 	return data + in;
 }
 
-/* In small pieces: a file system keeps what one call brought in one folio, and ext4 walks through
- * all of that folio's blocks at each later write of 4 KiB (6 us for a MiB). */
-static int write_all(int fd, uint64_t off, const void *data, size_t len)
+static int write_all(int fd, uint64_t off, const void *data, size_t len, size_t piece)
 {
 	size_t at = 0;
 
 	while (at < len) {
-		size_t want = len - at < WRITE_PIECE ? len - at : WRITE_PIECE;
+		size_t want = len - at < piece ? len - at : piece;
 		ssize_t n = pwrite(fd, (const uint8_t *)data + at, want, (off_t)(off + at));
 
 		if (n <= 0)
@@ -416,10 +414,26 @@ static int write_all(int fd, uint64_t off, const void *data, size_t len)
 	return 0;
 }
 
+/* What is new goes in small pieces: a file system keeps what one call brought in one folio, and
+ * ext4 walks through all of that folio's blocks at each later write of 4 KiB (6 us for a MiB).  What
+ * is overwritten has its folios, as a rule, and one call spares the others. */
+static size_t write_piece(struct object *o, uint64_t off, size_t len)
+{
+	uint64_t end = off + len;
+
+	if (end <= o->pieces_to) {
+		HF_MARK("store.write_over");
+		return len;
+	}
+	if (off <= o->pieces_to)
+		o->pieces_to = end;
+	return WRITE_PIECE;
+}
+
 int object_write(struct store *s, struct inode *ip, uint64_t off, const void *data, size_t len)
 {
 	contents_change(s, ip, off, len);
-	return write_all(ip->obj->fd, off, data, len);
+	return write_all(ip->obj->fd, off, data, len, write_piece(ip->obj, off, len));
 }
 
 /* How far ahead of an append blocks are taken: little for small files, at most a MiB. */
@@ -506,6 +520,8 @@ void object_effect(struct store *s, const struct effect *e)
 		ip->obj->contents = 0; /* what is kept of it is found no more */
 		if (ip->obj->alloc_to > e->off) /* the blocks went with the data */
 			ip->obj->alloc_from = ip->obj->alloc_to = 0;
+		if (ip->obj->pieces_to > e->off)
+			ip->obj->pieces_to = e->off;
 	}
 	if (err)
 		store_fatal(s, "an object cannot be written", "objects", -err);
@@ -551,7 +567,7 @@ int object_replay(struct store *s, struct replay_fds *fds, const struct change *
 	if (err)
 		return err;
 	if (c->type == CHANGE_WRITE)
-		return write_all(fd, c->arg, c->val, c->val_len);
+		return write_all(fd, c->arg, c->val, c->val_len, WRITE_PIECE);
 	return c->type == CHANGE_TRUNC ? object_cut(fd, c->arg) : 0;
 }
 

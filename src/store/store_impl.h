@@ -61,6 +61,7 @@ struct object {
 	uint64_t map_bytes;
 	uint64_t trunc_lsn; /* last lsn with an effect, done or not, that cuts it */
 	uint64_t alloc_from, alloc_to; /* this range of it is known to have its blocks */
+	uint64_t pieces_to; /* up to here it was written in pieces since it is known */
 	/* Unstable writes seen, and how many of them the last COMMIT's fsync covered; mark_lsn is
 	 * that COMMIT's record.  Equal: nothing is in the page cache only. */
 	uint64_t dirty_seq, clean_seq, mark_lsn;
