@@ -128,16 +128,25 @@ static json_t *store_json(const struct vs_store *st)
 	return o;
 }
 
+struct export_list {
+	json_t *all;
+	uint64_t missing;
+};
+
 static void export_json(void *arg, const char *path, const char *dir, bool found)
 {
-	json_array_append_new(arg, json_pack("{s:s, s:s, s:b}", "path", path, "dir", dir, "found",
-					     found));
+	struct export_list *l = arg;
+
+	l->missing += !found;
+	json_array_append_new(l->all, json_pack("{s:s, s:s, s:b}", "path", path, "dir", dir,
+						"found", found));
 }
 
 char *stats_json(struct vs *v)
 {
 	json_t *o = json_object(), *nfs = json_object(), *procs = json_object(),
-	       *stores = json_array(), *exports = json_array();
+	       *stores = json_array();
+	struct export_list exports = {.all = json_array()};
 	char *text;
 
 	json_object_set_new(o, "vserver", json_string(v->name));
@@ -153,8 +162,9 @@ char *stats_json(struct vs *v)
 	rpc_procs_each(v->rpc, proc, procs);
 	json_object_set_new(o, "nfs", nfs);
 	json_object_set_new(o, "procedures", procs);
-	rpc_exports_each(v->rpc, export_json, exports);
-	json_object_set_new(o, "exports", exports);
+	rpc_exports_each(v->rpc, export_json, &exports);
+	json_object_set_new(o, "exports", exports.all);
+	set(o, "exports_missing", exports.missing);
 	/* How long replies waited for the log; how long the loop was busy without a look at the kernel. */
 	json_object_set_new(o, "reply_waits", bins_json(rpc_waits(v->rpc), RPC_WAIT_BINS));
 	json_object_set_new(o, "rounds", bins_json(loop_rounds(v->loop)->bin, LOOP_ROUND_BINS));

@@ -245,6 +245,8 @@ static void apply_directories(void)
 	CHECK(nfs("ls", "/later", "") != 0);
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 status"));
 	CHECK(says("export /later cannot be mounted: no directory \"later\""));
+	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 --json status | "
+		       "grep '\"exports_missing\": *1'"));
 	apply_parts("ro", top, "ro insecure no_root_squash");
 	CHECK(nfs("cp", "/part/more", "$D/h.conf") != 0);
 	CHECK_EQ(0, nfs("cat", "/part/new", ""));
