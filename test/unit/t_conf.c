@@ -149,6 +149,57 @@ static void t_brain_keys(void)
 	CHECK(strstr(err, "there is no node nowhere") != NULL);
 }
 
+/* The part of holdfast.conf(5) about a key: from its .It line to the next. */
+static bool man_says(const char *man, const char *key, const char *words)
+{
+	char want[64];
+	const char *at = man, *end;
+
+	snprintf(want, sizeof(want), "Cm %s ", key);
+	while ((at = strstr(at, want)) != NULL) {
+		const char *line = at;
+
+		while (line > man && line[-1] != '\n')
+			line--;
+		at += strlen(want);
+		if (strncmp(line, ".It ", 4) != 0)
+			continue;
+		end = strstr(at, "\n.It ");
+		for (const char *p = at; (p = strstr(p, words)) != NULL && (!end || p < end); p++)
+			if (strchr(",. \n", p[strlen(words)]))
+				return true;
+	}
+	return false;
+}
+
+static void t_manual(void)
+{
+	static char man[65536];
+	FILE *in = fopen("man/holdfast.conf.5", "r");
+	char words[64], text[32];
+
+	CHECK(in != NULL);
+	man[fread(man, 1, sizeof(man) - 1, in)] = '\0';
+	fclose(in);
+	for (unsigned i = 0; i < LIMIT_ROWS; i++) {
+		const struct limit *l = &conf_limit[i];
+
+		if (i == LIMIT_ID || i == LIMIT_ANONUID || i == LIMIT_ANONGID || i == LIMIT_MOUNT_PORT)
+			continue; /* without a default, or told in words */
+		snprintf(words, sizeof(words), "default%s %s", i == LIMIT_PORT ? " port" :
+			 i == LIMIT_PORTAL_PORT ? " port" : "", limit_text(l->unit, l->def, text));
+		if (l->unit == LIMIT_BEATS && l->def % 1000 == 500)
+			snprintf(words, sizeof(words), "default 0.5");
+		if (i == LIMIT_NFS_PORT)
+			snprintf(words, sizeof(words), "Default %s", text);
+		if (!man_says(man, i == LIMIT_PORT ? "network" : i == LIMIT_PORTAL_PORT ? "portal" :
+			      l->key, words))
+			printf("# holdfast.conf(5): %s: \"%s\" is missing\n", l->key, words);
+		CHECK(man_says(man, i == LIMIT_PORT ? "network" : i == LIMIT_PORTAL_PORT ? "portal" :
+			       l->key, words));
+	}
+}
+
 static void t_timers(void)
 {
 	CHECK_EQ(0, parse_with("cluster", "lease 3 dead 4 wait 2 drift_stop 0.5"));
@@ -414,6 +465,7 @@ int main(void)
 	CASE(t_print_back);
 	CASE(t_cuts_and_flips);
 	CASE(t_limits);
+	CASE(t_manual);
 	CASE(t_timers);
 	CASE(t_brain_keys);
 	CASE(t_iscsi);
