@@ -248,6 +248,10 @@ static void t_log_recovered(void)
 	uint64_t ino;
 	struct fs f;
 
+	if (geteuid() != 0) { /* its files belong to others */
+		printf("# t_log_recovered: skipped, needs root\n");
+		return;
+	}
 	fs_new(&f);
 	CHECK_EQ(0, fs_make(&f, STORE_ROOT_INO, "made", STORE_REG, &ino));
 	CHECK_EQ(0, fs_write(&f, ino, 0, "stable", 6, true));

@@ -175,11 +175,11 @@ static void apply_under_load(void)
 	CHECK(exits(0, "head -c 60000000 /dev/urandom >$D/data; "
 		       "$OUT/holdfast -c $D/h.conf -N n1 --json status | tr -d ' \\n' | "
 		       "grep -o '\"workers\":.*' | grep -o '\"pid\":[0-9]*' | head -1 >$D/pid1"));
-	edit("root", "s/rw insecure/rw insecure no_root_squash/");
+	edit("root", "s/rw insecure/rw insecure all_squash anonuid=0/");
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/root.conf"));
 	CHECK(says("version 2 is committed") && says("in effect on n2 n1"));
 	edit("more", "s/client 127.0.0.0.8 rw insecure/client 127.250.0.0\\/16 ro\\n\\t\\t"
-		     "client 127.0.0.0\\/8 rw insecure no_root_squash/; s/nfs_port 12049/nfs_port "
+		     "client 127.0.0.0\\/8 rw insecure all_squash anonuid=0/; s/nfs_port 12049/nfs_port "
 		     "12049 priority 5/");
 	CHECK(exits(0,
 		    "U=\"nfs://127.%u.0.9/fs/data?nfsport=12049&mountport=12049\"; "
@@ -413,7 +413,8 @@ static void write_two(const char *name, const char *more)
 	CHECK(exits(0, "sed 's/^unit u /unit w { backend dir path \"%s\\/w\" }\\n&/' $D/h.conf >"
 		       "$D/%s.conf; printf 'vserver w { home n2 %s address 127.%u.0.10 nfs_port 12049 "
 		       "portmap off store fs { unit w dir \"fs\" log_half 4M index_map 64M } export "
-		       "\"/w\" { store fs client 127.0.0.0/8 rw insecure no_root_squash } }\\n' >>$D/%s.conf",
+		       "\"/w\" { store fs client 127.0.0.0/8 rw insecure all_squash "
+		       "anonuid=0 } }\\n' >>$D/%s.conf",
 		    escaped(), name, more, net, name));
 }
 
@@ -479,7 +480,7 @@ static void t_vserver_changes(void)
 	pid_t n1, n2;
 
 	begin_made();
-	CHECK(exits(0, "sed -i 's/rw insecure/& no_root_squash/' $D/h.conf"));
+	CHECK(exits(0, "sed -i 's/rw insecure/& all_squash anonuid=0/' $D/h.conf"));
 	n1 = daemon_start("n1");
 	n2 = daemon_start("n2");
 	CHECK(wait_show("n1", "# version 1, in effect here: version 1"));

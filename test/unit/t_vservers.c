@@ -13,15 +13,17 @@ static void two_vservers(void)
 	CHECK(exits(0,
 		    "sed -i 's,^\\taddress 127.%u.0.9$,&\\n\\taddress 127.%u.1.9,; "
 		    "s,^\\tstore fs .*,&\\n\\tstore fs2 { unit u dir \"fs2\" log_half 4M index_map 64M }\\n"
-		    "\\texport \"/fs2\" { store fs2\\n client 127.0.0.0/8 rw insecure no_root_squash },; "
-		    "s/rw insecure$/& no_root_squash/' $D/h.conf",
+		    "\\texport \"/fs2\" { store fs2\\n client 127.0.0.0/8 rw insecure all_squash "
+		    "anonuid=0 },; "
+		    "s/rw insecure$/& all_squash anonuid=0/' $D/h.conf",
 		    net, net));
 	CHECK(exits(0,
 		    "cat >>$D/h.conf <<E\n"
 		    "unit w { backend dir path \"$D/w\" }\n"
 		    "vserver w { home n2 address 127.%u.0.10 nfs_port 12049 portmap off\n"
 		    "store fsw { unit w dir \"fsw\" log_half 4M index_map 64M }\n"
-		    "export \"/fsw\" { store fsw\n client 127.0.0.0/8 rw insecure no_root_squash\n} }\nE\n"
+		    "export \"/fsw\" { store fsw\n client 127.0.0.0/8 rw insecure all_squash "
+		    "anonuid=0\n} }\nE\n"
 		    "$OUT/holdfast -c $D/h.conf init",
 		    net));
 }
