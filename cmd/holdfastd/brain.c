@@ -326,7 +326,7 @@ static bool has_vserver(const struct conf *c, unsigned i)
 }
 
 /* NULL, or why the parts of the shell cannot take it now. */
-const char *brain_parts_check(const struct daemon *d, const struct conf *next)
+const char *brain_parts_check(struct daemon *d, const struct conf *next)
 {
 	const char *me = d->conf->node[d->self].name;
 	static char err[PATH_TEXT_MAX + 128];
@@ -342,7 +342,7 @@ const char *brain_parts_check(const struct daemon *d, const struct conf *next)
 	for (unsigned i = 0; i < next->vserver_count; i++)
 		if (has_vserver(next, i) && !has_vserver(d->conf, i) && !workers_idle(d, i))
 			return "a process of a virtual server that was removed is still ending";
-	return NULL;
+	return readdress_check(d, next);
 }
 
 static void parts_change(struct daemon *d, const struct conf *next)
@@ -371,6 +371,7 @@ static void parts_change(struct daemon *d, const struct conf *next)
 			workers_remove(d, i);
 		}
 	}
+	readdress(d, &old);
 }
 
 const char *brain_reconfigure(struct daemon *d, const struct conf *next)

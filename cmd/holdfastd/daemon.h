@@ -75,10 +75,20 @@ struct slots_device {
 	unsigned index;
 };
 
+struct peer_path;
+
+struct peer_socket {
+	struct peer_path *path;
+	struct net_path net;
+};
+
 struct peer_path {
 	struct daemon *d;
 	unsigned index;
-	struct net_path net;
+	/* The one in use, and that of the address before while not all know the new one (readdress.c). */
+	struct peer_socket socket[2];
+	unsigned now;
+	uint64_t old_until_ns;
 	uint8_t quality; /* 0 bad, 1 unknown, 2 good */
 	struct ping ping;
 	bool ping_refused;
@@ -206,6 +216,11 @@ struct daemon {
 
 	/* peers.c */
 	struct peer_path path[CONF_PATHS_MAX];
+	struct { /* the last change of addresses: the nodes as they were before; version 0: none */
+		uint64_t version;
+		unsigned count;
+		struct conf_node node[CONF_NODES_MAX];
+	} moved;
 	struct loop_timer port_timer;
 	unsigned port_turn;
 	uint64_t cpu_busy, cpu_total;
@@ -256,7 +271,7 @@ const char *brain_conf_of(const struct conf *c, unsigned self, uint64_t version,
 /* Takes a configuration while everything runs; NULL, or why not (nothing is changed then). Nodes,
  * units and vservers have the indices of the one in effect. */
 const char *brain_reconfigure(struct daemon *d, const struct conf *next);
-const char *brain_parts_check(const struct daemon *d, const struct conf *next);
+const char *brain_parts_check(struct daemon *d, const struct conf *next);
 
 /* config.c: the committed configuration */
 /* What this node runs with, before anything is opened: 0 or exit status. */
@@ -281,11 +296,24 @@ void persist_write(struct daemon *d, const struct action *a);
 
 /* peers.c */
 int peers_open(struct daemon *d, char *err, size_t err_size);
+/* Opens one of the two sockets of a path at the address that is configured now; 0 or -errno. */
+int peers_socket(struct daemon *d, unsigned path, unsigned which);
+const struct net_path *peers_net(const struct daemon *d, unsigned path);
 void peers_send(struct daemon *d, const struct action *a);
 /* Over every network; a write into persistent memory over the interconnects only. */
 /* Its name, or `none` when there is no node of this id (0 is nobody's). */
 const char *daemon_node(const struct daemon *d, unsigned id, const char *none);
 void peers_send_all(struct daemon *d, uint16_t node, uint16_t kind, const void *data, size_t len);
+
+/* readdress.c: heartbeat paths that get other addresses */
+/* NULL, or why not now. */
+const char *readdress_check(struct daemon *d, const struct conf *next);
+void readdress(struct daemon *d, const struct conf *old);
+/* Where that node listens as long as it has not taken the change, or NULL; `only`: there alone. */
+const struct conf_path *readdress_old(const struct daemon *d, const struct conf_node *to,
+				      unsigned path, bool *only);
+/* Closes what nobody sends to any more. */
+void readdress_settle(struct daemon *d);
 
 /* partners.c */
 int partners_open(struct daemon *d, char *err, size_t err_size);

@@ -205,7 +205,7 @@ static void put_packets(FILE *to, const char *name, struct daemon *d)
 {
 	for (unsigned i = 0; i < d->conf->node[d->self].path_count; i++)
 		fprintf(to, "%s{path=\"%u\"} %llu\n", name, i,
-			(unsigned long long)d->path[i].net.received);
+			(unsigned long long)peers_net(d, i)->received);
 }
 
 /* Every number of the worker's statistics, nested names joined. */

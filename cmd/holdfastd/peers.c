@@ -47,7 +47,7 @@ static void heartbeat(struct daemon *d, uint16_t sender, unsigned path, const ui
 
 static void on_packet(struct net_path *net, const uint8_t *data, size_t len)
 {
-	struct peer_path *p = LIST_OWNER(net, struct peer_path, net);
+	struct peer_path *p = LIST_OWNER(net, struct peer_socket, net)->path;
 	struct daemon *d = p->d;
 	uint8_t plain[NET_PACKET_MAX];
 	uint16_t sender = 0, path = 0;
@@ -84,20 +84,33 @@ const char *daemon_node(const struct daemon *d, unsigned id, const char *none)
 	return n ? n->name : none;
 }
 
+static void send_to(struct daemon *d, unsigned path, const struct conf_path *to, const void *packet,
+		    size_t len)
+{
+	struct sockaddr_storage addr;
+	socklen_t addr_len = conf_net_sockaddr(&to->addr, to->port, &addr);
+	struct peer_path *p = &d->path[path];
+
+	net_send(&p->socket[p->now].net, (const struct sockaddr *)&addr, addr_len, packet, len);
+}
+
 /* Over that network, as that kind of envelope. */
 static void send_as(struct daemon *d, const struct conf_node *to, unsigned path, uint16_t kind,
 		    const void *data, size_t data_len)
 {
 	uint8_t packet[NET_PACKET_MAX];
-	struct sockaddr_storage addr;
-	socklen_t addr_len;
+	const struct conf_path *old;
+	bool only;
 	size_t len = seal_message(&d->seal, d->conf->node[d->self].id, to->id, kind, data, data_len,
 				  packet, sizeof(packet));
 
 	if (len == 0)
 		return;
-	addr_len = conf_net_sockaddr(&to->path[path].addr, to->path[path].port, &addr);
-	net_send(&d->path[path].net, (const struct sockaddr *)&addr, addr_len, packet, len);
+	old = readdress_old(d, to, path, &only);
+	if (old)
+		send_to(d, path, old, packet, len);
+	if (!old || !only)
+		send_to(d, path, &to->path[path], packet, len);
 }
 
 void peers_send(struct daemon *d, const struct action *a)
@@ -117,24 +130,39 @@ void peers_send_all(struct daemon *d, uint16_t node, uint16_t kind, const void *
 			send_as(d, to, i, kind, data, len);
 }
 
+const struct net_path *peers_net(const struct daemon *d, unsigned path)
+{
+	return &d->path[path].socket[d->path[path].now].net;
+}
+
+int peers_socket(struct daemon *d, unsigned path, unsigned which)
+{
+	const struct conf_path *c = &d->conf->node[d->self].path[path];
+	struct peer_socket *s = &d->path[path].socket[which];
+	struct sockaddr_storage addr;
+	socklen_t len = conf_net_sockaddr(&c->addr, c->port, &addr);
+
+	*s = (struct peer_socket){.path = &d->path[path]};
+	s->net.on_packet = on_packet;
+	return net_open(&s->net, d->loop, (const struct sockaddr *)&addr, len);
+}
+
 int peers_open(struct daemon *d, char *err, size_t err_size)
 {
 	const struct conf_node *me = &d->conf->node[d->self];
-	struct sockaddr_storage addr;
 	char text[64];
 
 	for (unsigned i = 0; i < me->path_count; i++) {
 		struct peer_path *p = &d->path[i];
-		socklen_t len = conf_net_sockaddr(&me->path[i].addr, me->path[i].port, &addr);
 		int rc;
 
 		*p = (struct peer_path){.d = d, .index = i, .quality = 1};
-		p->net.on_packet = on_packet;
-		rc = net_open(&p->net, d->loop, (const struct sockaddr *)&addr, len);
+		p->socket[1].net.fd = -1;
+		rc = peers_socket(d, i, 0);
 		/* A daemon that has just ended: the kernel ends its ring a moment later. */
 		for (int k = 0; k < OPEN_TRIES && rc == -EADDRINUSE; k++) {
 			poll(NULL, 0, OPEN_WAIT_MS);
-			rc = net_open(&p->net, d->loop, (const struct sockaddr *)&addr, len);
+			rc = peers_socket(d, i, 0);
 		}
 		if (rc) {
 			snprintf(err, err_size, "%s port %u: the heartbeat path cannot be opened: "

@@ -107,7 +107,7 @@ static uint8_t quality_of(struct daemon *d, struct peer_path *p, const struct if
 		return PORT_GOOD;
 	if (!port || !(port->ifa_flags & IFF_UP) || !(port->ifa_flags & IFF_RUNNING))
 		return PORT_BAD;
-	if (p->ping.fd < 0 && !p->ping_refused && conf_net_is_v4(n)) {
+	if (p->ping.fd < 0 && !p->ping.op.busy && !p->ping_refused && conf_net_is_v4(n)) {
 		int rc = ping_open(&p->ping, d->loop, port->ifa_name, n->addr + 12);
 
 		p->ping_refused = rc != 0;
@@ -180,6 +180,7 @@ static void on_port_timer(struct loop_timer *t)
 	struct daemon *d = LIST_OWNER(t, struct daemon, port_timer);
 
 	look_at_ports(d);
+	readdress_settle(d);
 	if (d->port_turn++ % 10 == 0)
 		look_at_load(d);
 	loop_timer_set(d->loop, t, loop_clock_ns() + d->times.heartbeat_ns);

@@ -45,7 +45,7 @@ static json_t *worker_json(const struct daemon *d, unsigned vs)
 static json_t *path_json(const struct daemon *d, unsigned i)
 {
 	const struct conf_path *c = &d->conf->node[d->self].path[i];
-	const struct net_path *n = &d->path[i].net;
+	const struct net_path *n = peers_net(d, i);
 	char text[64];
 
 	return json_pack("{s:s, s:i, s:b, s:i, s:I, s:I, s:I}", "address",

@@ -159,13 +159,34 @@ static enum conf_effect devices(const struct conf *from, const struct conf *to, 
 	return CONF_RESTART;
 }
 
+/* Every node that stays has as many heartbeat paths as before, of the same kinds: only addresses or
+ * ports differ. */
+static bool paths_alike(const struct conf *from, const struct conf *to)
+{
+	for (unsigned i = 0; i < to->node_count; i++) {
+		const struct conf_node *b = &to->node[i], *a;
+		int was = conf_find_node(from, b->name);
+
+		if (was < 0)
+			continue;
+		a = &from->node[was];
+		if (a->path_count != b->path_count)
+			return false;
+		for (unsigned k = 0; k < a->path_count; k++)
+			if (a->path[k].interconnect != b->path[k].interconnect)
+				return false;
+	}
+	return true;
+}
+
 static enum conf_effect judge(const struct conf *from, const struct conf *to, const char *path,
 			      const char **why)
 {
 	static const char *const cluster[] = {"takeover", "self_fence", NULL};
 	static const char *const timers[] = {"profile", "heartbeat", "path_silent", "dead", "wait",
 					     "lease", "drift_stop", NULL};
-	static const char *const node[] = {"capacity", NULL};
+	static const char *const node[] = {"capacity", NULL}, *const paths[] = {"network", "interconnect",
+										NULL};
 	const char *at = strchr(path, SEP);
 	bool whole = at && at[1] == '\0';
 
@@ -184,6 +205,10 @@ static enum conf_effect judge(const struct conf *from, const struct conf *to, co
 	*why = "it is read when holdfastd starts";
 	if (begins(path, "node ") && (whole || one_of(path, node)))
 		return CONF_ONLINE;
+	if (begins(path, "node ") && one_of(path, paths)) {
+		*why = "heartbeat paths come and go when holdfastd starts; addresses and ports change online";
+		return paths_alike(from, to) ? CONF_ONLINE : CONF_RESTART;
+	}
 	if (whole && (begins(path, "vserver ") || begins(path, "unit ")))
 		return CONF_ONLINE;
 	if (begins(path, "vserver "))

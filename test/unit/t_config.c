@@ -89,6 +89,9 @@ static void t_effects(void)
 	CHECK(conf_serving_hash(&from->vserver[0]) == conf_serving_hash(&to->vserver[0]));
 	CHECK_EQ(CONF_RESTART, effect("path \"/u1\"", "path \"/x\""));
 	CHECK_EQ(CONF_RESTART, effect(" \"/c\"", ""));
+	CHECK_EQ(CONF_ONLINE, effect("network 127.0.0.2 port 1", "network 127.0.0.3 port 9"));
+	CHECK_EQ(CONF_RESTART, effect("network 127.0.0.2 port 1 }\n", "interconnect 127.0.0.2 port 1 }\n"));
+	CHECK_EQ(CONF_RESTART, effect("id 2 ", "id 2 metrics 127.0.0.2 port 5 "));
 	CHECK_EQ(CONF_NEVER, effect("\"/b\" \"/c\"", "\"/x\""));
 	CHECK_EQ(CONF_NEVER, effect("cluster c", "cluster d"));
 	free(from);

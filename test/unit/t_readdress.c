@@ -1,0 +1,145 @@
+/* t_readdress.c - heartbeat addresses and ports that change while real nodes run: nobody is taken for
+ * silent, also when one of them cannot take the version for a while. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "lib_daemon.h"
+
+#define H "$OUT/holdfast -c $D/h.conf "
+
+static pid_t n1, n2;
+
+static void both(void)
+{
+	begin_made();
+	n1 = daemon_start("n1");
+	n2 = daemon_start("n2");
+	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 80));
+	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 60));
+	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 60));
+	CHECK(wait_status("n2", "\"version\":1", 60));
+}
+
+static bool wait_log(const char *node, const char *text, int tenths)
+{
+	for (int i = 0; i < tenths; i++) {
+		if (run("grep -q '%s' $D/%s.log", text, node) == 0)
+			return true;
+		usleep(100000);
+	}
+	run("tail -20 $D/%s.log", node);
+	printf("# %s never logged: %s\n%s\n", node, text, said);
+	return false;
+}
+
+static void nobody_silent(void)
+{
+	CHECK(exits(1, "grep -E 'peer n.*-> (silent|unreachable|dead)' $D/n1.log $D/n2.log"));
+}
+
+/* Address of one node and port of the other in one version; then one dies, and the rest works as ever.
+ * covers: VS-157 ST-28 */
+static void t_both_change(void)
+{
+	both();
+	CHECK(exits(0, "sed 's/\\.0\\.2 port 17400/.0.22 port 17400/; s/\\.0\\.1 port 17400/.0.1 port "
+		       "17410/' $D/h.conf >$D/new.conf"));
+	CHECK(exits(0, H "-N n1 config diff $D/new.conf"));
+	CHECK(says("node n2: network") && says("taken online") && !strstr(said, "needs a restart"));
+	CHECK(exits(0, H "-N n1 config apply $D/new.conf"));
+	CHECK(says("version 2 is committed") && says("in effect on n1 n2"));
+	CHECK(wait_log("n1", "path 0: every node has the new address; the old one is closed", 60));
+	CHECK(wait_log("n2", "path 0: every node has the new address; the old one is closed", 60));
+	usleep(500000);
+	nobody_silent();
+	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 5));
+	CHECK(exits(0, H "-N n2 --json status | tr -d ' \\n' | grep -o '\"paths\":.*'"));
+	CHECK(says(".0.22\",\"port\":17400"));
+	CHECK(exits(1, "grep -i ' 0200%02X7F:43F8 ' /proc/net/udp", net)); /* the old ones are closed */
+	CHECK(exits(1, "grep -i ' 0100%02X7F:43F8 ' /proc/net/udp", net));
+	CHECK(exits(0, "grep -i ' 0100%02X7F:4402 ' /proc/net/udp", net));
+	/* Back again: the places of the old sockets are used once more. */
+	CHECK(exits(0, H "-N n2 config apply $D/h.conf"));
+	CHECK(says("in effect on n2 n1"));
+	usleep(1500000);
+	nobody_silent();
+	CHECK_EQ(128 + SIGKILL, daemon_end(n1, SIGKILL));
+	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	end();
+}
+
+static int take_port(unsigned node, uint16_t port)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
+
+	a.sin_addr.s_addr = htonl(127U << 24 | net << 16 | node);
+	CHECK(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+	return fd;
+}
+
+/* One cannot take it yet: it is sent to where it listens, and the next change waits for it.
+ * covers: VS-157 */
+static void t_one_is_late(void)
+{
+	int taken;
+
+	both();
+	taken = take_port(2, 17499);
+	CHECK(exits(0, "sed 's/\\.0\\.2 port 17400/.0.2 port 17499/; s/\\.0\\.1 port 17400/.0.1 port 17410/' "
+		       "$D/h.conf >$D/new.conf; sed 's/port 17410/port 17411/' $D/new.conf >$D/next.conf"));
+	CHECK(exits(1, H "-N n2 config apply $D/new.conf"));
+	CHECK(says("not-now") && says("cannot be opened"));
+	CHECK(exits(1, H "-N n1 config apply $D/new.conf")); /* committed, and one lacks it */
+	CHECK(says("version 2 is committed") && says("not yet on n2"));
+	usleep(500000);
+	nobody_silent();
+	CHECK(exits(1, H "-N n1 config apply $D/next.conf"));
+	CHECK(says("not-now") && says("not every node has taken the last change"));
+	/* The one that did takes a version that it knows nothing of yet. */
+	close(taken);
+	CHECK(wait_log("n2", "version 2 is in effect", 30));
+	CHECK(wait_log("n1", "the old one is closed", 60));
+	CHECK(exits(0, H "-N n1 config apply $D/next.conf"));
+	CHECK(says("in effect on n1 n2"));
+	usleep(500000);
+	nobody_silent();
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	end();
+}
+
+/* An address that is on no interface: not before it is there.   covers: VS-157 */
+static void t_not_here(void)
+{
+	both();
+	CHECK(exits(0, "sed 's/127.%u.0.1 port 17400/192.0.2.77 port 17400/' $D/h.conf >$D/new.conf", net));
+	CHECK(exits(1, H "-N n1 config apply $D/new.conf"));
+	CHECK(says("not-now") && says("192.0.2.77 is on no interface of n1 yet"));
+	/* Another path is another matter. */
+	CHECK(exits(0, "sed 's/network 127.%u.0.\\([12]\\) port 17400/& network 127.%u.1.\\1 port 17400/' "
+		       "$D/h.conf >$D/more.conf", net, net));
+	CHECK(exits(1, H "-N n1 config apply $D/more.conf"));
+	CHECK(says("needs-restart"));
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	end();
+}
+
+int main(void)
+{
+	daemons_init();
+	CASE(t_both_change);
+	CASE(t_one_is_late);
+	CASE(t_not_here);
+	end_all();
+	return check_end();
+}
