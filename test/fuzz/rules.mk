@@ -4,7 +4,7 @@
 # fuzz-run      libFuzzer (clang), FUZZ_SECONDS for each program, starting from the corpus
 # An input that found something is minimised and committed as corpus/NAME/WHAT.
 
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 40
 FUZZSRC := $(sort $(wildcard test/fuzz/fuzz_*.c))
 FUZZBIN := $(FUZZSRC:test/fuzz/%.c=$(OUT)/fuzz/%)
 FUZZ_CC := clang
