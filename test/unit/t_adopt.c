@@ -275,6 +275,58 @@ static void t_log_recovered(void)
 	fs_drop(&f);
 }
 
+#define SOMEBODY 54321U
+
+static int strangers;
+
+static int give(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st, (void)type, (void)at;
+	return lchown(path, SOMEBODY, SOMEBODY);
+}
+
+static int strange(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)path, (void)type, (void)at;
+	strangers += st->st_uid != SOMEBODY;
+	return 0;
+}
+
+/* A release by root that is refused after it took the log over: the store can be served by its user
+ * as before. */
+static void t_refused_as_root(void)
+{
+	char path[128];
+	uint64_t ino;
+	struct fs f;
+	int fd;
+
+	if (geteuid() != 0) {
+		printf("# t_refused_as_root: skipped, needs root\n");
+		return;
+	}
+	fs_new(&f);
+	CHECK_EQ(0, fs_make(&f, STORE_ROOT_INO, "made", STORE_REG, &ino));
+	CHECK_EQ(0, fs_write(&f, ino, 0, "stable", 6, true));
+	store_free(f.s);
+	f.s = NULL;
+	/* As if the power had gone before the object was made: the log makes it. */
+	snprintf(path, sizeof(path), "%s/objects/00/00/%016llx", f.dir, (unsigned long long)ino);
+	CHECK_EQ(0, unlink(path));
+	snprintf(path, sizeof(path), "%s/made", f.dir); /* in the way */
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	CHECK(fd >= 0);
+	close(fd);
+	CHECK_EQ(0, nftw(f.dir, give, 16, FTW_PHYS));
+	snprintf(dir, sizeof(dir), "%s", f.dir);
+	CHECK_EQ(-EINVAL, call(false, false));
+	CHECK(n.cannot == 1);
+	strangers = 0;
+	CHECK_EQ(0, nftw(f.dir, strange, 16, FTW_PHYS));
+	CHECK_EQ(0, strangers);
+	fs_drop(&f);
+}
+
 static void t_refused(void)
 {
 	char path[128];
@@ -335,6 +387,7 @@ int main(void)
 	CASE(t_adopt_ended);
 	CASE(t_release_ended);
 	CASE(t_log_recovered);
+	CASE(t_refused_as_root);
 	CASE(t_refused);
 	CASE(t_in_use);
 	return check_end();

@@ -359,10 +359,30 @@ static void t_child_again(void)
 	json_decref(list);
 }
 
+/* A part that could not be opened once, for want of a descriptor or room, is opened by the next event. */
+static void t_opened_later(void)
+{
+	struct events_seen seen = {0};
+	json_t *list = json_array();
+	struct events_file f;
+
+	wipe();
+	CHECK_EQ(0, events_file_open(&f, dir, 65536, 3600 * S_NS));
+	events_file_close(&f); /* as it is after a turning over that failed */
+	CHECK_EQ(0, events_file_sync(&f));
+	CHECK_EQ(0, events_file_add(&f, "{\"what\":\"x\"}", 12, 1));
+	CHECK_EQ(0, events_file_sync(&f));
+	events_file_close(&f);
+	CHECK_EQ(0, events_read_dir(dir, list, &seen));
+	CHECK_EQ(1, seen.lines);
+	json_decref(list);
+}
+
 int main(void)
 {
 	CHECK(mkdtemp(dir) != NULL);
 	CASE(t_numbers);
+	CASE(t_opened_later);
 	CASE(t_torn_tail);
 	CASE(t_rot);
 	CASE(t_rot_keeps_numbers);
