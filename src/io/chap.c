@@ -16,25 +16,36 @@ void chap_wipe(struct chap *c)
 	sodium_memzero(c, sizeof(*c));
 }
 
-/* One line of two words, and nothing behind it but white space. */
+/* A line of two words and its end; the place behind it, or NULL. */
+static const char *parse_line(const char *text, char *name, char *secret)
+{
+	size_t n = strcspn(text, SPACE), gap = strspn(text + n, " \t"), len;
+	const char *from = text + n + gap, *end;
+
+	len = strcspn(from, SPACE);
+	end = from + len + strspn(from + len, " \t\r");
+	if (n == 0 || n >= CHAP_TEXT_MAX || gap == 0 || len < CHAP_SECRET_MIN || len >= CHAP_TEXT_MAX ||
+	    (*end && *end != '\n'))
+		return NULL;
+	memcpy(name, text, n);
+	memcpy(secret, from, len);
+	return end + strspn(end, SPACE);
+}
+
+/* RFC 7143, 12.1.3: the two secrets must differ, or a false target could send our challenge back. */
 static int parse(struct chap *c, const char *text)
 {
-	size_t name = strcspn(text, SPACE), gap = strspn(text + name, " \t"), secret;
+	const char *rest = parse_line(text, c->name, c->secret);
 
-	secret = strcspn(text + name + gap, SPACE);
-	if (name == 0 || name >= sizeof(c->name) || gap == 0 || secret < CHAP_SECRET_MIN ||
-	    secret >= sizeof(c->secret) ||
-	    text[name + gap + secret + strspn(text + name + gap + secret, SPACE)])
-		return -EINVAL;
-	memcpy(c->name, text, name);
-	memcpy(c->secret, text + name + gap, secret);
-	return 0;
+	if (rest && *rest)
+		rest = parse_line(rest, c->target_name, c->target_secret);
+	return rest && !*rest && strcmp(c->secret, c->target_secret) ? 0 : -EINVAL;
 }
 
 int chap_load(struct chap *c, const char *path, char *err, size_t err_size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = -errno;
-	char text[2 * CHAP_TEXT_MAX + 16] = "";
+	char text[4 * CHAP_TEXT_MAX + 16] = "";
 	struct stat st;
 	ssize_t n;
 
@@ -57,6 +68,8 @@ int chap_load(struct chap *c, const char *path, char *err, size_t err_size)
 	rc = n < 0 ? -EIO : strlen(text) == (size_t)n ? parse(c, text) : -EINVAL;
 	sodium_memzero(text, sizeof(text));
 	if (rc)
-		snprintf(err, err_size, "%.50s: wanted one line, NAME SECRET of 12 to 255 bytes", path);
+		snprintf(err, err_size,
+			 "%.50s: wanted NAME SECRET (12 to 255 bytes), and a second such line if the "
+			 "target must prove itself", path);
 	return rc;
 }

@@ -98,6 +98,11 @@ static void start(struct attempt *a, const struct unit_spec *u, const struct cha
 	iscsi_set_noautoreconnect(a->c, 1);
 	if (chap->name[0] && iscsi_set_initiator_username_pwd(a->c, chap->name, chap->secret) != 0)
 		return;
+#ifndef HF_MUTANT_CHAP_ANY_TARGET
+	if (chap->target_name[0] &&
+	    iscsi_set_target_username_pwd(a->c, chap->target_name, chap->target_secret) != 0)
+		return;
+#endif
 	set_isid(a->c, u, role, portal);
 	a->done = iscsi_full_connect_async(a->c, u->portal[portal], (int)u->target_lun, on_connected,
 					   a) != 0;

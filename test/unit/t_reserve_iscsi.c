@@ -400,6 +400,19 @@ static int login(void)
 	return rc;
 }
 
+/* The target's own account. */
+static void target_account(const char *secret)
+{
+	char cmd[300];
+
+	snprintf(cmd, sizeof(cmd),
+		 "tgtadm -C 7 --lld iscsi --op delete --mode account --user tg 2>/dev/null; "
+		 "tgtadm -C 7 --lld iscsi --op new --mode account --user tg --password %s && "
+		 "tgtadm -C 7 --lld iscsi --op bind --mode account --tid 1 --user tg --outgoing",
+		 secret);
+	CHECK_EQ(0, system(cmd));
+}
+
 static void t_chap(void)
 {
 	begin();
@@ -418,7 +431,18 @@ static void t_chap(void)
 	CHECK_EQ(-EINVAL, login());
 	put_chap("hf secret-of-holdfast more\n", 0600);
 	CHECK_EQ(-EINVAL, login());
+	put_chap("hf secret-of-holdfast\ntg short", 0600);
+	CHECK_EQ(-EINVAL, login());
+	put_chap("hf secret-of-holdfast\ntg secret-of-holdfast\n", 0600);
+	CHECK_EQ(-EINVAL, login()); /* a challenge sent back would do */
 	put_chap("hf secret-of-holdfast\n", 0600);
+	CHECK_EQ(0, login());
+	/* The target must prove itself, too: it cannot, then falsely, then it does. */
+	put_chap("hf secret-of-holdfast\ntg secret-of-target\n", 0600);
+	CHECK_EQ(-ENOTCONN, login());
+	target_account("secret-of-others");
+	CHECK_EQ(-ENOTCONN, login());
+	target_account("secret-of-target");
 	CHECK_EQ(0, login());
 	/* An owner's whole way is the same session. */
 	memcpy(spec[1].chap, spec[3].chap, sizeof(spec[1].chap));
