@@ -136,25 +136,42 @@ static int check_header(struct daemon *d, unsigned i, char *err, size_t err_size
 	return rc == -EXDEV || rc == -EINVAL || rc == -EKEYREJECTED ? EXIT_CONFIG : EXIT_FORMAT;
 }
 
+static int open_one(struct daemon *d, unsigned i, char *err, size_t err_size)
+{
+	struct slots_device *s = &d->slots[i];
+	char path[PATH_TEXT_MAX];
+	int rc = conf_path(path, sizeof(path), d->conf->coord[i], d->conf->node[d->self].name);
+
+	*s = (struct slots_device){.d = d, .index = i};
+	s->disk.on_written = on_written;
+	s->disk.on_read = on_read;
+	s->disk.fd = -1;
+	if (rc == 0)
+		rc = disk_open(&s->disk, d->loop, path, err, err_size);
+	return rc == 0 ? 0 : rc == -ENOENT ? EXIT_CONFIG : EXIT_FULL;
+}
+
+/* A node of a cluster that has a version starts also without one of its devices, as it goes on when it loses
+ * one: it fails to read and write there, and that bars what needs a majority (V1).  None at all, or no
+ * version yet (then the path may simply be wrong): it does not start. */
 int slots_open(struct daemon *d, char *err, size_t err_size)
 {
-	char path[PATH_TEXT_MAX];
+	unsigned missing = 0;
+	int rc;
 
 	for (unsigned i = 0; i < d->conf->coord_count; i++) {
-		struct slots_device *s = &d->slots[i];
-		int rc = conf_path(path, sizeof(path), d->conf->coord[i],
-				   d->conf->node[d->self].name);
-
-		*s = (struct slots_device){.d = d, .index = i};
-		s->disk.on_written = on_written;
-		s->disk.on_read = on_read;
-		s->disk.fd = -1;
-		if (rc == 0)
-			rc = disk_open(&s->disk, d->loop, path, err, err_size);
+		rc = open_one(d, i, err, err_size);
+#ifndef HF_MUTANT_DEVICE_GONE_BARS_START
+		if (rc && (d->config_version == 0 || ++missing == d->conf->coord_count))
+#else
+		if (rc && ++missing)
+#endif
+			return rc;
 		if (rc)
-			return rc == -ENOENT ? EXIT_CONFIG : EXIT_FULL;
-		rc = check_header(d, i, err, err_size);
-		if (rc)
+			log_warn("%s; starting without it", err);
+		else
+			rc = check_header(d, i, err, err_size);
+		if (rc && d->slots[i].disk.fd >= 0)
 			return rc;
 	}
 	return 0;

@@ -110,11 +110,11 @@ static void t_apply_rolling(void)
 
 static int take_port(unsigned node, uint16_t port)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
 
 	a.sin_addr.s_addr = htonl(127U << 24 | net << 16 | node);
-	CHECK(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+	CHECK(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 1) == 0);
 	return fd;
 }
 
@@ -135,7 +135,8 @@ static void t_stops(void)
 	both("");
 	/* A port that somebody else has. */
 	taken = take_port(2, 17499);
-	CHECK(exits(0, "sed 's/0.2 port 17400/0.2 port 17499/' $D/h.conf >$D/bad.conf"));
+	CHECK(exits(0, "sed 's/0.2 port 17400/& metrics 127.%u.0.2 port 17499/' $D/h.conf >$D/bad.conf",
+		    net));
 	CHECK(exits(1, H "-N n1 --timeout 3s config apply --rolling $D/bad.conf"));
 	CHECK(says("version 2 is committed") && says("n2: begins anew (1 of 2)"));
 	CHECK(says("something is missing") && !strstr(said, "n1: begins anew"));
@@ -157,7 +158,14 @@ static void t_stops(void)
 static void t_device_replaced(void)
 {
 	both("");
-	CHECK(exits(0, "rm $D/coord.b; " H "init"));
+	/* Gone altogether: nodes begin anew without it, and serve. */
+	CHECK(exits(0, "rm $D/coord.b"));
+	CHECK(exits(0, H "-N n1 restart --all"));
+	CHECK(says("2 nodes began anew"));
+	CHECK(wait_status("n1", "\"majority\":false", 30));
+	CHECK(exits(0, "grep 'coord.b: the coordination device cannot be opened.*starting' $D/n1.log"));
+	CHECK(exits(0, "nfs-cp $D/h.conf \"nfs://127.%u.0.9/fs/g?nfsport=12049&mountport=12049\"", net));
+	CHECK(exits(0, H "init"));
 	CHECK(exits(0, H "-N n1 restart --all"));
 	CHECK(says("2 nodes began anew"));
 	CHECK(wait_status("n1", "\"majority\":true", 30));
