@@ -98,6 +98,10 @@ static void client_send(struct client *k, json_t *answer)
 	char *text;
 	size_t n;
 
+	/* A text that is no UTF-8, cut perhaps: whoever waits must hear something. */
+	if (!answer)
+		answer = json_pack("{s:b, s:s, s:s, s:s}", "ok", 0, "reason", "internal", "text",
+				   "the answer cannot be said in JSON", "todo", "see the daemon's log");
 	json_object_set_new(answer, "control", json_integer(CTL_VERSION));
 	text = json_dumps(answer, JSON_COMPACT);
 	json_decref(answer);
