@@ -240,6 +240,11 @@ static int do_inhibit(struct cli *c, char **w)
 {
 	bool on;
 
+	if (strcmp(w[0], "self") != 0 && strcmp(w[0], "mine") != 0 && strcmp(w[0], "cluster") != 0) {
+		fprintf(stderr, "holdfast: inhibit: self, mine, cluster or vs is wanted, not %s\n",
+			w[0]);
+		return CLI_USAGE;
+	}
 	if (!on_or_off(w[1], &on))
 		return CLI_USAGE;
 	return act(c, json_pack("{s:s, s:s, s:b, s:s*}", "verb", "inhibit", "scope", w[0], "on",
@@ -465,6 +470,23 @@ static int usage(FILE *to)
 	return CLI_USAGE;
 }
 
+/* Behind a line that says what was wrong; the list of all commands would push that off the screen. */
+static int see_help(void)
+{
+	fprintf(stderr, "see: holdfast --help\n");
+	return CLI_USAGE;
+}
+
+/* The usage of a command, or of those that begin like what was given. */
+static int wrong_use(const char *noun, const char *verb)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(commands[i].noun, noun) == 0 &&
+		    (!verb || (commands[i].verb && strcmp(commands[i].verb, verb) == 0)))
+			fprintf(stderr, "  %s\n", commands[i].help);
+	return see_help();
+}
+
 /* The socket: -s, else the run_dir of the configuration. */
 static int find_socket(struct cli *c)
 {
@@ -650,12 +672,15 @@ static const struct command *find_command(int argc, char **argv, int *used)
 static int wrong_command(const struct command *k, int argc, char **argv, int used)
 {
 	if (k)
-		fprintf(stderr, "holdfast: %s %s: %u words wanted behind it, %d given\n", k->noun,
-			k->verb ? k->verb : "", k->words, argc - used);
+		fprintf(stderr, "holdfast: %s%s%s: %u word%s wanted behind it, %d given\n", k->noun,
+			k->verb ? " " : "", k->verb ? k->verb : "", k->words,
+			k->words == 1 ? "" : "s", argc - used);
 	else if (argc > 0)
 		fprintf(stderr, "holdfast: no such command: %s%s%s\n", argv[0], argc > 1 ? " " : "",
 			argc > 1 ? argv[1] : "");
-	return usage(stderr);
+	else
+		return usage(stderr);
+	return k ? wrong_use(k->noun, k->verb) : wrong_use(argv[0], NULL);
 }
 
 static bool takes_all(const struct command *k, const bool given[OPTION_BITS])
@@ -680,7 +705,7 @@ int main(int argc, char **argv)
 		c.conf_path = getenv("HOLDFAST_CONFIG");
 	c.node = getenv("HOLDFAST_NODE");
 	if (!options(&c, argc, argv, given))
-		return usage(stderr);
+		return see_help();
 	k = find_command(argc - optind, argv + optind, &used);
 	if (!k || (k->words != ANY_WORDS && argc - optind - used != (int)k->words))
 		return wrong_command(k, argc - optind, argv + optind, used);

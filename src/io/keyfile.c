@@ -92,8 +92,10 @@ int keyfile_load(struct keyfile *k, const char *path, char *err, size_t err_size
 	if (fd < 0) {
 		rc = -errno;
 		snprintf(err, err_size,
-			 "%s: %s; make it with `holdfast init`, the same file on every node", path,
-			 strerror(-rc));
+			 rc == -ENOENT ?
+				 "%s: %s; make it with `holdfast init`, the same file on every node" :
+				 "%s: %s",
+			 path, strerror(-rc));
 		return rc;
 	}
 	if (fstat(fd, &st) || st.st_uid != geteuid() || (st.st_mode & 077)) {
