@@ -221,12 +221,15 @@ static void put_export(struct wr *w, const struct export *x)
 	wr_u32(w, 0);
 }
 
+/* What cannot be mounted is left out: some clients mount all that is listed below a path together
+ * with it, and give up on all of it when one is not there; then nobody could make the directory. */
 static int export_list(struct call *c)
 {
-	const struct exports *e = &c->srv->exports;
+	struct exports *e = &c->srv->exports;
 
 	for (unsigned i = 0; i < e->count && fits(&c->out, e->list[i].path_len + 128); i++)
-		put_export(&c->out, &e->list[i]);
+		if (export_root(&e->list[i], e->list[i].fs->store) != 0)
+			put_export(&c->out, &e->list[i]);
 	wr_u32(&c->out, 0);
 	return 0;
 }

@@ -231,6 +231,24 @@ static void on_export(void *arg, const char *path, const char *dir, bool found)
 	}
 }
 
+/* How many exports EXPORT lists. */
+static unsigned listed(void)
+{
+	struct xdr_bytes b;
+	unsigned n = 0;
+
+	nt_begin(t, MOUNT_PROGRAM, MOUNT_V3, MOUNTPROC3_EXPORT);
+	nt_call(t);
+	while (rd_u32(&t->r) == 1) {
+		xdr_get_bytes(&t->r, &b, 1024);
+		while (rd_u32(&t->r) == 1)
+			xdr_get_bytes(&t->r, &b, 1024);
+		n++;
+	}
+	CHECK(rd_done(&t->r));
+	return n;
+}
+
 /* Without its directory an export is there all the same, and takes it when it comes. */
 static void t_made_later(void)
 {
@@ -242,6 +260,7 @@ static void t_made_later(void)
 	nt_exports(t);
 	rpc_exports_each(t->srv, on_export, &found);
 	CHECK(!found);
+	CHECK_EQ(3, listed());
 	CHECK_EQ(MNT3ERR_NOENT, nt_mount(t, "/sub", &fh));
 	CHECK_EQ(NFS3_OK, nt_getattr(t, &t->root, NULL));
 	CHECK_EQ(NFS3_OK, nt_mkdir(t, &t->root, "new", 0755, &fh));
@@ -250,6 +269,7 @@ static void t_made_later(void)
 	CHECK(leads_up(&fh, &fh));
 	rpc_exports_each(t->srv, on_export, &found);
 	CHECK(found);
+	CHECK_EQ(4, listed());
 	down();
 }
 
