@@ -12,7 +12,9 @@
  * Of two that go through 1 and 2 at least one reads the other's claim, because any two majorities
  * share a device.  A claim counts until its node is proven dead or has left.  A master holds its
  * post while its lease (lease.c) is unbroken: that ends before anybody can prove it dead.  So there
- * are never two.  Nothing hangs on it for safety: every wish still has to win a reservation.
+ * are never two, as long as the devices tell what is on them.  Of two that were made by one that gave
+ * back what was there before, the one with the greater id withdraws when it reads the other.  Nothing
+ * hangs on the post for safety: every wish still has to win a reservation.
  *
  * Without a majority there is no new master, and each node follows its own wishes. */
 #include "core/internal.h"
@@ -120,14 +122,26 @@ static void claim(struct node *n)
 		set_role(n, STATUS_ROLE_MASTER, n->conf.self);
 }
 
+/* Another one, that lives, has the post as well: it can only have it by a device that lied to one of us. */
+static bool yields_to(const struct node *n, uint16_t other)
+{
+#ifdef HF_MUTANT_MASTER_STUBBORN
+	other = 0;
+#endif
+	return other && other < n->conf.self && peer_live(peer_get(n, other));
+}
+
 void master_run(struct node *n)
 {
 	uint16_t other = other_master(n);
 	bool holds = n->claim_ns && n->claim_chain == n->chain && lease_valid(n) &&
 		     node_active(n) && !n->leaving;
 
-	if (n->role == STATUS_ROLE_MASTER && holds)
-		return;
+	if (n->role == STATUS_ROLE_MASTER && holds) {
+		if (!yields_to(n, other))
+			return;
+		HF_MARK("master.second");
+	}
 	if (other || !node_active(n)) {
 		withdraw(n, node_active(n) ? other : 0);
 	} else if (n->claim_ns && !holds) {

@@ -148,6 +148,24 @@ static void t_post_ends_with_the_lease(void)
 	CHECK_EQ(STATUS_ROLE_MASTER, r.n.role);
 }
 
+/* A device that gave back what was there before let two of them through: one goes on.
+ * covers: OV-03 VS-33 */
+static void t_one_of_two_masters(void)
+{
+	for (unsigned mine = 1; mine <= 3; mine += 2) {
+		rig_conf(&r);
+		r.conf.self = (uint16_t)mine;
+		r.conf.node[0].id = (uint16_t)mine;
+		r.conf.vs[0].home = (uint16_t)mine;
+		rig_start(&r);
+		CHECK_EQ(STATUS_ROLE_MASTER, r.n.role);
+		r.peer_master = true;
+		rig_pass(&r, 3 * T);
+		CHECK_EQ(mine == 1 ? STATUS_ROLE_MASTER : STATUS_ROLE_SLAVE, r.n.role);
+		CHECK_EQ(mine == 1 ? 1 : 2, r.n.master);
+	}
+}
+
 /* Two claim at once: the smaller id goes first.   covers: OV-03 VS-33 */
 static void t_smaller_claim_first(void)
 {
@@ -394,6 +412,7 @@ int main(void)
 	CASE(t_torn_slot_of_a_stranger);
 	CASE(t_first_slots_in_any_order);
 	CASE(t_post_ends_with_the_lease);
+	CASE(t_one_of_two_masters);
 	CASE(t_smaller_claim_first);
 	CASE(t_scribble_rates);
 	CASE(t_stale_slot_is_no_death);
