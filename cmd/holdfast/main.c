@@ -175,6 +175,11 @@ static int do_vs_show(struct cli *c, char **w)
 		return status;
 	v = find_vserver(r, w[0]);
 	if (!v) {
+		json_t *no = json_pack("{s:b, s:s, s:s}", "ok", 0, "reason", "unknown-vserver", "text", w[0]);
+
+		if (c->json)
+			print_json(no);
+		json_decref(no);
 		fprintf(stderr, "holdfast: no virtual server is named %s; see: holdfast vs list\n",
 			w[0]);
 		status = CLI_FAILED;

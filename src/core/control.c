@@ -365,7 +365,7 @@ void control_event(struct node *n, const struct event *ev)
 		return;
 	case CONTROL_REBOOT:
 		if (n->state != NODE_STOPPED) {
-			reply(n, ev->control.id, REASON_NOT_NORMAL, "the node is not STOPPED");
+			reply(n, ev->control.id, REASON_NOT_STOPPED, "-");
 			return;
 		}
 		n->conf.reboot_manual = false;

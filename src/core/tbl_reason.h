@@ -73,3 +73,4 @@ REASON(RECONFIGURED, "reconfigured", "")
 REASON(RESTART, "restart", "")
 REASON(NOBODY_ELSE, "nobody-else",
        "no other node can take it now: see holdfast vs move VS NODE --dry-run; --force: its clients wait")
+REASON(NOT_STOPPED, "node-not-stopped", "it runs; to begin anew: holdfast restart NODE")
