@@ -178,7 +178,7 @@ if has_part basic; then
 	r=$(u n1 make)
 	expect "the record is made" "rc=0*" "$r"
 	r=$(u n1 make)
-	expect "and never made twice" "rc=-17*" "$r"
+	expect "and never made twice" "rc=-114*" "$r"
 	r=$(u n1 free)
 	expect "an unowned unit is won" "outcome=won owner=1 holder=1*" "$r"
 	expect "with a key on both paths, APTPL" "2x$(key n1)" "$(keys)"
