@@ -66,6 +66,8 @@ void peer_slots(struct node *n, unsigned device, const struct event *ev);
 void peer_observe_anew(struct node *n);
 void peer_verdicts(struct node *n);
 uint64_t peer_deadline_ns(const struct node *n);
+/* It gave it up and is silent for certain: revoked, and the time to stop is over (F4). */
+bool vs_surely_silent(const struct node *n, const struct node_vs *v);
 uint8_t client_quality(const struct node *n, const uint8_t *quality);
 
 /* memory.c */

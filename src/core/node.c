@@ -225,8 +225,7 @@ static uint64_t unit_epoch(const struct node *n, unsigned vs)
 	return epoch;
 }
 
-/* Silent for certain: revoked, and the time to stop is over (F4). */
-static bool surely_silent(const struct node *n, const struct node_vs *v)
+bool vs_surely_silent(const struct node *n, const struct node_vs *v)
 {
 	return v->gave_up && v->revoked_ns && n->now_ns >= v->revoked_ns + n->conf.times.drift_ns;
 }
@@ -237,7 +236,7 @@ static void fill_vs(const struct node *n, unsigned vs, struct status_vs *out)
 
 	out->id = n->conf.vs[vs].id;
 	out->state = (uint8_t)v->state;
-	out->flags = (uint8_t)((surely_silent(n, v) ? STATUS_VS_GAVE_UP : 0U) |
+	out->flags = (uint8_t)((vs_surely_silent(n, v) ? STATUS_VS_GAVE_UP : 0U) |
 			       (v->failed ? STATUS_VS_FAILED : 0U) |
 			       (v->released ? STATUS_VS_RELEASED : 0U) |
 			       (v->inhibit ? STATUS_VS_INHIBIT : 0U));
@@ -594,7 +593,7 @@ static void announce_silence(struct node *n)
 	for (unsigned i = 0; i < n->conf.vs_count; i++) {
 		struct node_vs *v = &n->vs[i];
 
-		if (surely_silent(n, v) && !v->gave_up_told) {
+		if (vs_surely_silent(n, v) && !v->gave_up_told) {
 			v->gave_up_told = true;
 			n->dirty = true;
 		} else if (!v->gave_up) {

@@ -138,9 +138,20 @@ static bool wait_for_home(const struct node *n, unsigned vs)
 	       (home->verdict == STATUS_V_UNKNOWN || home->msg.state == NODE_REBOOTING);
 }
 
+/* Somebody serves it or is about to.  What I gave up is free as soon as the others may seize it: a master
+ * that cannot reach its storage must not make them wait until it has failed to release it. */
+static uint16_t holder(const struct node *n, unsigned vs)
+{
+#ifndef HF_MUTANT_MASTER_CLINGS
+	if (n->vs[vs].state != VS_DOWN && vs_surely_silent(n, &n->vs[vs]))
+		return 0;
+#endif
+	return node_vs_owner(n, vs);
+}
+
 static uint16_t wish(const struct node *n, unsigned vs)
 {
-	uint16_t owner = node_vs_owner(n, vs), to;
+	uint16_t owner = holder(n, vs), to;
 	const struct node_peer *p = peer_get(n, n->unit[n->conf.vs[vs].unit[0]].owner);
 
 	if (!owner && !vs_wanted(n, vs))
@@ -170,7 +181,7 @@ static void set_targets(struct node *n)
 {
 	for (unsigned k = 0; k < n->conf.vs_count; k++) {
 		unsigned i = n->order[k];
-		bool free = node_vs_owner(n, i) == 0;
+		bool free = holder(n, i) == 0;
 		uint16_t to = wish(n, i), his = masters_wish(n, i);
 
 		/* His wish may be older than the last owner's release: that one goes first. */

@@ -166,6 +166,26 @@ static void t_one_of_two_masters(void)
 	}
 }
 
+/* The master itself gives up what it serves, and cannot even release it: the others need its word to seize
+ * it, and get it as soon as it is silent for certain.   covers: F3 F4 OV-03 */
+static void t_master_gives_up(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	CHECK_EQ(STATUS_ROLE_MASTER, r.n.role);
+	r.hold[ACT_RELEASE] = true;
+	for (unsigned i = 0; i < 20 && r.n.vs[0].state == VS_SERVING; i++) {
+		rig_poll(&r, POLL_ERROR);
+		r.now += T / 4;
+		rig_step(&r, (struct event){.type = EV_TICK});
+	}
+	CHECK_EQ(VS_RELEASE, r.n.vs[0].state);
+	rig_pass(&r, 10 * T);
+	CHECK_EQ(VS_RELEASE, r.n.vs[0].state);
+	CHECK_EQ(STATUS_VS_GAVE_UP, r.told.vs[0].flags & STATUS_VS_GAVE_UP);
+	CHECK_EQ(2, r.told.vs[0].target);
+}
+
 /* Two claim at once: the smaller id goes first.   covers: OV-03 VS-33 */
 static void t_smaller_claim_first(void)
 {
@@ -412,6 +432,7 @@ int main(void)
 	CASE(t_torn_slot_of_a_stranger);
 	CASE(t_first_slots_in_any_order);
 	CASE(t_post_ends_with_the_lease);
+	CASE(t_master_gives_up);
 	CASE(t_one_of_two_masters);
 	CASE(t_smaller_claim_first);
 	CASE(t_scribble_rates);
