@@ -1,11 +1,12 @@
 /* drain.c - what a planned move asks of the owner, most of it done while clients are still served.
  *
- * A move waits for the last checkpoint, and that for every object written since the one before;
- * then, where the file system is to be unmounted, for every block that its journal still holds.  So
- * both are done ahead in rounds, each with less to do than the one before, until one is short; what
- * is left for the end is short too:
+ * A move waits for the last checkpoint, and that for everything written since the one before, also what
+ * no record tells of (unstable WRITEs: a sync of the whole file system, which others may use, too); then,
+ * where that is to be unmounted, for every block that its journal still holds.  So both are done ahead in
+ * rounds, each with less to do than the one before, until one is short; what is left for the end is
+ * short too:
  *
- *	round:  checkpoint, then (a mounted unit) sync of the file system by a thread of its own
+ *	round:  checkpoint, then sync of the file system by a thread of its own
  *	end:    no more requests, answers, last checkpoint (serve_drain) -> DRAINED
  */
 #include <errno.h>
@@ -41,19 +42,13 @@ static void drained(struct vs *v, int err)
 
 /* ---- the sync --------------------------------------------------------------------------------- */
 
-static bool is_mounted(const struct vs *v, unsigned i)
-{
-	return v->conf->unit[v->store[i].conf->unit].backend != CONF_DIR;
-}
-
 /* Failures are for the unmount to find: this is help, not a promise. */
 static void *sync_thread(void *arg)
 {
 	struct vs *v = arg;
 
 	for (unsigned i = 0; i < v->store_count; i++) {
-		int fd = is_mounted(v, i) ? open(v->store[i].dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-					  : -1;
+		int fd = open(v->store[i].dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		if (fd < 0)
 			continue;
@@ -67,12 +62,8 @@ static void *sync_thread(void *arg)
 /* True when the thread runs now. */
 static bool sync_begin(struct vs *v)
 {
-	bool any = false;
-
-	for (unsigned i = 0; i < v->store_count; i++)
-		any |= is_mounted(v, i);
 	v->drain_sync_ns = loop_clock_ns();
-	if (!any || pthread_create(&v->drain_thread, NULL, sync_thread, v))
+	if (pthread_create(&v->drain_thread, NULL, sync_thread, v))
 		return false;
 	pthread_detach(v->drain_thread);
 	return true;
