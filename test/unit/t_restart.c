@@ -160,13 +160,13 @@ static void t_device_replaced(void)
 	both("");
 	/* Gone altogether: nodes begin anew without it, and serve. */
 	CHECK(exits(0, "rm $D/coord.b"));
-	CHECK(exits(0, H "-N n1 restart --all"));
+	CHECK(exits(0, H "-N n1 --timeout 10s restart --all"));
 	CHECK(says("2 nodes began anew"));
 	CHECK(wait_status("n1", "\"majority\":false", 30));
 	CHECK(exits(0, "grep 'coord.b: the coordination device cannot be opened.*starting' $D/n1.log"));
 	CHECK(exits(0, "nfs-cp $D/h.conf \"nfs://127.%u.0.9/fs/g?nfsport=12049&mountport=12049\"", net));
 	CHECK(exits(0, H "init"));
-	CHECK(exits(0, H "-N n1 restart --all"));
+	CHECK(exits(0, H "-N n1 --timeout 10s restart --all"));
 	CHECK(says("2 nodes began anew"));
 	CHECK(wait_status("n1", "\"majority\":true", 30));
 	CHECK(wait_status("n2", "\"majority\":true", 30));
