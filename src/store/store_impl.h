@@ -130,6 +130,7 @@ struct wal {
 	bool held_over;		/* ... it has waited */
 	struct gather {
 		unsigned count;	   /* records that the next write waits for; 0: none */
+		unsigned seen;	   /* that were there at the last round's end */
 		uint64_t until_ns; /* ... and no longer */
 		bool waited;
 		unsigned fails, skip; /* in a row; completions after which nobody waits */

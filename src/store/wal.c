@@ -27,6 +27,7 @@
 #define HOLD_NS	 (50ULL * 1000000)
 
 #define GATHER_MAX_NS	 200000ULL
+#define GATHER_MORE_NS	 600000ULL
 #define GATHER_FAILS_MAX 6U
 
 static void on_written(struct loop_op *op, int res);
@@ -303,7 +304,8 @@ static void on_written(struct loop_op *op, int res)
 /* ---- gathering ------------------------------------------------------------------------------------ */
 
 /* The next write waits for as many records as were under way when `done` completed, but no longer than
- * that one took.  Where callers do not come back in time, ever fewer completions are waited after. */
+ * that one took, or while each round brings more (then the processor has no time to lose by it).  Where
+ * callers do not come back in time, ever fewer completions are waited after. */
 static void gather_begin(struct store *s, const struct batch *done)
 {
 	struct gather *g = &s->log.gather;
@@ -315,6 +317,7 @@ static void gather_begin(struct store *s, const struct batch *done)
 	}
 	g->count = done->count + s->log.fill->count;
 	g->until_ns = now + (took < GATHER_MAX_NS ? took : GATHER_MAX_NS);
+	g->seen = s->log.fill->count;
 	g->waited = false;
 }
 
@@ -342,27 +345,35 @@ static void on_gather_over(struct loop_timer *t)
 	(void)t; /* the round's end submits */
 }
 
+/* The time is over; for those who come all the while, only when they have stopped. */
+static bool gather_over(const struct gather *g, unsigned count, uint64_t now)
+{
+	return now >= g->until_ns + (count > g->seen ? GATHER_MORE_NS : 0);
+}
+
 /* True while the next write waits for more records. */
 static bool gathers(struct store *s)
 {
 	struct wal *l = &s->log;
 	struct gather *g = &l->gather;
+	uint64_t now = loop_now_ns(s->loop);
 
 	if (!g->count)
 		return false;
-	if (l->fill->count >= g->count || loop_now_ns(s->loop) >= g->until_ns ||
+	if (l->fill->count >= g->count || gather_over(g, l->fill->count, now) ||
 	    !list_empty(&l->queue) || s->close_done) {
 		gather_end(s);
 		return false;
 	}
-	if (!g->waited)
-		loop_timer_set(s->loop, &g->timer, g->until_ns);
+	if (!g->timer.deadline_ns) /* over already: one more round without a wait */
+		loop_timer_set(s->loop, &g->timer, g->until_ns > now ? g->until_ns : now);
+	g->seen = l->fill->count;
 	g->waited = true;
 #ifdef HF_MUTANT_GATHER_NEVER
 	return false;
 #endif
 #ifdef HF_MUTANT_GATHER_FOREVER
-	g->until_ns = ~0ULL;
+	g->until_ns = ~0ULL / 2;
 #endif
 	HF_MARK("store.gathered");
 	return true;
