@@ -208,7 +208,7 @@ static void apply_parts(const char *name, const char *part, const char *options)
 	char sed[600];
 
 	snprintf(sed, sizeof(sed),
-		 "s/rw insecure/rw insecure no_root_squash/; s/\texport .*/%s%s%s%s%s"
+		 "s/rw insecure/rw insecure all_squash anonuid=0 anongid=0/; s/\texport .*/%s%s%s%s%s"
 		 "\texport \"\\/later\" { store fs dir \"later\"\\n\t\tclient * }\\n&/",
 		 part ? "\texport \"\\/part\" { store fs dir \"" : "", part ? part : "",
 		 part ? "\"\\n\t\tclient 127.0.0.0\\/8 " : "", part ? options : "",
@@ -235,7 +235,7 @@ static void apply_directories(void)
 		sscanf(strstr(said, "survive-"), "%63s", top);
 	CHECK(top[0]);
 	CHECK(nfs("ls", "/part", "") != 0);
-	apply_parts("part", top, "rw insecure no_root_squash");
+	apply_parts("part", top, "rw insecure all_squash anonuid=0 anongid=0");
 	CHECK_EQ(0, nfs("ls", "/part", ""));
 	CHECK(says("pulse") && says("w0") && !strstr(said, "data"));
 	CHECK_EQ(0, nfs("ls", "/part/w0", "")); /* a folder below it */
@@ -250,11 +250,11 @@ static void apply_directories(void)
 	CHECK(says("export /later cannot be mounted: no directory \"later\""));
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 --json status | "
 		       "grep '\"exports_missing\": *1'"));
-	apply_parts("ro", top, "ro insecure no_root_squash");
+	apply_parts("ro", top, "ro insecure all_squash anonuid=0 anongid=0");
 	CHECK(nfs("cp", "/part/more", "$D/h.conf") != 0);
 	CHECK_EQ(0, nfs("cat", "/part/new", ""));
 	snprintf(inner, sizeof(inner), "%s\\/w0", top);
-	apply_parts("inner", inner, "ro insecure no_root_squash");
+	apply_parts("inner", inner, "ro insecure all_squash anonuid=0 anongid=0");
 	CHECK(nfs("cat", "/part/new", "") != 0);
 	CHECK_EQ(0, nfs("ls", "/part/sub", ""));
 	apply_parts("none", NULL, NULL);

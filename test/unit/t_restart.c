@@ -19,7 +19,7 @@ static pid_t n1, n2;
 static void both(const char *sed)
 {
 	begin_made();
-	CHECK(exits(0, "sed -i 's/rw insecure/& no_root_squash/; %s' $D/h.conf", sed));
+	CHECK(exits(0, "sed -i 's/rw insecure/& all_squash anonuid=0 anongid=0/; %s' $D/h.conf", sed));
 	n1 = daemon_start("n1");
 	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 80)); /* before the other might have it */
 	n2 = daemon_start("n2");
