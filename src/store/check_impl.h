@@ -120,6 +120,8 @@ void keep_row(struct check *k, const char *what, const uint8_t *key, size_t key_
 	      const void *val, size_t val_len);
 /* Moves a file of the store there, under this name. */
 int keep_file(struct check *k, int dir_fd, const char *name, const char *as);
+/* A second name; where the file system has none, a copy. */
+int keep_link(struct check *k, int dir_fd, const char *name, const char *as);
 int keep_copy(struct check *k, int dir_fd, const char *name, const char *as);
 int keep_sync(struct check *k);
 void keep_end(struct check *k);

@@ -142,6 +142,15 @@ int keep_copy(struct check *k, int dir_fd, const char *name, const char *as)
 	return err;
 }
 
+int keep_link(struct check *k, int dir_fd, const char *name, const char *as)
+{
+	int fd = keep_folder(k);
+
+	if (fd < 0)
+		return fd;
+	return linkat(dir_fd, name, fd, as, 0) ? keep_copy(k, dir_fd, name, as) : 0;
+}
+
 int keep_sync(struct check *k)
 {
 	if (k->keep.rows && (fflush(k->keep.rows) || fsync(fileno(k->keep.rows))))

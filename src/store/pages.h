@@ -20,7 +20,9 @@ struct pages {
 	int fd;
 	uint32_t page_bytes;
 	uint64_t file_pages;		/* whole ones in the file */
-	uint64_t last;			/* number of the last page in use */
+	uint64_t last;			/* number of the last page in use; inside the file */
+	uint64_t head;			/* the page that holds the younger head */
+	bool too_many;			/* the head counts pages that cannot be */
 	uint64_t root, free_root, txn;	/* UINT64_MAX: that tree is empty */
 	unsigned depth, free_depth;
 	/* walking */

@@ -3,7 +3,8 @@
  *	1. what an earlier repair began and did not end is removed
  *	2. log halves that are missing or too short are made anew
  *	3. every page of the index is looked at; if one is damaged, all rows that can be read go into
- *	   a new index file, which then changes places with the old one in one step
+ *	   a new index file, which then takes the old one's place in one step; the old one has a
+ *	   second name among what is kept by then
  *	4. rows that recovery reads before anything else are held against their formats; META is made
  *	   anew from the log
  *
@@ -211,25 +212,42 @@ static int sync_folder(int dir_fd, const char *name)
 	return err;
 }
 
+/* What is there gets its second name, in the folder of what is kept, before anything takes its
+ * place: whoever is stopped in between leaves the old file, the new one, or both. */
+static int keep_old_index(struct job *j)
+{
+	int err;
+
+	if (faccessat(j->dir_fd, "index/data.mdb", F_OK, 0))
+		return errno == ENOENT ? 0 : -errno;
+#ifdef HF_MUTANT_SWAP_FIRST
+	return 0;
+#endif
+	err = keep_link(j->k, j->dir_fd, "index/data.mdb", "index.mdb");
+	if (err == 0)
+		err = keep_sync(j->k);
+	if (err == 0)
+		err = sync_folder(j->dir_fd, "repaired");
+	return err ? err : sync_folder(j->dir_fd, ".");
+}
+
 /* The new file takes the old one's place at once; the old one is kept. */
 static int swap_in(struct job *j)
 {
 	int err = sync_folder(j->dir_fd, "index.new");
-	unsigned how = RENAME_EXCHANGE;
 
 	if (err)
 		return err;
 	if (mkdirat(j->dir_fd, "index", 0700) && errno != EEXIST)
 		return -errno;
-	if (faccessat(j->dir_fd, "index/data.mdb", F_OK, 0))
-		how = 0;
-	if (renameat2(j->dir_fd, "index.new/data.mdb", j->dir_fd, "index/data.mdb", how))
+	err = keep_old_index(j);
+	if (err)
+		return err;
+	if (renameat(j->dir_fd, "index.new/data.mdb", j->dir_fd, "index/data.mdb"))
 		return -errno;
 	err = sync_folder(j->dir_fd, "index");
 	if (err == 0)
 		err = sync_folder(j->dir_fd, ".");
-	if (err == 0 && how)
-		err = keep_file(j->k, j->dir_fd, "index.new/data.mdb", "index.mdb");
 	unlinkat(j->dir_fd, "index.new/lock.mdb", 0);
 	if (unlinkat(j->dir_fd, "index.new", AT_REMOVEDIR) && err == 0)
 		err = -errno;

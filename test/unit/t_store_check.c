@@ -2,6 +2,7 @@
  *
  * Each case makes the same small store, damages it in one way, and wants: the finding's code, a
  * repair that leaves nothing, a second check that is clean, a store that opens. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -9,12 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "lib_storefake.h"
 #include "store/index.h"
+#include "store/pages.h"
 #include "store/record.h"
 
 #define ROOT STORE_ROOT_INO
@@ -889,6 +892,29 @@ static void t_page_branch(void)
 	fs_drop(&f);
 }
 
+/* A count of pages that the file cannot have is damage, and nobody looks for so many. */
+static void t_page_count(void)
+{
+	struct pages p = {0};
+	uint64_t far;
+	int fd;
+
+	make_many();
+	spoil_root();
+	fd = index_file();
+	far = (uint64_t)lseek(fd, 0, SEEK_END) / 4096 + (1U << 31);
+	for (unsigned i = 0; i < 2; i++)
+		CHECK_EQ(8, pwrite(fd, &far, 8, i * 4096 + 136));
+	CHECK_EQ(0, pages_open(&p, fd));
+	CHECK(p.last < p.file_pages);
+	CHECK(p.too_many);
+	pages_close(&p);
+	close(fd);
+	mend("index-page");
+	CHECK_EQ(MANY, count_many());
+	fs_drop(&f);
+}
+
 /* Nothing of the index is left: files come back by number, names are gone, and it says so. */
 static void t_index_gone(void)
 {
@@ -944,6 +970,119 @@ static void t_killed(void)
 		CHECK_EQ(MANY, count_many());
 		fs_drop(&f);
 	}
+}
+
+/* Every call that changes a folder asks here first: the repair can end before any of them. */
+static bool dying;
+static unsigned calls_left;
+
+static void may_die(void)
+{
+	if (dying && calls_left-- == 0)
+		_exit(9);
+}
+
+int renameat(int from, const char *name, int to, const char *as)
+{
+	may_die();
+	return (int)syscall(SYS_renameat, from, name, to, as);
+}
+
+int renameat2(int from, const char *name, int to, const char *as, unsigned how)
+{
+	may_die();
+	return (int)syscall(SYS_renameat2, from, name, to, as, how);
+}
+
+int linkat(int from, const char *name, int to, const char *as, int how)
+{
+	may_die();
+	return (int)syscall(SYS_linkat, from, name, to, as, how);
+}
+
+int unlinkat(int dir, const char *name, int how)
+{
+	may_die();
+	return (int)syscall(SYS_unlinkat, dir, name, how);
+}
+
+static bool damaged_copy(const char *path, const void *want, size_t len)
+{
+	char *have = malloc(len + 1);
+	FILE *in = fopen(path, "r");
+	bool same = in && fread(have, 1, len + 1, in) == len && memcmp(have, want, len) == 0;
+
+	if (in)
+		fclose(in);
+	free(have);
+	return same;
+}
+
+/* In its place, or among what a repair keeps. */
+static bool damaged_kept(const void *want, size_t len)
+{
+	char path[400];
+	struct dirent *e;
+	bool there;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "%s/index/data.mdb", f.dir);
+	there = damaged_copy(path, want, len);
+	snprintf(path, sizeof(path), "%s/repaired", f.dir);
+	d = opendir(path);
+	while (d && !there && (e = readdir(d)) != NULL) {
+		snprintf(path, sizeof(path), "%s/repaired/%s/index.mdb", f.dir, e->d_name);
+		there = damaged_copy(path, want, len);
+	}
+	if (d)
+		closedir(d);
+	return there;
+}
+
+static size_t index_bytes(uint8_t **bytes)
+{
+	int fd = index_file();
+	size_t len = (size_t)lseek(fd, 0, SEEK_END);
+
+	*bytes = malloc(len);
+	CHECK_EQ((long)len, pread(fd, *bytes, len, 0));
+	close(fd);
+	return len;
+}
+
+/* Ended before each of its changes of a folder: the damaged index is always somewhere, and so it is
+ * when the next repair is through. */
+static void t_swap(void)
+{
+	int status = 9 << 8;
+
+	for (unsigned n = 0; status == 9 << 8; n++) {
+		uint8_t *bytes;
+		size_t len;
+		pid_t pid;
+
+		make_many();
+		spoil_page(2, TABLE_NAME, true);
+		len = index_bytes(&bytes);
+		pid = fork();
+		if (pid == 0) {
+			dying = true;
+			calls_left = n;
+			run(true);
+			_exit(0);
+		}
+		CHECK_EQ(pid, waitpid(pid, &status, 0));
+		CHECK(damaged_kept(bytes, len));
+		CHECK_EQ(0, run(true) < 0);
+		CHECK_EQ(0, res.left);
+		CHECK(damaged_kept(bytes, len));
+		CHECK_EQ(0, run(false));
+		free(bytes);
+		CHECK_EQ(0, fs_open(&f));
+		CHECK_EQ(MANY, count_many());
+		fs_drop(&f);
+	}
+	CHECK_EQ(0, status);
 }
 
 static void t_refused(void)
@@ -1004,8 +1143,10 @@ int main(void)
 	CASE(t_log_gone);
 	CASE(t_page_leaf);
 	CASE(t_page_branch);
+	CASE(t_page_count);
 	CASE(t_index_gone);
 	CASE(t_killed);
+	CASE(t_swap);
 	CASE(t_refused);
 	return check_end();
 }
