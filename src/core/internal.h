@@ -114,6 +114,7 @@ void vs_check(const struct node *n, unsigned vs);
 /* vserver.c, vs_again.c, vs_done.c among themselves */
 void vs_retake_now(struct node *n, unsigned vs);
 void vs_storage_down(struct node *n, unsigned vs);
+void vs_storage_back(struct node *n, unsigned vs);
 const struct node_conf_vs *vs_conf(const struct node *n, unsigned vs);
 struct node_unit *vs_unit(struct node *n, unsigned vs, unsigned at);
 struct action *vs_unit_act(struct node *n, unsigned vs, enum act_type type);

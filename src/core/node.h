@@ -468,11 +468,13 @@ struct node_unit {
 	bool held;	       /* I won it and have not released it */
 	bool mounted;
 	bool known;	       /* S was read */
+	bool prove;	       /* read S though it is known: does the storage work here? */
 	bool foul;	       /* could not be unmounted: not touched again by this instance */
 	unsigned vs;	       /* whose it is */
 	uint16_t owner;	       /* by S as last seen, 0 unowned */
 	uint64_t owner_epoch, owner_generation;
 	uint64_t read_op, read_next_ns;
+	uint64_t read_begun_ns, proven_ns; /* of the last look at S; the last that succeeded began then */
 	uint64_t reserve_begun_ns, poll_until_ns;
 	unsigned poll_errors;
 };
@@ -502,6 +504,7 @@ struct node_vs {
 	bool cleaning;	       /* reserved only to be released: leftover of an older instance */
 	bool want_down;	       /* bring it down when the operation in flight is over */
 	bool gave_up, gave_up_told, failed, released;
+	bool storage_lost;     /* why it failed here; storage that works again may end that */
 	uint64_t revoked_ns;
 	uint16_t victim;       /* from whom it is being taken, 0 nobody */
 	uint64_t victim_epoch;

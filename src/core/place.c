@@ -430,6 +430,10 @@ void place_run(struct node *n)
 		return;
 	units_read(n);
 	count_load(n);
+#ifndef HF_MUTANT_HELD_DOWN_ALONE
+	for (unsigned i = 0; i < n->conf.vs_count; i++)
+		vs_storage_back(n, i);
+#endif
 	set_targets(n);
 	for (unsigned k = 0; k < n->conf.vs_count; k++) {
 		unsigned i = n->order[k];

@@ -133,20 +133,21 @@ static void step_252(struct node *n)
 	node_persist(n);
 }
 
-/* Reads S of every unit that is not known, not too often. */
+/* Reads S of every unit that is not known or shall prove that it can be reached, not too often. */
 void units_read(struct node *n)
 {
 	for (unsigned u = 0; u < n->conf.unit_count; u++) {
 		struct node_unit *unit = &n->unit[u];
 		struct action *a;
 
-		if (n->conf.unit[u].gone || unit->known || unit->held || unit->read_op ||
-		    n->now_ns < unit->read_next_ns)
+		if (n->conf.unit[u].gone || (unit->known && !unit->prove) || unit->held ||
+		    unit->read_op || n->now_ns < unit->read_next_ns)
 			continue;
 		a = act(n, ACT_UNIT_READ);
 		a->unit = u;
 		a->vs = unit->vs;
 		unit->read_op = act_op(n, a);
+		unit->read_begun_ns = n->now_ns;
 		unit->read_next_ns = n->now_ns + 5 * n->conf.times.heartbeat_ns;
 	}
 }
@@ -168,6 +169,8 @@ void unit_read_done(struct node *n, const struct event *ev)
 	    ev->unit_state.owner_epoch > u->owner_epoch)
 		p->observe_since_ns = n->now_ns;
 	u->known = true;
+	u->prove = false;
+	u->proven_ns = u->read_begun_ns;
 	u->owner = ev->unit_state.owner;
 	u->owner_epoch = ev->unit_state.owner_epoch;
 	u->owner_generation = ev->unit_state.owner_generation;

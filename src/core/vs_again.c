@@ -148,9 +148,53 @@ void vs_storage_down(struct node *n, unsigned vs)
 {
 	struct node_vs *v = &n->vs[vs];
 
-	v->failed = true;
+	v->failed = v->storage_lost = true;
 	v->failed_until_ns = n->now_ns + n->conf.times.hold_down_ns;
 	vs_hard_down(n, vs, REASON_STORAGE_DOWN);
+}
+
+/* S of each of its units was read here a moment ago, and since it failed. */
+static bool storage_proven(struct node *n, unsigned vs)
+{
+	const struct node_vs *v = &n->vs[vs];
+	uint64_t recent = 10 * n->conf.times.heartbeat_ns;
+	bool proven = true;
+
+	for (unsigned i = 0; i < vs_conf(n, vs)->unit_count; i++) {
+		struct node_unit *u = vs_unit(n, vs, i);
+
+		if (u->proven_ns > v->since_ns && u->proven_ns + recent > n->now_ns)
+			continue;
+		u->prove = true;
+		proven = false;
+	}
+	return proven;
+}
+
+/* Its storage failed here, and nobody is left who has it or could: once the storage is seen to work
+ * again, waiting for the hold-down to end would only lengthen the outage.  Not at once: what can be
+ * read may still fail in other ways (AM-29). */
+void vs_storage_back(struct node *n, unsigned vs)
+{
+	struct node_vs *v = &n->vs[vs];
+	bool proven;
+
+	if (!v->failed || !v->storage_lost || v->state != VS_DOWN ||
+	    n->now_ns < v->since_ns + 20 * n->conf.times.heartbeat_ns || node_vs_owner(n, vs) ||
+	    place_best(n, vs, true))
+		return;
+	proven = storage_proven(n, vs);
+#ifdef HF_MUTANT_STORAGE_BACK_UNSEEN
+	proven = true;
+#endif
+	if (!proven)
+		return;
+	HF_MARK("vs.storage_back");
+	SAY(n, LOG_L_NOTICE, REASON_STORAGE_DOWN,
+	    "vs %s: its storage works again here, and no other node can serve it: a candidate again",
+	    vs_conf(n, vs)->name);
+	v->failed = false;
+	n->dirty = true;
 }
 
 void vs_repaired(struct node *n, unsigned vs, const struct event *ev)

@@ -174,7 +174,7 @@ void vs_up(struct node *n, unsigned vs, uint16_t victim, enum reason why)
 		    vs_unit(n, vs, i)->owner_epoch > v->victim_epoch)
 			v->victim_epoch = vs_unit(n, vs, i)->owner_epoch;
 	v->keep = v->lost = v->want_down = v->gave_up = v->released = v->fenced = false;
-	v->cleaning = false;
+	v->cleaning = v->storage_lost = false;
 	v->renew_ns = 0;
 	v->first_reply = v->drained = false;
 	v->move_to = 0;
@@ -226,6 +226,7 @@ void vs_failed(struct node *n, unsigned vs, enum reason why)
 	struct node_vs *v = &n->vs[vs];
 
 	v->failed = true;
+	v->storage_lost = why == REASON_STORAGE_DOWN;
 	v->failed_until_ns = n->now_ns + n->conf.times.hold_down_ns;
 	if (why == REASON_CRASH_LOOP || why == REASON_REPAIR_FAILED || why == REASON_DAMAGED_AGAIN)
 		v->failed_until_ns = 0; /* an operator's turn */

@@ -142,6 +142,13 @@ struct status_msg rig_peer(struct rig *g)
 		m.vs[0].epoch = 1;
 		m.vs[0].fs_state[0] = STATUS_FS_DOWN;
 	}
+	if (g->peer_failed) {
+		m.vs_count = 1;
+		m.vs[0] = (struct status_vs){.id = g->conf.vs[0].id, .state = VS_DOWN};
+		m.vs[0].flags = STATUS_VS_FAILED;
+		m.vs[0].fs_count = 1;
+		m.vs[0].fs_state[0] = STATUS_FS_DOWN;
+	}
 	if (g->acks) {
 		m.peer_count = 1;
 		m.peer[0].node = 1;

@@ -25,6 +25,7 @@ struct rig {
 	bool peer_master, peer_recovers;
 	uint8_t peer_wants;  /* v1 to this node; nobody has it */
 	bool peer_released; /* v1, at epoch 1, for node 1 */
+	bool peer_failed;   /* to serve v1 */
 	struct status_msg told; /* what it sent last */
 };
 

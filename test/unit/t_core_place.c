@@ -186,6 +186,58 @@ static void t_master_gives_up(void)
 	CHECK_EQ(2, r.told.vs[0].target);
 }
 
+static void storage_fails(void)
+{
+	for (unsigned i = 0; i < 20 && r.n.vs[0].state == VS_SERVING; i++) {
+		rig_poll(&r, POLL_ERROR);
+		r.now += T / 4;
+		rig_step(&r, (struct event){.type = EV_TICK});
+	}
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK_EQ(REASON_STORAGE_DOWN, r.n.vs[0].reason);
+}
+
+/* Its storage failed, and the other failed before it: who sees S again serves, without waiting for
+ * the hold-down to end; and not before.   covers: ST-48 OV-18 AM-29 */
+static void t_storage_is_back(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	r.peer_failed = true;
+	r.hold[ACT_UNIT_READ] = true;
+	storage_fails();
+	rig_pass(&r, 40 * T);
+	rig_done(&r, &r.last[ACT_UNIT_READ], EV_UNIT_READ, -5);
+	rig_pass(&r, 40 * T);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK_EQ(STATUS_VS_FAILED, r.told.vs[0].flags & STATUS_VS_FAILED);
+	r.hold[ACT_UNIT_READ] = false;
+	rig_done(&r, &r.last[ACT_UNIT_READ], EV_UNIT_READ, 0);
+	/* A while ago, by the clock of the look: seen once more. */
+	rig_pass(&r, 10 * T);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	CHECK_EQ(0, r.told.vs[0].flags & STATUS_VS_FAILED);
+}
+
+/* Another can have it: the hold-down stands, and nobody is in a hurry.   covers: OV-18 AM-29 */
+static void t_storage_is_back_elsewhere(void)
+{
+	rig_conf(&r);
+	rig_start(&r);
+	storage_fails();
+	rig_pass(&r, 40 * T);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK_EQ(2, r.n.vs[0].target);
+	/* It may be seen, and fail all the same: not tried at every heartbeat. */
+	r.peer_failed = true;
+	r.hold[ACT_RESERVE] = true;
+	rig_pass(&r, 12 * T);
+	CHECK_EQ(VS_RESERVE, r.n.vs[0].state);
+	rig_reserved(&r, &r.last[ACT_RESERVE], RESERVE_ERROR);
+	rig_pass(&r, 5 * T);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+}
+
 /* Two claim at once: the smaller id goes first.   covers: OV-03 VS-33 */
 static void t_smaller_claim_first(void)
 {
@@ -433,6 +485,8 @@ int main(void)
 	CASE(t_first_slots_in_any_order);
 	CASE(t_post_ends_with_the_lease);
 	CASE(t_master_gives_up);
+	CASE(t_storage_is_back);
+	CASE(t_storage_is_back_elsewhere);
 	CASE(t_one_of_two_masters);
 	CASE(t_smaller_claim_first);
 	CASE(t_scribble_rates);
