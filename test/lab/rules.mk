@@ -4,6 +4,12 @@ tools unit-build: $(SURVIVE)
 $(SURVIVE): $(OUT)/test/lab/survive.o $(OUT)/test/lab/nfsclient.o
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ -lpthread
 
+# Bulk data carried in while something happens, by unit tests with real daemons.
+COURIER := $(OUT)/courier
+tools unit-build: $(COURIER)
+$(COURIER): $(OUT)/test/lab/courier.o $(OUT)/test/lab/nfsclient.o
+	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ -lpthread
+
 # Power loss on loop-mounted ext4 and xfs, seen by clients.
 .PHONY: crash-fs
 crash-fs: tools all

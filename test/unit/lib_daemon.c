@@ -18,7 +18,7 @@
 
 #include "check.h"
 
-char dir[64], out_dir[256], said[65536], conf_file[96];
+char dir[64], coord_dir[64], out_dir[256], said[65536], conf_file[96];
 unsigned net;
 
 static int drop(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -29,11 +29,17 @@ static int drop(const char *path, const struct stat *st, int type, struct FTW *f
 	return remove(path);
 }
 
+static const char PATIENT[] =
+    "nfs_get() { for i in $(seq 25); do timeout 60 nfs-cp \"$1\" $2 >/dev/null && return; sleep 0.2; done; "
+    "return 1; }; "
+    "nfs_put() { for i in $(seq 25); do timeout 60 nfs-cp $1 \"$2\" >/dev/null && nfs-cp \"$2\" $D/put "
+    ">/dev/null && cmp -s $1 $D/put && return; sleep 0.2; done; return 1; }; ";
+
 static int vrun(const char *fmt, va_list ap)
 {
-	char command[2048];
-	size_t n =
-	    (size_t)snprintf(command, sizeof(command), "exec 2>&1; OUT=%s D=%s; ", out_dir, dir);
+	char command[4096];
+	size_t n = (size_t)snprintf(command, sizeof(command), "exec 2>&1; OUT=%s D=%s C=%s; %s", out_dir,
+				    dir, coord_dir, PATIENT);
 	FILE *f;
 	int st;
 
@@ -78,6 +84,22 @@ bool exits(int want, const char *fmt, ...)
 	return false;
 }
 
+bool exits_beside_writes(const char *host, const char *export, const char *fmt, ...)
+{
+	char command[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(command, sizeof(command), fmt, ap);
+	va_end(ap);
+	return exits(0,
+		     "rm -f $D/done; $OUT/courier -a 127.%u.%s -p 12049 -e %s -u $D/done -o $D/data "
+		     ">$D/courier 2>&1 & c=$!; "
+		     "until grep -q writing $D/courier; do kill -0 $c || break; sleep 0.02; done; "
+		     "(%s); r=$?; touch $D/done; wait $c || r=9; cat $D/courier; exit $r",
+		     net, host, export, command);
+}
+
 bool says(const char *text)
 {
 	if (strstr(said, text))
@@ -91,7 +113,7 @@ void write_conf(const char *more)
 	FILE *f = fopen(conf_file, "w");
 
 	fprintf(f,
-		"cluster \"t%d\" {\n\theartbeat 50ms\n\tkey \"%s/key\"\n"
+		"cluster \"t%d\" {\n\theartbeat " HEARTBEAT "\n\tkey \"%s/key\"\n"
 		"\tcoordination \"%s/coord.a\" \"%s/coord.b\"\n"
 		"\trun_dir \"%s/%%n\"\n\tstate_dir \"%s/%%n.state\"\n\tself_fence stop\n}\n"
 		"node n1 { id 1 network 127.%u.0.1 port 17400 metrics 127.%u.0.1 port 17480 }\n"
@@ -100,15 +122,26 @@ void write_conf(const char *more)
 		"vserver v {\n\thome n1\n\taddress 127.%u.0.9\n\tnfs_port 12049\n\tportmap off\n"
 		"\tstore fs { unit u dir \"fs\" log_half 4M index_map 64M }\n"
 		"\texport \"/fs\" {\n\t\tstore fs\n\t\tclient 127.0.0.0/8 rw insecure\n\t}\n}\n%s",
-		(int)getpid(), dir, dir, dir, dir, dir, net, net, net, dir, net, more);
+		(int)getpid(), dir, coord_dir, coord_dir, dir, dir, net, net, net, dir, net, more);
 	fclose(f);
+}
+
+void end(void)
+{
+	nftw(dir, drop, 32, FTW_DEPTH | FTW_PHYS);
+	nftw(coord_dir, drop, 4, FTW_DEPTH | FTW_PHYS);
 }
 
 void begin(void)
 {
 	end_all();
+	if (dir[0])
+		end();
 	snprintf(dir, sizeof(dir), "/tmp/hf-daemon.XXXXXX");
 	CHECK(mkdtemp(dir) != NULL);
+	snprintf(coord_dir, sizeof(coord_dir), "/dev/shm/hf-daemon.XXXXXX");
+	if (!mkdtemp(coord_dir))
+		memcpy(coord_dir, dir, sizeof(dir));
 	snprintf(conf_file, sizeof(conf_file), "%s/h.conf", dir);
 	write_conf("");
 }
@@ -117,11 +150,6 @@ void begin_made(void)
 {
 	begin();
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf init"));
-}
-
-void end(void)
-{
-	nftw(dir, drop, 32, FTW_DEPTH | FTW_PHYS);
 }
 
 /* ---- running daemons ---------------------------------------------------------------------------
@@ -183,9 +211,30 @@ int daemon_end(pid_t pid, int sig)
 	return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
 }
 
+void daemons_start(pid_t *n1, pid_t *n2)
+{
+	*n1 = daemon_start("n1");
+	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 80)); /* before the other might have it */
+	*n2 = daemon_start("n2");
+	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 60));
+	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 60));
+	CHECK(wait_status("n2", "\"version\":1", 60));
+}
+
+void daemons_end(pid_t n1, pid_t n2)
+{
+	CHECK_EQ(0, daemon_end(n2, SIGTERM));
+	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+}
+
+static int patience(int tenths)
+{
+	return getenv("CHECK_FIRST") ? tenths : 3 * tenths;
+}
+
 bool wait_status(const char *node, const char *text, int tenths)
 {
-	for (int i = 0; i < tenths; i++) {
+	for (int i = 0; i < patience(tenths); i++) {
 		if (run("$OUT/holdfast -c $D/h.conf -N %s --json status | tr -d ' \\n'", node) ==
 			0 &&
 		    strstr(said, text))
@@ -195,6 +244,18 @@ bool wait_status(const char *node, const char *text, int tenths)
 	printf("# %s never said %s: %s\n", node, text, said);
 	run("cat $D/%s.log", node);
 	printf("%s\n", said);
+	return false;
+}
+
+bool wait_log(const char *node, const char *text, int tenths)
+{
+	for (int i = 0; i < patience(tenths); i++) {
+		if (run("grep -q '%s' $D/%s.log", text, node) == 0)
+			return true;
+		usleep(100000);
+	}
+	run("tail -20 $D/%s.log", node);
+	printf("# %s never logged: %s\n%s\n", node, text, said);
 	return false;
 }
 

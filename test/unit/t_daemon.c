@@ -27,10 +27,7 @@ static void t_two_nodes(void)
 	pid_t n1, n2;
 
 	begin_made();
-	n1 = daemon_start("n1");
-	n2 = daemon_start("n2");
-	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
-	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 30));
+	daemons_start(&n1, &n2);
 	CHECK(exits(1, "$OUT/holdfast -c $D/h.conf -N n1 vs move v n9"));
 	CHECK(says("unknown-node"));
 	show_units();
@@ -70,10 +67,7 @@ static void t_claim_and_release(void)
 	pid_t n1, n2;
 
 	begin_made();
-	n1 = daemon_start("n1");
-	n2 = daemon_start("n2");
-	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
-	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 30));
+	daemons_start(&n1, &n2);
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 unit claim u"));
 	CHECK(says("it is so already"));
 	CHECK(exits(1, "$OUT/holdfast -c $D/h.conf -N n2 unit claim u"));

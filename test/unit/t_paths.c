@@ -65,7 +65,7 @@ static bool dropped_becomes(const char *way, int number, enum drop why, long lon
 {
 	long long n = 0;
 
-	for (int i = 0; i < 30; i++) {
+	for (int i = 0; i < 100; i++) {
 		n = dropped(way, number, why);
 		if (n >= want)
 			break;
@@ -115,10 +115,7 @@ static long long epoch_now(void)
 static void two_up(pid_t *n1, pid_t *n2)
 {
 	begin_made();
-	*n1 = daemon_start("n1");
-	*n2 = daemon_start("n2");
-	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
-	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 30));
+	daemons_start(n1, n2);
 }
 
 /* Without these datagrams a node would be "unreachable" at best, by its slot.
@@ -165,7 +162,7 @@ static void put_slot(const uint8_t *sector, unsigned node)
 	char path[128];
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/coord.a", dir);
+	snprintf(path, sizeof(path), "%s/coord.a", coord_dir);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	CHECK(fd >= 0);
 	CHECK_EQ(SLOT_SIZE, pwrite(fd, sector, SLOT_SIZE, (off_t)SLOT_OFFSET(node)));
@@ -194,7 +191,7 @@ static void t_slots(void)
 			CHECK(false);
 		}
 	}
-	usleep(300000); /* read again and again: counted once */
+	usleep(600000); /* read again and again: counted once */
 	CHECK_EQ(want[DROP_FORGED], dropped("disk", 0, DROP_FORGED));
 	CHECK_EQ(want[DROP_SENDER], dropped("disk", 0, DROP_SENDER));
 	CHECK(wait_status("n1", "\"verdict\":\"dead\"", 1));
@@ -260,9 +257,7 @@ static void t_memory(void)
 	struct forge f;
 
 	begin_interconnect();
-	n1 = daemon_start("n1");
-	n2 = daemon_start("n2");
-	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
+	daemons_start(&n1, &n2);
 	CHECK(wait_status("n1", "\"in_sync\":true", 60));
 	CHECK(wait_status("n2", "\"in_sync\":true", 60));
 	CHECK(heard_on_all("n1") && heard_on_all("n2"));
@@ -279,7 +274,7 @@ static void t_memory(void)
 	daemon_end(n1, SIGKILL);
 	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));
 	CHECK(exits(
-	    0, "rm -r $D/n1.state; for c in a b; do dd if=/dev/zero of=$D/coord.$c bs=4096 seek=1 "
+	    0, "rm -r $D/n1.state; for c in a b; do dd if=/dev/zero of=$C/coord.$c bs=4096 seek=1 "
 	       "count=1 conv=notrunc 2>/dev/null; done"));
 	n1 = daemon_start("n1");
 	CHECK(wait_status("n1", "\"generation\":2", 80));
@@ -291,7 +286,7 @@ static void t_memory(void)
 	 * nothing yet. */
 	CHECK(exits(
 	    0,
-	    "for c in a b; do dd if=/dev/zero of=$D/coord.$c bs=4096 seek=2 count=1 conv=notrunc "
+	    "for c in a b; do dd if=/dev/zero of=$C/coord.$c bs=4096 seek=2 count=1 conv=notrunc "
 	    "2>/dev/null; done"));
 	n1 = daemon_start("n1");
 	CHECK(wait_status("n1", "\"generation\":3", 80));

@@ -20,18 +20,12 @@ static void both(const char *sed)
 {
 	begin_made();
 	CHECK(exits(0, "sed -i 's/rw insecure/& all_squash anonuid=0 anongid=0/; %s' $D/h.conf", sed));
-	n1 = daemon_start("n1");
-	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 80)); /* before the other might have it */
-	n2 = daemon_start("n2");
-	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 60));
-	CHECK(wait_status("n2", "\"verdict\":\"alive\"", 60));
-	CHECK(wait_status("n2", "\"version\":1", 60));
+	daemons_start(&n1, &n2);
 }
 
 static void end_both(void)
 {
-	CHECK_EQ(0, daemon_end(n2, SIGTERM));
-	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	daemons_end(n1, n2);
 	end();
 }
 
@@ -62,12 +56,8 @@ static void t_all(void)
 	CHECK(says("n1: would hand over 1") && says("n2: would hand over 0") && says("dry run"));
 	CHECK(exits(64, H "-N n2 restart"));
 	CHECK(exits(1, H "-N n2 restart n3"));
-	CHECK(exits(0, "head -c 150000000 /dev/zero >$D/data; "
-		       "U=\"nfs://127.%u.0.9/fs/data?nfsport=12049&mountport=12049\"; "
-		       "(nfs-cp $D/data \"$U\" >/dev/null && echo copied) & c=$!; sleep 0.1; "
-		       H "-N n2 restart --all || exit 1; "
-		       "wait $c && nfs-cp \"$U\" $D/back >/dev/null && cmp $D/data $D/back", net));
-	CHECK(says("copied") && says("n2: begins anew (1 of 2)\n") && says("v: back to n1"));
+	CHECK(exits_beside_writes("0.9", "/fs", H "-N n2 restart --all"));
+	CHECK(says("all of it is there") && says("n2: begins anew (1 of 2)\n") && says("v: back to n1"));
 	CHECK(says("n1: begins anew (2 of 2), hands over first") && says("2 nodes began anew"));
 	CHECK(exits(0, H "-N n2 --json status | tr -d ' \\n'"));
 	CHECK(says("\"name\":\"n1\",\"id\":1,\"verdict\":\"alive\"") && says("\"generation\":2"));
@@ -88,18 +78,14 @@ static void t_all(void)
 static void t_apply_rolling(void)
 {
 	both("");
-	CHECK(exits(0, "sed 's/heartbeat 50ms/heartbeat 60ms/' $D/h.conf >$D/hb.conf"));
+	CHECK(exits(0, "sed 's/heartbeat 200ms/heartbeat 220ms/' $D/h.conf >$D/hb.conf"));
 	CHECK(exits(0, H "-N n1 config apply --rolling --dry-run $D/hb.conf"));
 	CHECK(says("needs a restart") && says("n1: would hand over 1") && says("dry run"));
-	CHECK(exits(0, "head -c 150000000 /dev/zero >$D/data; "
-		       "U=\"nfs://127.%u.0.9/fs/data?nfsport=12049&mountport=12049\"; "
-		       "(nfs-cp $D/data \"$U\" >/dev/null && echo copied) & c=$!; sleep 0.1; "
-		       H "-N n1 config apply --rolling $D/hb.conf || exit 1; "
-		       "wait $c && nfs-cp \"$U\" $D/back >/dev/null && cmp $D/data $D/back", net));
-	CHECK(says("copied") && says("version 2 is committed") && says("2 nodes began anew"));
+	CHECK(exits_beside_writes("0.9", "/fs", H "-N n1 config apply --rolling $D/hb.conf"));
+	CHECK(says("all of it is there") && says("version 2 is committed") && says("2 nodes began anew"));
 	for (unsigned i = 1; i <= 2; i++) {
 		CHECK(exits(0, H "-N n%u config show", i));
-		CHECK(says("# version 2, in effect here: version 2") && says("heartbeat 60ms"));
+		CHECK(says("# version 2, in effect here: version 2") && says("heartbeat 220ms"));
 	}
 	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 20));
 	/* Again: nobody lacks it. */
@@ -129,8 +115,7 @@ static void t_stops(void)
 	CHECK(says("nobody-else") && says("nothing was done"));
 	CHECK(exits(0, H "-N n2 restart n1 --force"));
 	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 50));
-	CHECK_EQ(0, daemon_end(n2, SIGTERM));
-	CHECK_EQ(0, daemon_end(n1, SIGTERM));
+	daemons_end(n1, n2);
 	end();
 	both("");
 	/* A port that somebody else has. */
@@ -143,7 +128,7 @@ static void t_stops(void)
 	CHECK_EQ(69, daemon_end(n2, 0));
 	close(taken);
 	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 10));
-	CHECK(exits(0, "nfs-cp $D/h.conf \"nfs://127.%u.0.9/fs/f?nfsport=12049&mountport=12049\"", net));
+	CHECK(exits(0, "nfs_put $D/h.conf \"nfs://127.%u.0.9/fs/f?nfsport=12049&mountport=12049\"", net));
 	/* The way back: another version, and the node started by hand. */
 	CHECK(exits(0, H "-N n1 config apply --restart $D/h.conf"));
 	n2 = daemon_start("n2");
@@ -159,12 +144,12 @@ static void t_device_replaced(void)
 {
 	both("");
 	/* Gone altogether: nodes begin anew without it, and serve. */
-	CHECK(exits(0, "rm $D/coord.b"));
+	CHECK(exits(0, "rm $C/coord.b"));
 	CHECK(exits(0, H "-N n1 --timeout 10s restart --all"));
 	CHECK(says("2 nodes began anew"));
 	CHECK(wait_status("n1", "\"majority\":false", 30));
 	CHECK(exits(0, "grep 'coord.b: the coordination device cannot be opened.*starting' $D/n1.log"));
-	CHECK(exits(0, "nfs-cp $D/h.conf \"nfs://127.%u.0.9/fs/g?nfsport=12049&mountport=12049\"", net));
+	CHECK(exits(0, "nfs_put $D/h.conf \"nfs://127.%u.0.9/fs/g?nfsport=12049&mountport=12049\"", net));
 	CHECK(exits(0, H "init"));
 	CHECK(exits(0, H "-N n1 --timeout 10s restart --all"));
 	CHECK(says("2 nodes began anew"));
