@@ -129,10 +129,8 @@ static int user_find(const struct cli *c, struct adopt_args *a)
 	if (!c->user)
 		return CLI_OK;
 	pw = getpwnam(c->user);
-	if (!pw) {
-		fprintf(stderr, "holdfast: --user %s: there is no such user\n", c->user);
-		return CLI_FAILED;
-	}
+	if (!pw)
+		return cli_fail(c, CLI_FAILED, NULL, "--user %s: there is no such user", c->user);
 	a->give = true;
 	a->uid = pw->pw_uid;
 	a->gid = pw->pw_gid;

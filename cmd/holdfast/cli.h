@@ -39,6 +39,10 @@ struct cli {
 /* Sends a request (taken over) and gives the `result` of the answer, a new reference; NULL after a
  * line on stderr, with *status set. */
 json_t *cli_ask(struct cli *c, json_t *request, int *status);
+/* An error that is no answer of the daemon: a line on stderr, with --json also an object on stdout as
+ * the daemon refuses (ok, reason, text).  The reason, if NULL, goes by the exit status; gives that. */
+int cli_fail(const struct cli *c, int status, const char *reason, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 /* Seconds with a unit, for people: "412 ms", "3.2 s", "5 min", "2 d"; -1 gives "never". */
 const char *cli_age(double ms, char out[32]);
 const char *cli_string(const json_t *o, const char *key);

@@ -20,30 +20,41 @@ static void dump(const json_t *o)
 	printf("\n");
 }
 
+/* Once, from its beginning to its end: it may be a pipe. */
+static int read_text(const char *file, char *text, size_t *len)
+{
+	FILE *f = strcmp(file, "-") == 0 ? stdin : fopen(file, "re");
+	int rc;
+
+	if (!f)
+		return -errno;
+	errno = 0;
+	*len = fread(text, 1, TEXT_MAX + 1, f);
+	rc = ferror(f) ? -(errno ? errno : EIO) : 0;
+	if (f != stdin)
+		fclose(f);
+	return rc;
+}
+
 /* The file's text after it was parsed here, or NULL with a line and *status. */
-static char *read_file(const char *file, int *status)
+static char *read_file(const struct cli *c, const char *file, int *status)
 {
 	struct conf *conf = mem_zalloc(1, sizeof(*conf));
 	char err[512], *text = mem_zalloc(1, TEXT_MAX + 2);
-	FILE *f;
 	size_t len = 0;
-	int rc = conf_load(conf, file, err, sizeof(err));
+	int rc = read_text(file, text, &len);
 
+	if (rc)
+		snprintf(err, sizeof(err), "%s: %s", file, strerror(-rc));
+	else if (len > TEXT_MAX)
+		snprintf(err, sizeof(err), "%s: longer than %d bytes", file, TEXT_MAX);
+	else
+		rc = conf_parse(conf, text, len, file, err, sizeof(err));
 	free(conf);
-	if (rc == 0) {
-		f = fopen(file, "re");
-		if (f) {
-			len = fread(text, 1, TEXT_MAX + 1, f);
-			fclose(f);
-		}
-		snprintf(err, sizeof(err), "%s: %s", file,
-			 !f ? strerror(errno) : "longer than 65536 bytes");
-		if (f && len <= TEXT_MAX)
-			return text;
-	}
-	fprintf(stderr, "holdfast: %s\n", err);
+	if (rc == 0 && len <= TEXT_MAX)
+		return text;
 	free(text);
-	*status = CLI_CONFIG;
+	*status = cli_fail(c, CLI_CONFIG, NULL, "%s", err);
 	return NULL;
 }
 
@@ -86,7 +97,7 @@ static json_t *ask_diff(struct cli *c, const char *text, int *status)
 int cli_config_diff(struct cli *c, const char *file)
 {
 	int status = CLI_OK;
-	char *text = read_file(file, &status);
+	char *text = read_file(c, file, &status);
 	json_t *r = text ? ask_diff(c, text, &status) : NULL;
 
 	free(text);
@@ -164,7 +175,7 @@ static int commit(struct cli *c, const char *text, const json_t *diff, double *v
 int cli_config_apply(struct cli *c, const char *file)
 {
 	int status = CLI_OK;
-	char *text = read_file(file, &status);
+	char *text = read_file(c, file, &status);
 	json_t *r = text ? ask_diff(c, text, &status) : NULL;
 	bool same = json_is_true(json_object_get(r, "same"));
 	double version = c->rolling ? cli_number(r, "version") : 0;

@@ -118,7 +118,7 @@ static int read_all(struct view *v, json_t *list, struct events_seen *seen)
 	for (char **f = v->files; *f; f++) {
 		rc = events_read_file(*f, list, seen);
 		if (rc) {
-			fprintf(stderr, "holdfast: %s: %s\n", *f, strerror(-rc));
+			cli_fail(v->c, CLI_FAILED, NULL, "%s: %s", *f, strerror(-rc));
 			return rc;
 		}
 	}
@@ -160,7 +160,7 @@ static int once(struct view *v)
 	if (rc == 0)
 		print_new(v, list);
 	else if (!v->files[0])
-		fprintf(stderr, "holdfast: %s/events: %s\n", v->dir, strerror(-rc));
+		cli_fail(v->c, CLI_FAILED, NULL, "%s/events: %s", v->dir, strerror(-rc));
 	json_decref(list);
 	if (seen.damaged > v->damaged_told) {
 		fprintf(stderr, "holdfast: events: %llu damaged lines were left out\n",
@@ -197,11 +197,10 @@ static int find_dir(struct view *v)
 	int status = CLI_OK;
 
 	if (conf_load(conf, v->c->conf_path, err, sizeof(err))) {
-		fprintf(stderr, "holdfast: %s\n", err);
-		status = CLI_CONFIG;
+		status = cli_fail(v->c, CLI_CONFIG, NULL, "%s", err);
 	} else if (strstr(conf->state_dir, "%n") && !v->c->node) {
-		fprintf(stderr, "holdfast: state_dir depends on the node (%%n): name it with -N\n");
-		status = CLI_USAGE;
+		status = cli_fail(v->c, CLI_USAGE, NULL,
+				  "state_dir depends on the node (%%n): name it with -N");
 	} else {
 		conf_path(v->dir, sizeof(v->dir), conf->state_dir, v->c->node ? v->c->node : "");
 	}
@@ -214,20 +213,16 @@ int cli_events(struct cli *c, char **files)
 	struct view v = {.c = c, .files = files, .last_seq = -1};
 	int status;
 
-	if (c->all) {
-		fprintf(stderr, "holdfast: events --all: nodes do not read each other's logs; ask each "
-				"node, or copy its files and name them: holdfast events FILE ...\n");
-		return CLI_FAILED;
-	}
-	if (c->since && !parse_since(c->since, &v.since_s)) {
-		fprintf(stderr, "holdfast: --since %s: a time ago like 10min, 2h or 7d is wanted, or a "
-				"UTC time like 2026-01-31T10:20\n", c->since);
-		return CLI_USAGE;
-	}
-	if (files[0] && c->follow) {
-		fprintf(stderr, "holdfast: events: --follow reads this node's log, no files\n");
-		return CLI_USAGE;
-	}
+	if (c->all)
+		return cli_fail(c, CLI_FAILED, NULL, "events --all: nodes do not read each other's "
+				"logs; ask each node, or copy its files and name them: holdfast events "
+				"FILE ...");
+	if (c->since && !parse_since(c->since, &v.since_s))
+		return cli_fail(c, CLI_USAGE, NULL, "--since %s: a time ago like 10min, 2h or 7d is "
+				"wanted, or a UTC time like 2026-01-31T10:20", c->since);
+	if (files[0] && c->follow)
+		return cli_fail(c, CLI_USAGE, NULL,
+				"events: --follow reads this node's log, no files");
 	status = files[0] ? CLI_OK : find_dir(&v);
 	if (status)
 		return status;

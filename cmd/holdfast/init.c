@@ -22,33 +22,45 @@
 #include "conf/conf.h"
 #include "ctl/spec.h"
 #include "io/disk.h"
+#include "io/folder.h"
 #include "io/seal.h"
 #include "store/store.h"
 #include "store/tree.h"
 
 struct init {
+	const struct cli *c;
+	json_t *made, *kept; /* NULL: told line by line */
 	struct conf *conf;
 	const char *node;
 	struct seal seal;
 	char err[512];
 };
 
-static int say_made(const char *what, const char *where)
+static int say(json_t *list, const char *did, const char *what, const char *where)
 {
-	printf("made  %s %s\n", what, where);
+	char safe[2048];
+
+	if (list)
+		json_array_append_new(list, json_pack("{s:s, s:s}", "what", what, "where",
+						      cli_text(safe, sizeof(safe), where)));
+	else
+		printf("%s  %s %s\n", did, what, where);
 	return CLI_OK;
 }
 
-static int say_kept(const char *what, const char *where)
+static int say_made(const struct init *in, const char *what, const char *where)
 {
-	printf("kept  %s %s\n", what, where);
-	return CLI_OK;
+	return say(in->made, "made", what, where);
 }
 
-static int say_failed(const char *what, const char *where, int rc)
+static int say_kept(const struct init *in, const char *what, const char *where)
 {
-	fprintf(stderr, "holdfast: init: %s %s: %s\n", what, where, strerror(-rc));
-	return CLI_EXISTS;
+	return say(in->kept, "kept", what, where);
+}
+
+static int say_failed(const struct init *in, const char *what, const char *where, int rc)
+{
+	return cli_fail(in->c, CLI_EXISTS, NULL, "init: %s %s: %s", what, where, strerror(-rc));
 }
 
 /* The path and all above it, mode 0700 for what is new. */
@@ -78,10 +90,10 @@ static int make_dir(const struct init *in, const char *path, const char *what)
 	int rc = conf_path(at, sizeof(at), path, in->node);
 
 	if (rc == 0 && stat(at, &st) == 0)
-		return S_ISDIR(st.st_mode) ? say_kept(what, at) : say_failed(what, at, -ENOTDIR);
+		return S_ISDIR(st.st_mode) ? say_kept(in, what, at) : say_failed(in, what, at, -ENOTDIR);
 	if (rc == 0)
 		rc = make_dirs(at);
-	return rc ? say_failed(what, at, rc) : say_made(what, at);
+	return rc ? say_failed(in, what, at, rc) : say_made(in, what, at);
 }
 
 static int make_key(struct init *in)
@@ -90,7 +102,7 @@ static int make_key(struct init *in)
 	int rc = conf_path(at, sizeof(at), in->conf->key, in->node), made;
 
 	if (rc)
-		return say_failed("key", in->conf->key, rc);
+		return say_failed(in, "key", in->conf->key, rc);
 	slash = strrchr(at, '/');
 	if (slash && slash != at) {
 		*slash = 0;
@@ -99,12 +111,11 @@ static int make_key(struct init *in)
 	}
 	made = seal_create(at);
 	if (made && made != -EEXIST)
-		return say_failed("key", at, made);
+		return say_failed(in, "key", at, made);
 	if (seal_load(&in->seal, at, in->err, sizeof(in->err))) {
-		fprintf(stderr, "holdfast: init: %s\n", in->err);
-		return CLI_EXISTS;
+		return cli_fail(in->c, CLI_EXISTS, NULL, "init: %s", in->err);
 	}
-	return made ? say_kept("key", at) : say_made("key", at);
+	return made ? say_kept(in, "key", at) : say_made(in, "key", at);
 }
 
 static void make_parent(const char *path)
@@ -141,12 +152,11 @@ static int make_device(struct init *in, unsigned i)
 		rc = disk_make(at, sector, in->err, sizeof(in->err));
 	free(sector);
 	if (rc == -EEXIST)
-		return say_kept("coordination device", at);
+		return say_kept(in, "coordination device", at);
 	if (rc) {
-		fprintf(stderr, "holdfast: init: %s\n", in->err);
-		return CLI_EXISTS;
+		return cli_fail(in->c, CLI_EXISTS, NULL, "init: %s", in->err);
 	}
-	return say_made("coordination device", at);
+	return say_made(in, "coordination device", at);
 }
 
 static uid_t owner_uid;
@@ -178,7 +188,7 @@ static int give_store(const char *dir, const char *user)
 }
 
 /* What is kept must be usable by the worker. */
-static int kept_store(const char *dir, const char *label, const char *user)
+static int kept_store(const struct init *in, const char *dir, const char *label, const char *user)
 {
 	const struct passwd *pw = *user && geteuid() == 0 ? getpwnam(user) : NULL;
 	struct stat st;
@@ -186,23 +196,7 @@ static int kept_store(const char *dir, const char *label, const char *user)
 	if (pw && stat(label, &st) == 0 && st.st_uid != pw->pw_uid)
 		fprintf(stderr, "holdfast: init: store %s belongs to user %u, not to %s: chown -R %s %s\n",
 			dir, st.st_uid, user, user, dir);
-	return say_kept("store", dir);
-}
-
-static int sync_parent(const char *path)
-{
-	char at[600], *slash;
-	int fd, rc;
-
-	snprintf(at, sizeof(at), "%s", path);
-	slash = strrchr(at, '/');
-	if (slash)
-		slash[slash == at] = 0;
-	fd = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	rc = fd < 0 || fsync(fd) ? -errno : 0;
-	if (fd >= 0)
-		close(fd);
-	return rc;
+	return say_kept(in, "store", dir);
 }
 
 /* Made and given to its user beside its place, then renamed: what is there is whole, and an init
@@ -220,19 +214,18 @@ static int make_whole(struct init *in, const struct store_conf *sc, const char *
 	if (rc == 0 && !there && mkdir(work, 0700))
 		rc = -errno;
 	if (rc)
-		return say_failed("store", work, rc);
+		return say_failed(in, "store", work, rc);
 	if (store_create_at(work, sc, in->err, sizeof(in->err))) {
-		fprintf(stderr, "holdfast: init: %s\n", in->err);
 		if (!there)
 			rmdir(work);
-		return CLI_EXISTS;
+		return cli_fail(in->c, CLI_EXISTS, NULL, "init: %s", in->err);
 	}
 	rc = give_store(work, user);
 	if (rc)
-		return say_failed("giving the store to user", user, rc);
-	if (!there && (rename(work, dir) || (rc = sync_parent(dir)) != 0))
-		return say_failed("store", dir, rc ? rc : -errno);
-	return say_made("store", dir);
+		return say_failed(in, "giving the store to user", user, rc);
+	if (!there && (rename(work, dir) || (rc = folder_sync_above(dir)) != 0))
+		return say_failed(in, "store", dir, rc ? rc : -errno);
+	return say_made(in, "store", dir);
 }
 
 static int make_store(struct init *in, const struct conf_vserver *v, const struct conf_store *cs)
@@ -242,13 +235,13 @@ static int make_store(struct init *in, const struct conf_vserver *v, const struc
 	int rc = conf_store_dir(dir, sizeof(dir), in->conf, cs, in->node);
 
 	if (rc)
-		return say_failed("store", cs->dir, rc);
+		return say_failed(in, "store", cs->dir, rc);
 	snprintf(label, sizeof(label), "%s/LABEL", dir);
 	if (access(label, F_OK) == 0)
-		return kept_store(dir, label, v->user);
+		return kept_store(in, dir, label, v->user);
 	if (*v->user && geteuid() == 0 && !getpwnam(v->user)) {
-		fprintf(stderr, "holdfast: init: vserver %s: there is no user %s\n", v->name, v->user);
-		return CLI_EXISTS;
+		return cli_fail(in->c, CLI_EXISTS, NULL, "init: vserver %s: there is no user %s",
+				v->name, v->user);
 	}
 	store_conf_default(&sc);
 	sc.log_half_bytes = cs->log_half_bytes;
@@ -277,33 +270,30 @@ static int make_unit(struct init *in, unsigned i)
 	int rc = spec_unit(&u, in->conf, i, in->node), status;
 
 	if (rc)
-		return say_failed("unit", in->conf->unit[i].name, rc);
+		return say_failed(in, "unit", in->conf->unit[i].name, rc);
 	if (make_dirs(u.root))
-		return say_failed("unit", u.root, -errno);
+		return say_failed(in, "unit", u.root, -errno);
 	chmod(u.root, 0755); /* workers of several users pass through */
 	rc = unit_make(&u, &in->seal, in->err, sizeof(in->err));
 	if (rc == -EEXIST && u.backend != UNIT_DIR)
-		return say_kept("unit", u.name);
+		return say_kept(in, "unit", u.name);
 	if (rc && rc != -EEXIST && rc != -EALREADY) {
-		fprintf(stderr, "holdfast: init: %s\n", in->err);
-		return CLI_EXISTS;
+		return cli_fail(in->c, CLI_EXISTS, NULL, "init: %s", in->err);
 	}
 	if (rc)
-		say_kept("unit", u.name);
+		say_kept(in, "unit", u.name);
 	else
-		say_made("unit", u.name);
+		say_made(in, "unit", u.name);
 	if (u.backend == UNIT_DIR)
 		return make_stores(in, i);
 	rc = unit_mount(&u, in->err, sizeof(in->err));
 	if (rc) {
-		fprintf(stderr, "holdfast: init: unit %s: %s\n", u.name, in->err);
-		return CLI_EXISTS;
+		return cli_fail(in->c, CLI_EXISTS, NULL, "init: unit %s: %s", u.name, in->err);
 	}
 	chmod(u.root, 0755);
 	status = make_stores(in, i);
 	if (unit_unmount(&u, false, in->err, sizeof(in->err))) {
-		fprintf(stderr, "holdfast: init: unit %s: %s\n", u.name, in->err);
-		return CLI_EXISTS;
+		return cli_fail(in->c, CLI_EXISTS, NULL, "init: unit %s: %s", u.name, in->err);
 	}
 	return status;
 }
@@ -323,20 +313,36 @@ static int make_all(struct init *in)
 	return status;
 }
 
+static void show_json(const struct init *in)
+{
+	json_t *o = json_pack("{s:b, s:O, s:O}", "ok", 1, "made", in->made, "kept", in->kept);
+
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	printf("\n");
+	json_decref(o);
+}
+
 int cli_init(struct cli *c)
 {
-	struct init in = {.conf = mem_zalloc(1, sizeof(*in.conf)), .node = c->node};
+	struct init in = {.c = c,
+			  .made = c->json ? json_array() : NULL,
+			  .kept = c->json ? json_array() : NULL,
+			  .conf = mem_zalloc(1, sizeof(*in.conf)), .node = c->node};
 	int status = CLI_CONFIG;
 
 	if (conf_load(in.conf, c->conf_path, in.err, sizeof(in.err))) {
-		fprintf(stderr, "holdfast: %s\n", in.err);
+		cli_fail(c, CLI_CONFIG, NULL, "%s", in.err);
 	} else if (c->node && conf_find_node(in.conf, c->node) < 0) {
-		fprintf(stderr, "holdfast: %s: has no node %s\n", c->conf_path, c->node);
+		cli_fail(c, CLI_CONFIG, NULL, "%s: has no node %s", c->conf_path, c->node);
 	} else {
 		if (!in.node)
 			in.node = in.conf->node[0].name;
 		status = make_all(&in);
+		if (status == CLI_OK && c->json)
+			show_json(&in);
 	}
+	json_decref(in.made);
+	json_decref(in.kept);
 	free(in.conf);
 	return status;
 }

@@ -39,9 +39,8 @@ int cli_key_add(struct cli *c)
 		return ask_and_say(c, request);
 	f = strcmp(c->from, "-") == 0 ? stdin : fopen(c->from, "re");
 	if (!f) {
-		fprintf(stderr, "holdfast: %s: %s\n", c->from, strerror(errno));
 		json_decref(request);
-		return CLI_FAILED;
+		return cli_fail(c, CLI_FAILED, NULL, "%s: %s", c->from, strerror(errno));
 	}
 	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
 	if (f != stdin)
@@ -50,9 +49,8 @@ int cli_key_add(struct cli *c)
 	memset(text, 0, sizeof(text));
 	/* Without its keys the request would be one for a new key. */
 	if (!keys || json_object_set_new(request, "keys", keys)) {
-		fprintf(stderr, "holdfast: %s: is no key file\n", c->from);
 		json_decref(request);
-		return CLI_FAILED;
+		return cli_fail(c, CLI_FAILED, NULL, "%s: is no key file", c->from);
 	}
 	return ask_and_say(c, request);
 }
@@ -62,10 +60,9 @@ int cli_key_step(struct cli *c, const char *verb, const char *id)
 	char *end;
 	long number = strtol(id, &end, 10);
 
-	if (*end || end == id || number < 1 || number > 255) {
-		fprintf(stderr, "holdfast: %s: a key's id is 1 to 255; see: holdfast key show\n", id);
-		return CLI_USAGE;
-	}
+	if (*end || end == id || number < 1 || number > 255)
+		return cli_fail(c, CLI_USAGE, NULL,
+				"%s: a key's id is 1 to 255; see: holdfast key show", id);
 	return ask_and_say(c, json_pack("{s:s, s:I}", "verb", verb, "id", (json_int_t)number));
 }
 

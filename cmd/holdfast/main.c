@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "conf/conf.h"
@@ -16,6 +17,7 @@
 
 #define CONF_DEFAULT "/etc/holdfast/holdfast.conf"
 #define DAY_S	     86400.0
+#define LOOK_S	     0.2
 
 /* Options that not every command takes.  One that a command does not know is refused: who writes
  * `shutdown --dry-run` must not find the node shut down. */
@@ -47,15 +49,21 @@ static const struct {
 		   {'R', OPT_RESTART, "--restart"}, {'O', OPT_ROLLING, "--rolling"}};
 #define OPTION_BITS (sizeof(option_bits) / sizeof(option_bits[0]))
 
-json_t *cli_ask(struct cli *c, json_t *request, int *status)
+static void print_json(const json_t *o)
+{
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	printf("\n");
+}
+
+/* The whole answer, a new reference, or NULL after a line. */
+static json_t *call(struct cli *c, json_t *request, int *status)
 {
 	char err[512] = "";
-	json_t *answer, *result;
+	json_t *answer;
 	unsigned wait_ms = c->timeout_ms + (c->in_s > 0 ? (unsigned)(c->in_s * 1000) : 0);
 
 	if (!request) { /* jansson made none of it */
-		fprintf(stderr, "holdfast: a word of the command is not UTF-8\n");
-		*status = CLI_USAGE;
+		*status = cli_fail(c, CLI_USAGE, NULL, "a word of the command is not UTF-8");
 		return NULL;
 	}
 	if (c->in_s >= 0)
@@ -65,21 +73,41 @@ json_t *cli_ask(struct cli *c, json_t *request, int *status)
 	if (c->dry_run)
 		json_object_set_new(request, "dry_run", json_true());
 	answer = ctl_call(c->socket, request, wait_ms, err, sizeof(err));
-	if (!answer) {
-		fprintf(stderr, "holdfast: %s\n", err);
-		*status = CLI_UNAVAILABLE;
-		return NULL;
-	}
-	if (!json_is_true(json_object_get(answer, "ok"))) {
-		const char *todo = json_string_value(json_object_get(answer, "todo")),
-			   *text = cli_string(answer, "text");
+	if (!answer)
+		*status = cli_fail(c, CLI_UNAVAILABLE, NULL, "%s", err);
+	return answer;
+}
 
-		if (c->json)
-			printf("%s\n", json_dumps(answer, JSON_INDENT(2)));
-		fprintf(stderr, "holdfast: refused: %s%s%s%s%s\n", cli_string(answer, "reason"),
-			*text == '-' ? "" : ": ", *text == '-' ? "" : text,
-			todo && *todo ? "; " : "", todo ? todo : "");
-		show_vetoes(stderr, json_object_get(answer, "vetoes"));
+/* A single veto is the refusal itself: it is not said twice. */
+static void show_refusal(const struct cli *c, const json_t *answer)
+{
+	const char *todo = json_string_value(json_object_get(answer, "todo")),
+		   *text = cli_string(answer, "text"), *reason = cli_string(answer, "reason");
+	const json_t *vetoes = json_object_get(answer, "vetoes"), *first = json_array_get(vetoes, 0);
+	bool single = json_array_size(vetoes) == 1 &&
+		      strcmp(cli_string(first, "reason"), reason) == 0 &&
+		      *cli_string(first, "text") == '-';
+
+	if (c->json)
+		print_json(answer);
+	fprintf(stderr, "holdfast: refused: %s%s%s%s%s%s\n", reason, *text == '-' ? "" : ": ",
+		*text == '-' ? "" : text, todo && *todo ? "; " : "", todo ? todo : "",
+		single && json_is_true(json_object_get(first, "force")) &&
+				!(todo && strstr(todo, "--force")) ?
+			"; --force goes over it" :
+			"");
+	if (!single)
+		show_vetoes(stderr, vetoes);
+}
+
+json_t *cli_ask(struct cli *c, json_t *request, int *status)
+{
+	json_t *result, *answer = call(c, request, status);
+
+	if (!answer)
+		return NULL;
+	if (!json_is_true(json_object_get(answer, "ok"))) {
+		show_refusal(c, answer);
 		*status = CLI_FAILED;
 		json_decref(answer);
 		return NULL;
@@ -89,12 +117,6 @@ json_t *cli_ask(struct cli *c, json_t *request, int *status)
 	json_decref(answer);
 	*status = CLI_OK;
 	return result;
-}
-
-static void print_json(const json_t *o)
-{
-	json_dumpf(o, stdout, JSON_INDENT(2));
-	printf("\n");
 }
 
 /* status, vs list: one request, shown by `show`. */
@@ -175,14 +197,8 @@ static int do_vs_show(struct cli *c, char **w)
 		return status;
 	v = find_vserver(r, w[0]);
 	if (!v) {
-		json_t *no = json_pack("{s:b, s:s, s:s}", "ok", 0, "reason", "unknown-vserver", "text", w[0]);
-
-		if (c->json)
-			print_json(no);
-		json_decref(no);
-		fprintf(stderr, "holdfast: no virtual server is named %s; see: holdfast vs list\n",
-			w[0]);
-		status = CLI_FAILED;
+		status = cli_fail(c, CLI_FAILED, "unknown-vserver",
+				  "no virtual server is named %s; see: holdfast vs list", w[0]);
 	} else if (c->json) {
 		print_json(v);
 	} else {
@@ -192,9 +208,62 @@ static int do_vs_show(struct cli *c, char **w)
 	return status;
 }
 
+/* How it stands now, asked without the options of the command; NULL after a line. */
+static json_t *now(const struct cli *c, int *status)
+{
+	struct cli plain = *c;
+
+	plain.dry_run = plain.force = false;
+	plain.in_s = -1;
+	return cli_ask(&plain, json_pack("{s:s}", "verb", "status"), status);
+}
+
+/* Until NODE serves it, or the time is over. */
+static bool wait_served(struct cli *c, char **w, double left_s)
+{
+	bool there = false;
+	int status = CLI_OK;
+
+	for (; !there && status == CLI_OK && left_s > 0; left_s -= LOOK_S) {
+		json_t *s = now(c, &status);
+		const json_t *o = json_object_get(find_vserver(s, w[0]), "owner");
+
+		there = strcmp(cli_string(o, "node"), w[1]) == 0 &&
+			strcmp(cli_string(o, "says"), "SERVING") == 0;
+		json_decref(s);
+		if (!there)
+			usleep((useconds_t)(LOOK_S * 1e6));
+	}
+	return there;
+}
+
+/* The daemon says after its own time that the move is not over yet, and goes on with it: --in goes
+ * on looking. */
 static int do_vs_move(struct cli *c, char **w)
 {
-	return act(c, json_pack("{s:s, s:s, s:s}", "verb", "vs-move", "vs", w[0], "node", w[1]));
+	int status = CLI_OK;
+	json_t *result, *answer = call(c, json_pack("{s:s, s:s, s:s}", "verb", "vs-move", "vs", w[0],
+						    "node", w[1]), &status);
+
+	if (!answer)
+		return status;
+	if (c->in_s > 0 && strcmp(cli_string(answer, "reason"), "timeout") == 0 &&
+	    wait_served(c, w, c->in_s)) {
+		json_decref(answer);
+		answer = json_pack("{s:b, s:{s:s, s:s}}", "ok", 1, "result", "reason", "none", "text",
+				   "served there now");
+	}
+	result = json_object_get(answer, "result");
+	if (!json_is_true(json_object_get(answer, "ok"))) {
+		show_refusal(c, answer);
+		status = CLI_FAILED;
+	} else if (c->json) {
+		print_json(result);
+	} else {
+		act_done(c, result);
+	}
+	json_decref(answer);
+	return status;
 }
 
 static int do_vs_start(struct cli *c, char **w)
@@ -204,10 +273,22 @@ static int do_vs_start(struct cli *c, char **w)
 
 static int do_takeover(struct cli *c, char **w)
 {
-	if (c->cancel && (c->dry_run || c->force || c->in_s >= 0)) {
-		fprintf(stderr, "holdfast: takeover --cancel takes no --dry-run, --force or --in\n");
-		return CLI_USAGE;
-	}
+	int status = CLI_OK;
+	json_t *s;
+
+	if (c->cancel && (c->dry_run || c->force || c->in_s >= 0))
+		return cli_fail(c, CLI_USAGE, NULL,
+				"takeover --cancel takes no --dry-run, --force or --in");
+	s = now(c, &status);
+	if (!s)
+		return status;
+	if (strcmp(cli_string(s, "node"), w[0]) == 0)
+		status = cli_fail(c, CLI_FAILED, "unknown-node",
+				  "%s is this node: takeover takes what another node has; to have "
+				  "another take it: holdfast vs move VS NODE", w[0]);
+	json_decref(s);
+	if (status)
+		return status;
 	return act(c, json_pack("{s:s, s:s}", "verb", c->cancel ? "cancel" : "takeover", "node", w[0]));
 }
 
@@ -222,12 +303,12 @@ static int do_cancel(struct cli *c, char **w)
 }
 
 /* Any other word must not clear a flag. */
-static bool on_or_off(const char *word, bool *on)
+static bool on_or_off(const struct cli *c, const char *word, bool *on)
 {
 	*on = strcmp(word, "on") == 0;
 	if (*on || strcmp(word, "off") == 0)
 		return true;
-	fprintf(stderr, "holdfast: inhibit: on or off is wanted, not %s\n", word);
+	cli_fail(c, CLI_USAGE, NULL, "inhibit: on or off is wanted, not %s", word);
 	return false;
 }
 
@@ -235,7 +316,7 @@ static int do_inhibit_vs(struct cli *c, char **w)
 {
 	bool on;
 
-	if (!on_or_off(w[1], &on))
+	if (!on_or_off(c, w[1], &on))
 		return CLI_USAGE;
 	return act(c, json_pack("{s:s, s:s, s:s, s:b, s:s*}", "verb", "inhibit", "scope", "vs",
 				"vs", w[0], "on", on, "text", c->reason));
@@ -245,12 +326,10 @@ static int do_inhibit(struct cli *c, char **w)
 {
 	bool on;
 
-	if (strcmp(w[0], "self") != 0 && strcmp(w[0], "mine") != 0 && strcmp(w[0], "cluster") != 0) {
-		fprintf(stderr, "holdfast: inhibit: self, mine, cluster or vs is wanted, not %s\n",
-			w[0]);
-		return CLI_USAGE;
-	}
-	if (!on_or_off(w[1], &on))
+	if (strcmp(w[0], "self") != 0 && strcmp(w[0], "mine") != 0 && strcmp(w[0], "cluster") != 0)
+		return cli_fail(c, CLI_USAGE, NULL,
+				"inhibit: self, mine, cluster or vs is wanted, not %s", w[0]);
+	if (!on_or_off(c, w[1], &on))
 		return CLI_USAGE;
 	return act(c, json_pack("{s:s, s:s, s:b, s:s*}", "verb", "inhibit", "scope", w[0], "on",
 				on, "text", c->reason));
@@ -502,15 +581,13 @@ static int find_socket(struct cli *c)
 		return CLI_OK;
 	conf = mem_zalloc(1, sizeof(*conf));
 	if (conf_load(conf, c->conf_path, err, sizeof(err))) {
-		fprintf(stderr, "holdfast: %s\n", err);
 		free(conf);
-		return CLI_CONFIG;
+		return cli_fail(c, CLI_CONFIG, NULL, "%s", err);
 	}
 	if (strstr(conf->run_dir, "%n") && !c->node) {
-		fprintf(stderr, "holdfast: run_dir depends on the node (%%n): name it with -N, or "
-				"the socket with -s\n");
 		free(conf);
-		return CLI_USAGE;
+		return cli_fail(c, CLI_USAGE, NULL, "run_dir depends on the node (%%n): name it with "
+				"-N, or the socket with -s");
 	}
 	conf_path(dir, sizeof(dir), conf->run_dir, c->node ? c->node : "");
 	snprintf(c->socket, sizeof(c->socket), "%s/control.sock", dir);
@@ -535,17 +612,17 @@ static double duration_s(const char *text)
 	return v <= DAY_S ? v : -1;
 }
 
-static bool option_time(const char *name, const char *text, double *s)
+static bool option_time(const struct cli *c, const char *name, const char *text, double *s)
 {
 	*s = duration_s(text);
 	if (*s >= 0)
 		return true;
-	fprintf(stderr, "holdfast: %s %s: a time like 30s, 500ms or 2min is wanted, at most 24 hours\n",
-		name, text);
+	cli_fail(c, CLI_USAGE, NULL,
+		 "%s %s: a time like 30s, 500ms or 2min is wanted, at most 24 hours", name, text);
 	return false;
 }
 
-static bool option_count(const char *text, unsigned *count)
+static bool option_count(const struct cli *c, const char *text, unsigned *count)
 {
 	char *end;
 	unsigned long n = strtoul(text, &end, 10);
@@ -553,8 +630,17 @@ static bool option_count(const char *text, unsigned *count)
 	*count = (unsigned)n;
 	if (*text >= '0' && *text <= '9' && *end == '\0' && n > 0 && n <= UINT32_MAX)
 		return true;
-	fprintf(stderr, "holdfast: -n %s: a number of events is wanted\n", text);
+	cli_fail(c, CLI_USAGE, NULL, "-n %s: a number of events is wanted", text);
 	return false;
+}
+
+/* The long ones are words of their own, of the others several may share one. */
+static void wrong_option(const struct cli *c, char **argv)
+{
+	if (strncmp(argv[optind - 1], "--", 2) == 0)
+		cli_fail(c, CLI_USAGE, NULL, "unknown option %s", argv[optind - 1]);
+	else
+		cli_fail(c, CLI_USAGE, NULL, "unknown option -%c", optopt);
 }
 
 static bool options(struct cli *c, int argc, char **argv, bool given[OPTION_BITS])
@@ -579,7 +665,7 @@ static bool options(struct cli *c, int argc, char **argv, bool given[OPTION_BITS
 	double s;
 	int o;
 
-	while ((o = getopt_long(argc, argv, "c:N:s:jdfi:t:ru:n:h", longs, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, ":c:N:s:jdfi:t:ru:n:h", longs, NULL)) != -1) {
 		for (size_t i = 0; i < OPTION_BITS; i++)
 			if (option_bits[i].letter == o)
 				given[i] = true;
@@ -592,7 +678,7 @@ static bool options(struct cli *c, int argc, char **argv, bool given[OPTION_BITS
 			break;
 		case 's':
 			if (strlen(optarg) >= sizeof(c->socket)) {
-				fprintf(stderr, "holdfast: -s: the path is too long\n");
+				cli_fail(c, CLI_USAGE, NULL, "-s: the path is too long");
 				return false;
 			}
 			snprintf(c->socket, sizeof(c->socket), "%s", optarg);
@@ -607,14 +693,14 @@ static bool options(struct cli *c, int argc, char **argv, bool given[OPTION_BITS
 			c->force = true;
 			break;
 		case 'i':
-			if (!option_time("--in", optarg, &c->in_s))
+			if (!option_time(c, "--in", optarg, &c->in_s))
 				return false;
 			break;
 		case 'r':
 			c->repair = true;
 			break;
 		case 'n':
-			if (!option_count(optarg, &c->count))
+			if (!option_count(c, optarg, &c->count))
 				return false;
 			break;
 		case 'S':
@@ -648,11 +734,15 @@ static bool options(struct cli *c, int argc, char **argv, bool given[OPTION_BITS
 			usage(stdout);
 			exit(CLI_OK);
 		case 't':
-			if (!option_time("--timeout", optarg, &s))
+			if (!option_time(c, "--timeout", optarg, &s))
 				return false;
 			c->timeout_ms = (unsigned)(s * 1000);
 			break;
+		case ':':
+			cli_fail(c, CLI_USAGE, NULL, "option %s wants a value", argv[optind - 1]);
+			return false;
 		default:
+			wrong_option(c, argv);
 			return false;
 		}
 	}
@@ -674,26 +764,31 @@ static const struct command *find_command(int argc, char **argv, int *used)
 	return NULL;
 }
 
-static int wrong_command(const struct command *k, int argc, char **argv, int used)
+static int wrong_command(const struct cli *c, const struct command *k, int argc, char **argv,
+			 int used)
 {
 	if (k)
-		fprintf(stderr, "holdfast: %s%s%s: %u word%s wanted behind it, %d given\n", k->noun,
-			k->verb ? " " : "", k->verb ? k->verb : "", k->words,
-			k->words == 1 ? "" : "s", argc - used);
+		cli_fail(c, CLI_USAGE, NULL, "%s%s%s: %u word%s wanted behind it, %d given", k->noun,
+			 k->verb ? " " : "", k->verb ? k->verb : "", k->words,
+			 k->words == 1 ? "" : "s", argc - used);
 	else if (argc > 0)
-		fprintf(stderr, "holdfast: no such command: %s%s%s\n", argv[0], argc > 1 ? " " : "",
-			argc > 1 ? argv[1] : "");
+		cli_fail(c, CLI_USAGE, NULL, "no such command: %s%s%s", argv[0], argc > 1 ? " " : "",
+			 argc > 1 ? argv[1] : "");
+	else if (c->json)
+		cli_fail(c, CLI_USAGE, NULL, "a command is wanted");
 	else
 		return usage(stderr);
+	if (argc == 0)
+		return see_help();
 	return k ? wrong_use(k->noun, k->verb) : wrong_use(argv[0], NULL);
 }
 
-static bool takes_all(const struct command *k, const bool given[OPTION_BITS])
+static bool takes_all(const struct cli *c, const struct command *k, const bool given[OPTION_BITS])
 {
 	for (size_t i = 0; i < OPTION_BITS; i++)
 		if (given[i] && !(k->takes & option_bits[i].bit)) {
-			fprintf(stderr, "holdfast: %s%s%s takes no %s\n", k->noun, k->verb ? " " : "",
-				k->verb ? k->verb : "", option_bits[i].name);
+			cli_fail(c, CLI_USAGE, NULL, "%s%s%s takes no %s", k->noun,
+				 k->verb ? " " : "", k->verb ? k->verb : "", option_bits[i].name);
 			return false;
 		}
 	return true;
@@ -709,12 +804,14 @@ int main(int argc, char **argv)
 	if (getenv("HOLDFAST_CONFIG"))
 		c.conf_path = getenv("HOLDFAST_CONFIG");
 	c.node = getenv("HOLDFAST_NODE");
+	for (int i = 1; i < argc; i++) /* what is wrong may stand before it */
+		c.json = c.json || strcmp(argv[i], "--json") == 0;
 	if (!options(&c, argc, argv, given))
 		return see_help();
 	k = find_command(argc - optind, argv + optind, &used);
 	if (!k || (k->words != ANY_WORDS && argc - optind - used != (int)k->words))
-		return wrong_command(k, argc - optind, argv + optind, used);
-	if (!takes_all(k, given))
+		return wrong_command(&c, k, argc - optind, argv + optind, used);
+	if (!takes_all(&c, k, given))
 		return CLI_USAGE;
 	if (!k->local) {
 		status = find_socket(&c);

@@ -411,10 +411,8 @@ int cli_restart(struct cli *c, char **names)
 	struct walk w;
 	int status;
 
-	if (c->all == (*names != NULL)) {
-		fprintf(stderr, "holdfast: restart: name the nodes, or --all\n");
-		return CLI_USAGE;
-	}
+	if (c->all == (*names != NULL))
+		return cli_fail(c, CLI_USAGE, NULL, "restart: name the nodes, or --all");
 	if (c->all)
 		return roll(c, NULL, 0);
 	status = begin(&w, c, 0);
@@ -425,8 +423,8 @@ int cli_restart(struct cli *c, char **names)
 			m++;
 		if (m < w.node + w.count)
 			continue;
-		fprintf(stderr, "holdfast: no node is named %s; see: holdfast status\n", *n);
-		status = CLI_FAILED;
+		status = cli_fail(c, CLI_FAILED, "unknown-node",
+				  "no node is named %s; see: holdfast status", *n);
 	}
 	json_decref(w.report);
 	json_decref(w.before);

@@ -115,12 +115,10 @@ int cli_unit_scan(struct cli *c)
 	globs_of(d.conf, c->node ? c->node : d.conf ? conf->node[0].name : "", globs);
 	rc = scan_all(globs, add_path, &d);
 	if (rc)
-		fprintf(stderr, "holdfast: unit scan: %s\n", strerror(-rc));
-	else if (c->json)
-		json_dumpf(d.list, stdout, JSON_INDENT(2));
-	else
+		cli_fail(c, CLI_FAILED, NULL, "unit scan: %s", strerror(-rc));
+	else if (!c->json)
 		show(d.list);
-	if (c->json)
+	else if (json_dumpf(d.list, stdout, JSON_INDENT(2)) == 0)
 		putchar('\n');
 	json_decref(d.list);
 	free(conf);

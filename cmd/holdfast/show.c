@@ -252,7 +252,12 @@ static void show_peers(const json_t *status)
 
 static void show_paths(const json_t *status)
 {
-	static const char *const qualities[] = {"BAD", "unknown", "good"};
+	/* Unknown: nobody answers who could. */
+	const char *const qualities[] = {
+	    "BAD",
+	    json_array_size(json_object_get(status, "peers")) ? "unknown" :
+								"alone, nobody to test it with",
+	    "good"};
 	unsigned q;
 	size_t i;
 	json_t *o;

@@ -54,16 +54,11 @@ static bool any_changes(const struct conf *from, const struct conf *to)
 	return false;
 }
 
-static bool is_live(const struct node_peer *p)
-{
-	return p->verdict == STATUS_V_ALIVE || p->verdict == STATUS_V_UNREACHABLE;
-}
-
 /* Every node that lives has taken the last change. */
 static bool all_have_it(const struct daemon *d)
 {
 	for (unsigned i = 0; i < d->node->peer_count; i++)
-		if (is_live(&d->node->peer[i]) &&
+		if (peer_live(&d->node->peer[i]) &&
 		    d->node->peer[i].msg.config_version < d->moved.version)
 			return false;
 	return true;
@@ -207,7 +202,7 @@ const struct conf_path *readdress_old(const struct daemon *d, const struct conf_
 			continue;
 		if (p->heard_ever && p->msg.config_version >= d->moved.version)
 			return NULL;
-		*only = is_live(p);
+		*only = peer_live(p);
 #ifdef HF_MUTANT_READDRESS_AT_ONCE
 		return NULL;
 #endif

@@ -59,7 +59,6 @@ void note_set(struct node *n, enum inhibit_scope scope, uint32_t vs, const char 
 void note_prune(struct node *n);
 void note_restore(struct node *n, const struct status_msg *m);
 
-bool peer_live(const struct node_peer *p);
 const struct status_vs *peer_vs(const struct node *n, const struct node_peer *p, unsigned vs);
 void peer_message(struct node *n, const struct event *ev);
 void peer_slots(struct node *n, unsigned device, const struct event *ev);

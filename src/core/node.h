@@ -633,6 +633,8 @@ const char *node_veto_text(const struct node *n, const struct veto *v, char *tex
 const char *node_note(const struct node *n, uint16_t id, enum inhibit_scope scope, uint32_t vs_id);
 const char *node_veto_note(const struct node *n, const struct veto *v);
 
+/* Heard, be it by its slot alone. */
+bool peer_live(const struct node_peer *p);
 /* Fresh reads and writes on a majority of the coordination devices (V1). */
 bool node_has_majority(const struct node *n);
 /* Does it hold my latest state durably? */

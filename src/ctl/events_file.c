@@ -10,6 +10,7 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 #include "ctl/events.h"
+#include "io/folder.h"
 
 #define SUM_LEN	 9 /* eight hex digits and a space */
 #define FILE_MAX (512U << 20)
@@ -210,24 +211,13 @@ static int learn_before(struct events_file *f)
 	return rc;
 }
 
-static int sync_dir(const char *dir)
-{
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
-
-	if (fd < 0)
-		return -errno;
-	rc = fsync(fd) < 0 ? -errno : 0;
-	close(fd);
-	return rc;
-}
-
 static int open_present(struct events_file *f)
 {
 	char path[600];
 
 	part_path(path, sizeof(path), f->dir, 0);
 	f->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	return f->fd < 0 ? -errno : sync_dir(f->dir);
+	return f->fd < 0 ? -errno : folder_sync(AT_FDCWD, f->dir);
 }
 
 int events_file_open(struct events_file *f, const char *dir, uint64_t size_bytes, uint64_t age_ns)

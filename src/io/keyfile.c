@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/folder.h"
+
 #define KEY_CONTEXT   "holdfast" /* crypto_kdf wants exactly eight bytes */
 #define SUBKEY_PRINT  3		 /* 1 and 2 are io/seal's */
 #define TEXT_MAX      4096
@@ -114,23 +116,6 @@ int keyfile_load(struct keyfile *k, const char *path, char *err, size_t err_size
 	return rc;
 }
 
-static int sync_dir(const char *path)
-{
-	char dir[512], *slash;
-	int fd, rc;
-
-	snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (slash)
-		slash[slash == dir] = '\0';
-	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	rc = fsync(fd) ? -errno : 0;
-	close(fd);
-	return rc;
-}
-
 static int write_new(const struct keyfile *k, const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), rc = 0;
@@ -166,7 +151,7 @@ int keyfile_save(const struct keyfile *k, const char *path, char *err, size_t er
 	if (rc)
 		unlink(new);
 	else
-		rc = sync_dir(path);
+		rc = folder_sync_above(path);
 	if (rc)
 		snprintf(err, err_size, "%s: cannot be written: %s", path, strerror(-rc));
 	return rc;

@@ -578,7 +578,7 @@ static int run(struct adopt *k)
 	return err ? err : forward(k);
 }
 
-void adopt_fds_raise(void)
+static void fds_raise(void)
 {
 	struct rlimit rl;
 
@@ -588,43 +588,52 @@ void adopt_fds_raise(void)
 	}
 }
 
-static void fd_close(int fd)
+void adopt_begin(struct adopt *k, const struct adopt_args *a, struct adopt_counts *n, char *err,
+		 size_t err_size)
 {
-	if (fd >= 0)
-		close(fd);
+	*k = (struct adopt){.a = a,
+			    .n = n,
+			    .err = err,
+			    .err_size = err_size,
+			    .dir_fd = -1,
+			    .work_fd = -1,
+			    .store_fd = -1,
+			    .objects_fd = -1,
+			    .label_fd = -1,
+			    .tree_fd = -1,
+			    .made_fd = -1};
+	*n = (struct adopt_counts){0};
+	err[0] = 0;
+	k->began_ns = loop_clock_ns();
+	fds_raise();
+}
+
+int adopt_end(struct adopt *k, int code, const char *cannot)
+{
+	const int fds[] = {k->made_fd, k->tree_fd, k->label_fd, k->objects_fd,
+			   k->store_fd, k->work_fd, k->dir_fd};
+
+	if (!k->a->dry_run)
+		k->n->seconds = (double)(loop_clock_ns() - k->began_ns) / 1e9;
+	if (code == -EINVAL && !k->err[0])
+		say(k->err, k->err_size, 0, "%s: %llu things cannot be %s; nothing was changed",
+		    k->a->dir, (unsigned long long)k->n->cannot, cannot);
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return code;
 }
 
 int store_adopt(const struct adopt_args *a, struct adopt_counts *n, char *err, size_t err_size)
 {
-	struct adopt k = {.a = a,
-			  .n = n,
-			  .err = err,
-			  .err_size = err_size,
-			  .dir_fd = -1,
-			  .work_fd = -1,
-			  .store_fd = -1,
-			  .objects_fd = -1,
-			  .label_fd = -1};
+	struct adopt k;
 	int code;
 
-	*n = (struct adopt_counts){0};
-	err[0] = 0;
-	k.began_ns = loop_clock_ns();
-	adopt_fds_raise();
+	adopt_begin(&k, a, n, err, err_size);
 	/* Somebody may open a file in the moment that tree_in_use() holds a lease on it. */
 	signal(SIGIO, SIG_IGN);
 	code = run(&k);
-	if (!a->dry_run)
-		n->seconds = (double)(loop_clock_ns() - k.began_ns) / 1e9;
-	if (code == -EINVAL && !err[0])
-		say(err, err_size, 0, "%s: %llu things cannot be taken; nothing was changed",
-		    a->dir, (unsigned long long)n->cannot);
 	index_close(k.x);
 	index_close(k.links);
-	fd_close(k.label_fd);
-	fd_close(k.objects_fd);
-	fd_close(k.store_fd);
-	fd_close(k.work_fd);
-	fd_close(k.dir_fd);
-	return code;
+	return adopt_end(&k, code, "taken");
 }

@@ -54,7 +54,10 @@ bool adopt_leaves(const struct adopt *k, const struct tree_entry *e);
 int adopt_trouble(struct adopt *k, int code, const char *what);
 int adopt_lock(struct adopt *k);
 bool adopt_exists(int dir_fd, const char *name);
-void adopt_fds_raise(void);
+void adopt_begin(struct adopt *k, const struct adopt_args *a, struct adopt_counts *n, char *err,
+		 size_t err_size);
+/* Says what it took and what could not be (`cannot`), closes; gives `code`. */
+int adopt_end(struct adopt *k, int code, const char *cannot);
 int adopt_mkdir(int dir_fd, const char *name);
 int adopt_dir(int dir_fd, const char *name);
 int sync_dir(int fd);

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/trace.h"
+#include "io/folder.h"
 #include "store/store_impl.h"
 
 #define BLOCK	      4096U
@@ -598,13 +599,7 @@ int object_sync(struct store *s, uint64_t ino)
 int object_sync_parent(struct store *s, uint64_t ino)
 {
 	char path[48];
-	int fd, err;
 
 	object_parent(ino, path, sizeof(path));
-	fd = openat(s->objects_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	err = fsync(fd) ? -errno : 0;
-	close(fd);
-	return err;
+	return folder_sync(s->objects_fd, path);
 }

@@ -366,43 +366,13 @@ static int run(struct adopt *k)
 	return err || k->a->dry_run ? err : forward(k);
 }
 
-static void fd_close(int fd)
-{
-	if (fd >= 0)
-		close(fd);
-}
-
 int store_release(const struct adopt_args *a, struct adopt_counts *n, char *err, size_t err_size)
 {
-	struct adopt k = {.a = a,
-			  .n = n,
-			  .err = err,
-			  .err_size = err_size,
-			  .dir_fd = -1,
-			  .work_fd = -1,
-			  .store_fd = -1,
-			  .objects_fd = -1,
-			  .label_fd = -1,
-			  .tree_fd = -1,
-			  .made_fd = -1};
+	struct adopt k;
 	int code;
 
-	*n = (struct adopt_counts){0};
-	err[0] = 0;
-	k.began_ns = loop_clock_ns();
-	adopt_fds_raise();
+	adopt_begin(&k, a, n, err, err_size);
 	code = run(&k);
-	if (!a->dry_run)
-		n->seconds = (double)(loop_clock_ns() - k.began_ns) / 1e9;
-	if (code == -EINVAL && !err[0])
-		say(err, err_size, 0, "%s: %llu things cannot be given back; nothing was changed",
-		    a->dir, (unsigned long long)n->cannot);
 	store_free(k.s);
-	fd_close(k.made_fd);
-	fd_close(k.tree_fd);
-	fd_close(k.objects_fd);
-	fd_close(k.store_fd);
-	fd_close(k.work_fd);
-	fd_close(k.dir_fd);
-	return code;
+	return adopt_end(&k, code, "given back");
 }

@@ -23,6 +23,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/trace.h"
+#include "io/folder.h"
 #include "store/check_impl.h"
 #include "store/pages.h"
 
@@ -201,17 +202,6 @@ static int fill_new(struct job *j)
 	return err;
 }
 
-static int sync_folder(int dir_fd, const char *name)
-{
-	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
-
-	if (fd < 0)
-		return -errno;
-	err = fsync(fd) ? -errno : 0;
-	close(fd);
-	return err;
-}
-
 /* What is there gets its second name, in the folder of what is kept, before anything takes its
  * place: whoever is stopped in between leaves the old file, the new one, or both. */
 static int keep_old_index(struct job *j)
@@ -227,14 +217,14 @@ static int keep_old_index(struct job *j)
 	if (err == 0)
 		err = keep_sync(j->k);
 	if (err == 0)
-		err = sync_folder(j->dir_fd, "repaired");
-	return err ? err : sync_folder(j->dir_fd, ".");
+		err = folder_sync(j->dir_fd, "repaired");
+	return err ? err : folder_sync(j->dir_fd, ".");
 }
 
 /* The new file takes the old one's place at once; the old one is kept. */
 static int swap_in(struct job *j)
 {
-	int err = sync_folder(j->dir_fd, "index.new");
+	int err = folder_sync(j->dir_fd, "index.new");
 
 	if (err)
 		return err;
@@ -245,9 +235,9 @@ static int swap_in(struct job *j)
 		return err;
 	if (renameat(j->dir_fd, "index.new/data.mdb", j->dir_fd, "index/data.mdb"))
 		return -errno;
-	err = sync_folder(j->dir_fd, "index");
+	err = folder_sync(j->dir_fd, "index");
 	if (err == 0)
-		err = sync_folder(j->dir_fd, ".");
+		err = folder_sync(j->dir_fd, ".");
 	unlinkat(j->dir_fd, "index.new/lock.mdb", 0);
 	if (unlinkat(j->dir_fd, "index.new", AT_REMOVEDIR) && err == 0)
 		err = -errno;
@@ -291,7 +281,7 @@ static int half_refill(struct job *j, const char *name, uint64_t from)
 	free(zero);
 	if (fd >= 0)
 		close(fd);
-	return err ? err : sync_folder(j->dir_fd, "log");
+	return err ? err : folder_sync(j->dir_fd, "log");
 }
 
 static int log_files(struct job *j)
