@@ -462,6 +462,13 @@ static int run(struct unit_job *j, struct unit_queue *q)
 			   q->a.type == ACT_REPAIR ? 0 : j->d->times.step_ns);
 }
 
+/* A directory is neither mounted nor unmounted: no helper is needed to do nothing. */
+static bool is_nothing(const struct unit_job *j, const struct unit_queue *q)
+{
+	return !q->sign && j->spec.backend == UNIT_DIR &&
+	       (q->a.type == ACT_MOUNT || q->a.type == ACT_UNMOUNT);
+}
+
 static void start_next(struct unit_job *j)
 {
 	while (!j->now && j->queue) {
@@ -469,6 +476,12 @@ static void start_next(struct unit_job *j)
 		struct unit_answer out = {.outcome = UNIT_ERROR};
 
 		j->queue = q->next;
+		if (is_nothing(j, q)) {
+			set_error(&out, 0);
+			complete(j, q, &out);
+			free(q);
+			continue;
+		}
 		j->now = q;
 		out.err = run(j, q);
 		if (out.err == 0)

@@ -250,7 +250,7 @@ static int put_unlinks(struct store *s)
 		if (err == -ENOENT)
 			err = 0;
 	}
-	for (size_t i = 0; i < s->frozen->unlink_count && !err; i++)
+	for (size_t i = s->frozen->unlink_rows; i < s->frozen->unlink_count && !err; i++)
 		err = index_put(s->index, key,
 				table_key(key, TABLE_UNLINK, s->frozen->unlink[i]), "", 0);
 	return err;
@@ -337,19 +337,22 @@ static void checkpoint_write(struct store *s)
 		fail(s, index_error(s->index), "index", err);
 		return;
 	}
-	err = unlink_objects(s);
+	s->cp.unlinked = 0;
+	err = s->cp.close ? 0 : unlink_objects(s);
 	if (err) /* they stay on the index's list and the next open tries again */
 		log_limited(LOG_L_WARN, "store %s: removed objects cannot be unlinked: %s", s->path,
 			    strerror(-err));
 }
 
 /* Below the loop's thread: where the two share a processor, calls come first.  The checkpoint gets its
- * time nevertheless, for what fills the log faster than that is slowed (wal.c). */
+ * time nevertheless, for what fills the log faster than that is slowed (wal.c).  At the end clients wait
+ * for the checkpoint itself, and what need not be done now, unlinking, is left to the next open. */
 static void *helper(void *arg)
 {
 	struct store *s = arg;
 
-	setpriority(PRIO_PROCESS, (id_t)gettid(), HELPER_NICE);
+	if (!s->cp.close)
+		setpriority(PRIO_PROCESS, (id_t)gettid(), HELPER_NICE);
 	checkpoint_write(s);
 	__atomic_store_n(&s->cp.done, true, __ATOMIC_RELEASE);
 	loop_wake(&s->cp.wake);

@@ -92,7 +92,7 @@ void gen_reset(struct gen *g)
 	g->rows = 0;
 	arena_reset(&g->arena);
 	map64_clear(&g->touched);
-	g->xdrop_count = g->unlink_count = g->gone_count = g->chunk_count = 0;
+	g->xdrop_count = g->unlink_count = g->unlink_rows = g->gone_count = g->chunk_count = 0;
 	g->records = g->last_lsn = 0;
 	g->chain_crc = 0;
 	g->chain_known = false;

@@ -66,6 +66,7 @@ struct gen {
 	struct map64 touched; /* ino -> enum touch bits */
 	uint64_t *unlink;
 	size_t unlink_count, unlink_cap;
+	size_t unlink_rows; /* of these have rows in the index already: the first so many */
 	uint64_t *xdrop; /* inodes whose extended attributes go */
 	size_t xdrop_count, xdrop_cap;
 	struct list chunks;   /* of the duplicate cache, made in this generation */

@@ -29,6 +29,7 @@
 #include "store/store_impl.h"
 
 #define READ_STEP   ((uint64_t)1 << 20)
+#define FIRST_STEP  ((uint64_t)256 << 10) /* most often enough: see untouched() */
 /* How far behind the end we look for later batches: the one that rotted is at most BATCH_MAX long. */
 #define ROT_WINDOW  (2 * (uint64_t)BATCH_MAX)
 #define PIECES_MAX  64U
@@ -75,9 +76,12 @@ static int half_load(struct recovery *r, unsigned i, uint64_t upto)
 	if (!h->buf)
 		h->buf = mem_aligned(BATCH_ALIGN, size);
 	while (h->loaded < upto && h->loaded < size) {
-		uint64_t step = size - h->loaded < READ_STEP ? size - h->loaded : READ_STEP;
-		ssize_t n = pread(r->s->log.fd[i], h->buf + h->loaded, step, (off_t)h->loaded);
+		uint64_t step = h->loaded ? READ_STEP : FIRST_STEP;
+		ssize_t n;
 
+		if (step > size - h->loaded)
+			step = size - h->loaded;
+		n = pread(r->s->log.fd[i], h->buf + h->loaded, step, (off_t)h->loaded);
 		if (n < 0)
 			return bad(r, -errno, "the log cannot be read");
 		if ((uint64_t)n != step)
@@ -246,6 +250,49 @@ static int rot_look(struct recovery *r, unsigned i)
 			   (unsigned long long)h->end, (unsigned long long)b.durable_lsn);
 	}
 	return err;
+}
+
+/* Is the first block what an orderly end left: the head of a batch that the index has, or nothing
+ * yet? */
+static bool first_block_old(const struct recovery *r, const uint8_t *block)
+{
+	struct batch_head b;
+
+	for (size_t n = 0; n < BATCH_ALIGN; n++)
+		if (block[n])
+			return batch_head_decode(&b, block, BATCH_HEAD) == 0 &&
+			       memcmp(b.uuid, r->s->label.uuid, 16) == 0 &&
+			       b.first_lsn + b.count <= r->next_lsn;
+	return true;
+}
+
+/* Whoever opens after an orderly end writes its epoch over the first block of the half in which the log
+ * goes on, before it writes anything else.  While an old batch is there, or nothing, there was nobody,
+ * and no rot to look for behind it; for the case that just this write was lost, those that would have
+ * followed are looked for nearby.  In all other cases both halves are looked at in full. */
+static int untouched(struct recovery *r, unsigned i, bool *yes)
+{
+	struct half *h = &r->half[i];
+	struct batch_head b;
+	int err;
+
+	*yes = false;
+	if (!r->meta.clean || r->dry || r->s->on_log)
+		return 0;
+	err = half_load(r, i, FIRST_STEP);
+	if (err)
+		return err;
+#ifdef HF_MUTANT_CLEAN_TRUSTED
+	if (batch_head_decode(&b, h->buf, BATCH_HEAD)) {
+		*yes = true;
+		return 0;
+	}
+#endif
+	*yes = first_block_old(r, h->buf);
+	for (uint64_t at = BATCH_ALIGN; *yes && at < h->loaded; at += BATCH_ALIGN)
+		*yes = batch_head_decode(&b, h->buf + at, BATCH_HEAD) ||
+		       memcmp(b.uuid, r->s->label.uuid, 16) != 0 || b.durable_lsn < r->next_lsn;
+	return 0;
 }
 
 /* ---- walking the records ------------------------------------------------------------------------ */
@@ -425,8 +472,17 @@ static int meta_load(struct recovery *r)
 static int chains_read(struct recovery *r, struct recovered *first_end)
 {
 	unsigned first = r->meta.next_half;
-	int err = chain_read(r, first);
+	bool none;
+	int err = untouched(r, first, &none);
 
+	first_end->chain_crc = r->crc;
+	first_end->epoch = r->epoch;
+	if (err || none) {
+		if (none)
+			HF_MARK("store.log_untouched");
+		return err;
+	}
+	err = chain_read(r, first);
 	if (err == 0 && r->s->on_log)
 		err = chain_mend(r, first);
 	first_end->chain_crc = r->crc;
@@ -443,7 +499,8 @@ static int chains_read(struct recovery *r, struct recovered *first_end)
 	return err ? err : rot_look(r, first ^ 1U);
 }
 
-/* Objects whose rows went with the last commit, but that were not unlinked any more. */
+/* Objects whose rows went with the last commit, but that were not unlinked any more.  Where clients wait
+ * they go with the first checkpoint; their rows stay until then. */
 static int unlinks_finish(struct recovery *r)
 {
 	static const uint8_t key[9] = {TABLE_UNLINK};
@@ -456,6 +513,12 @@ static int unlinks_finish(struct recovery *r)
 		struct rd rd;
 
 		rd_init(&rd, row.key + 1, 8);
+		if (r->s->loop && !r->dry) {
+			gen_unlink_add(r->s->active, rd_u64(&rd));
+			r->s->active->unlink_rows++;
+			err = index_next(r->s->index, &row);
+			continue;
+		}
 		if (cp->gone_count == cap) {
 			cap = cap ? cap * 2 : 64;
 			cp->gone = mem_realloc(cp->gone, cap * sizeof(*cp->gone));

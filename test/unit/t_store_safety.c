@@ -11,6 +11,7 @@
 #include "check.h"
 #include "lib_storefake.h"
 #include "store/index.h"
+#include "base/trace.h"
 #include "store/record.h"
 
 #define ROOT STORE_ROOT_INO
@@ -197,6 +198,79 @@ static void t_s5_rot(void)
 	CHECK(strstr(f.err, "damaged") != NULL);
 	CHECK_EQ(1, fs_check(&f));
 	CHECK(strstr(f.err, "damaged") != NULL);
+	fs_drop(&f);
+}
+
+static void first_block(void *block, bool write)
+{
+	int fd = half_open(0);
+
+	if ((write ? pwrite(fd, block, BATCH_ALIGN, 0) : pread(fd, block, BATCH_ALIGN, 0)) !=
+	    BATCH_ALIGN)
+		abort();
+	close(fd);
+}
+
+/* covers: S5 - after an orderly end only one block says that nobody came since: the first that an open
+ * writes.  When that one rots, or its write was lost by the medium, the records behind it are missed. */
+static void t_s5_after_close(void)
+{
+	static uint8_t old[BATCH_ALIGN], zero[BATCH_ALIGN];
+	uint64_t seen = trace_mark_count("store.log_untouched"), lsn;
+	struct batch_head h;
+	int fd;
+
+	fs_new(&f); /* its log: half 0, then 1, then 0 again, over the first records */
+	fs_make(&f, ROOT, "a", STORE_REG, NULL);
+	fs_restart(&f);
+	CHECK_EQ(seen + 2, trace_mark_count("store.log_untouched"));
+	fs_close(&f);
+	first_block(old, false);
+	CHECK_EQ(0, batch_head_decode(&h, old, sizeof(old)));
+	CHECK_EQ(0, fs_open(&f));
+	CHECK_EQ(seen + 3, trace_mark_count("store.log_untouched"));
+	lsn = store_last_lsn(f.s);
+	fs_make(&f, ROOT, "b", STORE_REG, NULL);
+	fs_make(&f, ROOT, "c", STORE_REG, NULL);
+	drop_store();
+	CHECK_EQ(0, batch_at(lsn, &h));
+	damage(0);
+	CHECK_EQ(-EUCLEAN, fs_open(&f));
+	CHECK(strstr(f.err, "damaged") != NULL);
+	first_block(old, true);
+	CHECK_EQ(-EUCLEAN, fs_open(&f));
+	first_block(zero, true);
+	CHECK_EQ(-EUCLEAN, fs_open(&f));
+	fd = half_open(0);
+	CHECK_EQ(4, pwrite(fd, "HFB1", 4, 0)); /* rot of all but a word */
+	close(fd);
+	CHECK_EQ(-EUCLEAN, fs_open(&f));
+	CHECK_EQ(seen + 3, trace_mark_count("store.log_untouched"));
+	fs_drop(&f);
+}
+
+/* covers: K9 - what an orderly end left to be unlinked goes with the next checkpoint, and its row after. */
+static void t_unlinks_after_close(void)
+{
+	uint64_t ino;
+
+	fs_new(&f);
+	fs_make(&f, ROOT, "a", STORE_REG, &ino);
+	fs_write(&f, ino, 0, "0123", 4, true);
+	fs_checkpoint(&f);
+	fs_remove(&f, ROOT, "a");
+	fs_close(&f);
+	CHECK_EQ(4, object_size(ino)); /* the successor's clients do not wait for that */
+	CHECK_EQ(0, fs_check(&f));
+	CHECK_EQ(0, fs_open(&f));
+	CHECK_EQ(4, object_size(ino));
+	fs_crash(&f);
+	fs_checkpoint(&f);
+	CHECK_EQ(-1, object_size(ino));
+	fs_make(&f, ROOT, "b", STORE_REG, NULL);
+	fs_checkpoint(&f);
+	fs_close(&f);
+	CHECK_EQ(0, fs_check(&f));
 	fs_drop(&f);
 }
 
@@ -606,6 +680,8 @@ int main(void)
 	CASE(t_s3_chain);
 	CASE(t_s3_epoch);
 	CASE(t_s5_rot);
+	CASE(t_s5_after_close);
+	CASE(t_unlinks_after_close);
 	CASE(t_s6_space);
 	CASE(t_s8_waiting);
 	CASE(t_s9_verifier);
