@@ -6,6 +6,7 @@
 #include "store/blocks.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
@@ -163,6 +164,23 @@ void blocks_give_back(struct blocks *b, const uint8_t *data)
 	--*n;
 	if (--b->lent_count == 0 && b->freed)
 		blocks_free(b);
+}
+
+void blocks_write(struct blocks *b, uint64_t id, uint64_t block, const struct blocks_part *p)
+{
+	size_t at = hash(id, block) & b->mask;
+	int way = way_of(&b->set[at], id, block);
+
+	if (way < 0)
+		return;
+#ifndef HF_MUTANT_BLOCKS_LENT_WRITTEN
+	if (b->lent[at * WAYS + (unsigned)way]) {
+		HF_MARK("store.block_lent_written");
+		blocks_drop(b, id, block);
+		return;
+	}
+#endif
+	memcpy(memory(b, at, (unsigned)way) + p->from, p->data, p->len);
 }
 
 void blocks_drop(struct blocks *b, uint64_t id, uint64_t block)

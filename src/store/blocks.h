@@ -31,6 +31,12 @@ bool blocks_wanted(struct blocks *b, uint64_t id, uint64_t block);
 /* Room for a block that is not there, to be filled by the caller (or dropped again); NULL: there is
  * none just now. */
 uint8_t *blocks_add(struct blocks *b, uint64_t id, uint64_t block);
+/* Bytes of it have changed: if it is there it follows, or is dropped, for it is lent (S12). */
+struct blocks_part {
+	const void *data;
+	size_t from, len;
+};
+void blocks_write(struct blocks *b, uint64_t id, uint64_t block, const struct blocks_part *p);
 void blocks_drop(struct blocks *b, uint64_t id, uint64_t block);
 
 /* Lends what blocks_find() or blocks_add() gave; false: too many are. */

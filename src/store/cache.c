@@ -80,10 +80,21 @@ static char *own_target(const struct inode *ip)
 	return (char *)(uintptr_t)ip->row.pub.target;
 }
 
+/* All of them have a type: false for one that is only now read into memory. */
+static bool same_access(const struct store_inode *a, const struct store_inode *b)
+{
+#ifdef HF_MUTANT_ENTER_LSN_KEPT
+	if (a->type)
+		return true;
+#endif
+	return a->type == b->type && a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
+}
+
 /* Takes over what a row says. */
 static int inode_parse(struct inode *ip, uint64_t ino, const uint8_t *val, size_t len, uint64_t lsn)
 {
 	struct store_note note = ip->row.pub.note;
+	uint64_t enter_lsn = ip->row.pub.enter_lsn;
 	char *target = own_target(ip);
 	struct inode_row row;
 	int err = inode_row_decode(&row, val, len);
@@ -94,7 +105,10 @@ static int inode_parse(struct inode *ip, uint64_t ino, const uint8_t *val, size_
 		free(target);
 		target = mem_strdup(row.pub.target);
 	}
+	if (!same_access(&ip->row.pub, &row.pub))
+		enter_lsn = lsn;
 	ip->row = row;
+	ip->row.pub.enter_lsn = enter_lsn;
 	ip->row.pub.target = target;
 	ip->row.pub.note = note;
 	ip->row.pub.ino = ino;

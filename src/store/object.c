@@ -31,6 +31,7 @@
 #define MAP_MAX	      ((uint64_t)1 << 36)
 #define MAP_PAGES     257U /* of the longest read */
 #define WRITE_PIECE   (32U << 10)
+#define FOLLOW_MAX    (64U << 10) /* a longer write drops what is kept of the blocks it changes */
 #define RESERVE_AHEAD ((uint64_t)1 << 20)
 
 void object_parent(uint64_t ino, char *out, size_t size)
@@ -133,6 +134,15 @@ void fd_trim(struct store *s)
 	}
 }
 
+/* The file's own time of access is nobody's; to keep it dirties the inode.  An adopted file may belong
+ * to somebody else: then the kernel keeps it. */
+static int open_object(const struct store *s, const char *path, int flags)
+{
+	int fd = openat(s->objects_fd, path, flags | O_NOATIME, 0600);
+
+	return fd < 0 && errno == EPERM ? openat(s->objects_fd, path, flags, 0600) : fd;
+}
+
 int object_open(struct store *s, struct inode *ip, bool make)
 {
 	char path[48];
@@ -142,7 +152,7 @@ int object_open(struct store *s, struct inode *ip, bool make)
 	object_known(ip);
 	if (ip->obj->fd < 0) {
 		object_path(ip->row.pub.ino, path, sizeof(path));
-		ip->obj->fd = openat(s->objects_fd, path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
+		ip->obj->fd = open_object(s, path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0));
 		if (ip->obj->fd < 0 && errno == ENOENT && ip->row.has_object)
 			store_damage(s, "an object file is missing");
 		if (ip->obj->fd < 0)
@@ -317,16 +327,32 @@ static uint64_t contents_id(struct store *s, struct inode *ip)
 	return ip->obj->contents;
 }
 
-/* It is about to change there. */
-static void contents_change(struct store *s, struct inode *ip, uint64_t off, size_t len)
+/* It has changed there, and nobody says to what, or to more than is worth a copy. */
+static void contents_drop(struct store *s, const struct inode *ip, uint64_t off, size_t len)
+{
+	for (uint64_t b = off / BLOCKS_SIZE; len && b <= (off + len - 1) / BLOCKS_SIZE; b++)
+		blocks_drop(s->blocks, ip->obj->contents, b);
+}
+
+/* `data` is there now.  What is read and written by turns stays here; whoever writes much reads no
+ * such small pieces of it. */
+static void contents_write(struct store *s, const struct inode *ip, uint64_t off, const uint8_t *data,
+			   size_t len)
 {
 #ifdef HF_MUTANT_BLOCKS_STALE
 	len = 0;
 #endif
-	if (!ip->obj->contents)
-		return;
-	for (uint64_t b = off / BLOCKS_SIZE; len && b <= (off + len - 1) / BLOCKS_SIZE; b++)
-		blocks_drop(s->blocks, ip->obj->contents, b);
+	if (len > FOLLOW_MAX)
+		contents_drop(s, ip, off, len);
+	while (len && len <= FOLLOW_MAX) {
+		size_t in = off % BLOCKS_SIZE, n = BLOCKS_SIZE - in < len ? BLOCKS_SIZE - in : len;
+		struct blocks_part p = {.data = data, .from = in, .len = n};
+
+		blocks_write(s->blocks, ip->obj->contents, off / BLOCKS_SIZE, &p);
+		data += n;
+		off += n;
+		len -= n;
+	}
 }
 
 /* Reads a block to be kept; its end may lie behind the object's: zeros. *data NULL: there is no room
@@ -433,8 +459,13 @@ static size_t write_piece(struct object *o, uint64_t off, size_t len)
 
 int object_write(struct store *s, struct inode *ip, uint64_t off, const void *data, size_t len)
 {
-	contents_change(s, ip, off, len);
-	return write_all(ip->obj->fd, off, data, len, write_piece(ip->obj, off, len));
+	int err = write_all(ip->obj->fd, off, data, len, write_piece(ip->obj, off, len));
+
+	if (ip->obj->contents && err)
+		contents_drop(s, ip, off, len); /* a part of it may have changed */
+	else if (ip->obj->contents)
+		contents_write(s, ip, off, data, len);
+	return err;
 }
 
 /* How far ahead of an append blocks are taken: little for small files, at most a MiB. */

@@ -69,6 +69,7 @@ void op_start(struct store *s, const struct store_caller *c)
 	wal_reserve(s, OP_ROOM);
 	op->active = true;
 	op->unstable = false;
+	op->shown_lsn = 0;
 	op->has_caller = c != NULL;
 	if (c)
 		op->caller = *c;
@@ -104,7 +105,7 @@ uint64_t store_op_end(struct store *s, const void *reply, size_t reply_len)
 #ifdef HF_MUTANT_REPLY_EARLY
 	return 0;
 #endif
-	return op->unstable ? 0 : op->lsn;
+	return op->unstable ? op->shown_lsn : op->lsn;
 }
 
 int op_note(struct store *s, uint64_t *wait_lsn)
@@ -917,7 +918,15 @@ int store_write(struct store *s, uint64_t ino, uint64_t off, const void *data, s
 		emit_object(s, CHANGE_NEWOBJ, ino, 0);
 	row.has_object = true;
 	write_attrs(&row, off, len, s->op.time_ns);
+	s->op.shown_lsn = row.pub.lsn;
 	emit_inode(s, &row, false);
+#ifdef HF_MUTANT_UNSTABLE_HIDES
+	s->op.shown_lsn = 0;
+#endif
+#ifndef HF_MUTANT_UNSTABLE_WAITED_FOR
+	if (!stable) /* a crash may take it back, size and times too (S8): nobody waits for it */
+		ip->row.pub.lsn = s->op.shown_lsn;
+#endif
 	if (stable)
 		emit(s, &(struct change){.type = CHANGE_WRITE, .ino = ino, .arg = off, .val = data,
 					 .val_len = len}, false);

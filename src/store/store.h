@@ -47,7 +47,10 @@ struct store_note {
 };
 
 /* An inode as callers see it; valid until the next call on this store.  Times are nanoseconds
- * since 1970, signed.  `lsn` is the record that changed it last: what a reply showing it waits for. */
+ * since 1970, signed.  `lsn` is the record that changed it last (unstable writes and times of access
+ * apart): what a reply showing it waits for.  `enter_lsn`: the one that last changed who may do what
+ * with it; of a directory, a reply that shows none of its attributes but what a name in it leads to
+ * waits for that only, and for that inode: each record that gives an inode a name changes the inode. */
 struct store_inode {
 	uint64_t ino;
 	uint32_t generation;
@@ -59,7 +62,7 @@ struct store_inode {
 	int64_t atime_ns, mtime_ns, ctime_ns;
 	uint64_t parent;   /* directories only */
 	uint64_t verifier; /* of an exclusive create, else 0 */
-	uint64_t lsn;
+	uint64_t lsn, enter_lsn;
 	const char *target; /* symbolic links: NUL terminated */
 	struct store_note note;
 };
@@ -221,8 +224,8 @@ int store_rmdir(struct store *s, uint64_t dir, const char *name, size_t name_len
 int store_rename(struct store *s, uint64_t from_dir, const char *from, size_t from_len,
 		 uint64_t to_dir, const char *to, size_t to_len);
 /* Stable: the data go into the record and the reply waits for it.  Unstable: the data go to the
- * object now, the record holds only the new attributes and store_op_end() returns 0 as lsn.  May
- * give STORE_WAIT (before anything was done). -ENOSPC is decided here (S6). */
+ * object now, the record holds only the new attributes and store_op_end() returns the lsn of the last
+ * change but unstable ones.  May give STORE_WAIT (before anything was done). -ENOSPC is decided here (S6). */
 int store_write(struct store *s, uint64_t ino, uint64_t off, const void *data, size_t len,
 		bool stable, uint64_t *wait_lsn);
 /* fdatasync of the object, then a record with the S2 mark; done(arg, 0 or -errno, lsn) when that

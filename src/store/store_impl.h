@@ -143,11 +143,11 @@ struct wal {
 
 struct op {
 	bool active;
-	bool unstable; /* the reply waits for nothing */
+	bool unstable; /* the reply does not wait for this record */
 	bool has_caller;
 	struct store_caller caller;
 	enum rec_type type;
-	uint64_t lsn;
+	uint64_t lsn, shown_lsn; /* an unstable write's reply waits for what else it shows */
 	int64_t time_ns;
 	struct wr w;
 	unsigned changes;

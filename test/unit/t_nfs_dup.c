@@ -428,6 +428,110 @@ static void t_replies_wait_for_the_log(void)
 	nt_peer_free(reader);
 }
 
+static void c_getattr(const struct nt_fh *fh)
+{
+	begin(NFSPROC3_GETATTR);
+	xdr_put_nfs_fh3(&t->w, &(struct nfs_fh3){{fh->b, fh->n}});
+}
+
+static void c_lookup(const struct nt_fh *dir, const char *name)
+{
+	begin(NFSPROC3_LOOKUP);
+	xdr_put_LOOKUP3args(&t->w, &(struct LOOKUP3args){where(dir, name)});
+}
+
+static void c_mode(const struct nt_fh *fh, uint32_t mode)
+{
+	begin(NFSPROC3_SETATTR);
+	xdr_put_SETATTR3args(&t->w, &(struct SETATTR3args){nt_wire(fh), nt_mode(mode), {0}});
+}
+
+static void c_unstable(const struct nt_fh *fh)
+{
+	begin(NFSPROC3_WRITE);
+	xdr_put_WRITE3args(&t->w, &(struct WRITE3args){nt_wire(fh), 0, 3, UNSTABLE, nt_text("abc")});
+}
+
+/* Sends what was put together and says whether the reply came at once. */
+static bool at_once(void)
+{
+	size_t before = t->peer->count;
+
+	CHECK(nt_send(t));
+	return t->peer->count > before;
+}
+
+/* What an unstable write did may be seen before its record is durable, what else changed may not; nor
+ * by the reply to the write.   covers: S8 */
+static void t_unstable_writes_are_seen_at_once(void)
+{
+	struct fixture f;
+
+	up();
+	f = fixture();
+	CHECK_EQ(NFS3_OK, nt_write(t, &f.file, 0, "x", 1, FILE_SYNC, NULL));
+	nt_settle(t);
+	c_unstable(&f.file);
+	CHECK(at_once());
+	CHECK(store_last_lsn(t->store) > store_durable_lsn(t->store));
+	c_getattr(&f.file);
+	CHECK(at_once());
+	c_lookup(&t->root, "file");
+	CHECK(at_once());
+	c_mode(&f.file, 0600);
+	CHECK(!at_once());
+	c_getattr(&f.file);
+	CHECK(!at_once());
+	c_unstable(&f.file);
+	CHECK(!at_once());
+	c_getattr(&f.file); /* the write does not hide the change before it */
+	CHECK(!at_once());
+	nt_settle(t);
+	c_getattr(&f.file);
+	CHECK(at_once());
+	down();
+}
+
+/* LOOKUP in a directory that others work in: without its attributes, but at once.   covers: S8 */
+static void t_lookup_beside_changes(void)
+{
+	struct LOOKUP3res r = {0};
+	struct fixture f;
+	struct nt_fh made;
+
+	up();
+	f = fixture();
+	CHECK_EQ(NFS3_OK, nt_create(t, &f.dir, "here", GUARDED, &plain, 0, &made));
+	CHECK_EQ(NFS3_OK, nt_create(t, &f.dir, "goes", GUARDED, &plain, 0, &made));
+	nt_settle(t);
+	c_lookup(&f.dir, "here");
+	nt_call(t);
+	xdr_get_LOOKUP3res(&t->r, &r);
+	CHECK(r.status == NFS3_OK && r.u.resok.dir_attributes.attributes_follow);
+	c_rename(&f); /* old -> dir/new */
+	CHECK(!at_once());
+	c_lookup(&f.dir, "here");
+	nt_call(t);
+	CHECK(store_last_lsn(t->store) > store_durable_lsn(t->store));
+	xdr_get_LOOKUP3res(&t->r, &r);
+	CHECK_EQ(NFS3_OK, r.status);
+	CHECK(r.u.resok.obj_attributes.attributes_follow);
+	CHECK(!r.u.resok.dir_attributes.attributes_follow);
+	c_lookup(&f.dir, "new"); /* what was given the name waits, */
+	CHECK(!at_once());
+	c_lookup(&f.dir, "none"); /* absence, */
+	CHECK(!at_once());
+	c_lookup(&f.dir, ".."); /* where the directory lies, */
+	CHECK(!at_once());
+	nt_settle(t);
+	c_mode(&f.dir, 0711); /* and who may look there */
+	CHECK(!at_once());
+	c_lookup(&f.dir, "here");
+	CHECK(!at_once());
+	nt_settle(t);
+	down();
+}
+
 /* A stable write under way makes a READ of the same file wait and then run. */
 static void t_read_behind_a_write(void)
 {
@@ -498,6 +602,8 @@ int main(void)
 	CASE(t_same_xid_other_data);
 	CASE(t_commit_repeated_in_progress);
 	CASE(t_replies_wait_for_the_log);
+	CASE(t_unstable_writes_are_seen_at_once);
+	CASE(t_lookup_beside_changes);
 	CASE(t_read_behind_a_write);
 	CASE(t_flood);
 	return check_end();
