@@ -6,6 +6,8 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <netdb.h>
 #include <pwd.h>
 #include <signal.h>
@@ -68,11 +70,31 @@ static bool dir_is_empty(const char *dir)
 	return empty;
 }
 
+/* Its owner counts epochs by itself, and would be refused the store from then on. */
+static void refuse_unit(struct vs *v, const char *dir)
+{
+	char at[PATH_MAX], record[PATH_MAX + 32], above[PATH_MAX], *slash;
+
+	snprintf(above, sizeof(above), "%s", dir);
+	if (!realpath(dir, at) && !realpath(dirname(above), at))
+		return; /* making it says why */
+	do {
+		snprintf(record, sizeof(record), "%s/.holdfast-unit", at);
+		if (access(record, F_OK) == 0)
+			vs_fail(v, VS_EXIT_USAGE, "%s is in the storage unit at %s: holdfastd serves it",
+				dir, at);
+		slash = strrchr(at, '/');
+		if (slash)
+			*slash = '\0';
+	} while (slash && slash != at);
+}
+
 static void store_make(struct vs *v, const struct alone_args *a)
 {
 	struct store_conf c;
 	char err[512];
 
+	refuse_unit(v, a->dir);
 	if (mkdir(a->dir, 0700) && errno != EEXIST)
 		vs_fail(v, VS_EXIT_FAILED, "%s: %s", a->dir, strerror(errno));
 	if (!dir_is_empty(a->dir))

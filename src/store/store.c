@@ -203,6 +203,12 @@ static int epoch_begin(struct store *s, uint64_t epoch, const struct recovered *
 {
 	int code = 0;
 
+	if (epoch <= from->epoch && from->epoch >= EPOCH_OF_CLOCK)
+		return say(err, err_size, -EINVAL,
+			   "%s: epoch %llu is not greater than %llu, which comes from the clock: it was "
+			   "served by holdfast-vs --standalone. holdfast release gives its tree back, "
+			   "holdfast adopt makes a new store of that", s->path,
+			   (unsigned long long)epoch, (unsigned long long)from->epoch);
 	if (epoch <= from->epoch)
 		return say(err, err_size, -EINVAL,
 			   "%s: epoch %llu is not greater than %llu, which the log has; take ownership "

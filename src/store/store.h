@@ -91,6 +91,9 @@ struct store_caller {
 	uint64_t sum;
 };
 
+/* Owners count epochs from 1; holdfast-vs --standalone takes milliseconds of the clock. */
+#define EPOCH_OF_CLOCK ((uint64_t)1 << 40)
+
 /* ---- life ---------------------------------------------------------------------------------- */
 struct store_conf {
 	uint64_t log_half_bytes;	 /* at creation; 4 MiB to 1 GiB, default 16 MiB */

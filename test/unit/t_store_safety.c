@@ -178,6 +178,13 @@ static void t_s3_epoch(void)
 	f.epoch = 0;
 	CHECK_EQ(-EINVAL, fs_open(&f));
 	CHECK(strstr(f.err, "epoch") != NULL);
+	/* One that had the clock's says what helps. */
+	f.epoch = EPOCH_OF_CLOCK;
+	CHECK_EQ(0, fs_open(&f));
+	fs_close(&f);
+	f.epoch = 7;
+	CHECK_EQ(-EINVAL, fs_open(&f));
+	CHECK(strstr(f.err, "adopt") != NULL);
 	fs_drop(&f);
 }
 
