@@ -524,6 +524,19 @@ static bool op_try(struct op *op, int *err, int *want)
 	}
 }
 
+/* What the acknowledgement waits for; 0: it says nothing that lasts, an unstable write may be undone.
+ * Its reply waits for the change before it all the same, whose result it shows. */
+static uint64_t op_end(struct op *op)
+{
+	bool undone = op->type == OP_WRITE && !op->stable;
+	const struct node *n = undone ? model_node(&model, op->ino) : NULL;
+	uint64_t wait = store_op_end(s, &op->xid, sizeof(op->xid));
+
+	if (n && op->len && wait < n->lsn)
+		wrong("the reply to an unstable write would show what is not durable");
+	return undone ? 0 : wait;
+}
+
 static void op_run(struct op *op)
 {
 	uint64_t lsn;
@@ -539,7 +552,7 @@ static void op_run(struct op *op)
 	} else if (want) {
 		wrong("an operation was carried out that should be refused");
 	} else {
-		op->wait_lsn = store_op_end(s, &op->xid, sizeof(op->xid));
+		op->wait_lsn = op_end(op);
 		op->known = op->wait_lsn == 0 && (op->type != OP_WRITE || (op->stable && op->len));
 		if (op->type == OP_WRITE && op->len == 0) {
 			op->type = OP_FAILED;

@@ -330,6 +330,7 @@ static void bytes_zero(struct node *n, uint64_t from, uint64_t to)
 static void apply_write(struct model *m, const struct op *op)
 {
 	struct node *n = model_node(m, op->ino);
+	uint64_t lsn = n->lsn;
 
 	bytes_make(n, op->off + op->len > n->size ? op->off + op->len : n->size);
 	bytes_zero(n, n->size, op->off + op->len > n->size ? op->off + op->len : n->size);
@@ -349,6 +350,8 @@ static void apply_write(struct model *m, const struct op *op)
 	}
 	n->mtime_ns = op->time_ns;
 	node_changed(n, op);
+	if (!op->stable)
+		n->lsn = lsn;
 }
 
 /* A byte that was free before and is covered has its last value for certain, too. */

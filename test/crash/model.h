@@ -62,7 +62,7 @@ struct node {
 	int64_t atime_ns, mtime_ns, ctime_ns;
 	bool touched; /* its access time is anything */
 	char target[16];
-	uint64_t lsn; /* of the record that changed it last */
+	uint64_t lsn; /* of the record that changed it last, unstable writes apart: they may be undone */
 	size_t room;  /* of these four; regular files only */
 	uint8_t *val, *was, *state;
 	uint32_t *seq;
