@@ -69,6 +69,13 @@ static bool on_call(void *arg, struct rpc_peer *from, const uint8_t *msg, size_t
 	return rpc_receive(v->rpc, from, msg, len);
 }
 
+static void on_ahead(void *arg, const struct rpc_peer *from, const uint8_t *msg, size_t len)
+{
+	struct vs *v = arg;
+
+	rpc_ahead(v->rpc, from, msg, len);
+}
+
 static void on_first_reply(void *arg)
 {
 	struct vs *v = arg;
@@ -251,6 +258,7 @@ int serve_exports(struct vs *v, char *err, size_t err_size)
 enum vs_exit serve_open(struct vs *v, char *err, size_t err_size)
 {
 	const struct stream_ops sops = {.receive = on_call,
+					.ahead = on_ahead,
 					.may_serve = v->lease ? lease_good : NULL,
 					.opened = on_opened,
 					.closed = on_closed,

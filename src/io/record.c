@@ -160,15 +160,29 @@ int record_feed(struct record_pool *p, struct record_in *r, const uint8_t *data,
 				break;
 			}
 			if ((mark & LAST_BIT) && n <= left - 4) {
+				r->ahead = at + 4 + n;
+				r->ahead_len = left - 4 - n;
 				v = each(arg, at + 4, n);
 				at += 4 + (size_t)n;
 				continue;
 			}
 		}
+		r->ahead_len = 0;
 		err = collect(p, r, &at, left, each, arg, &v);
 	}
 	*used = (size_t)(at - data);
 	return err ? err : verdict_errno(v);
+}
+
+const uint8_t *record_ahead(const struct record_in *r, size_t max, size_t *len)
+{
+	uint32_t mark;
+
+	if (r->ahead_len < 4)
+		return NULL;
+	mark = mark_value(r->ahead);
+	*len = mark & ~LAST_BIT;
+	return (mark & LAST_BIT) && *len <= max && *len <= r->ahead_len - 4 ? r->ahead + 4 : NULL;
 }
 
 uint8_t *record_direct(struct record_in *r, size_t *room)

@@ -31,6 +31,8 @@ struct record_in {
 	uint16_t fragments;
 	uint8_t mark[4], mark_len;
 	bool last, in_frag;
+	const uint8_t *ahead; /* while a record is handed over: the bytes behind it, not yet taken */
+	size_t ahead_len;
 };
 
 /* What the receiver of a record says: go on, stop after this record, or close the connection. */
@@ -45,6 +47,9 @@ void record_pool_fini(struct record_pool *p);
  * record_max; -EPROTO: too many fragments; -ECONNABORTED: `each` said close. */
 int record_feed(struct record_pool *p, struct record_in *r, const uint8_t *data, size_t len,
 		size_t *used, record_fn *each, void *arg);
+/* While a record is handed over: the one behind it, if all of it is there, in one fragment, and of at
+ * most `max` bytes; else NULL. */
+const uint8_t *record_ahead(const struct record_in *r, size_t max, size_t *len);
 /* Where the next bytes of a large incomplete fragment may be received directly, and how many;
  * NULL when there is no such fragment.  record_landed() says how many arrived there: fewer than
  * all of them, so that a record becomes complete in record_feed() only. */

@@ -45,6 +45,7 @@
 
 #define RECV_BYTES	 (256U * 1024)
 #define BORROWED_HEAD	 512U
+#define AHEAD_MAX	 512U /* bytes of a record that is worth a look before its time: calls without data */
 #define SEND_IOV	 128U
 #define MS		 1000000ULL
 #define LAPSE_RECHECK_NS (2 * MS)
@@ -265,8 +266,13 @@ static enum record_verdict conn_record(void *arg, const uint8_t *msg, size_t len
 {
 	struct conn *c = arg;
 	unsigned refs = c->refs;
+	const uint8_t *next;
+	size_t next_len;
 
 	c->s->n.records++;
+	next = c->s->ops.ahead ? record_ahead(&c->rec, AHEAD_MAX, &next_len) : NULL;
+	if (next)
+		c->s->ops.ahead(c->from->arg, &c->peer, next, next_len);
 	if (!c->s->ops.receive(c->from->arg, &c->peer, msg, len))
 		return RECORD_CLOSE;
 	if (c->refs > refs) {

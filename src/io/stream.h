@@ -45,6 +45,9 @@ struct stream_ops {
 	/* One whole record; false: garbage, close the connection. */
 	bool (*receive)(void *arg, struct rpc_peer *from, const uint8_t *msg, size_t len);
 	/* All may be NULL. */
+	/* A record that receive() is about to get, behind the one that it gets now: to be looked at only,
+	 * so that what it needs from memory is on its way. */
+	void (*ahead)(void *arg, const struct rpc_peer *from, const uint8_t *msg, size_t len);
 	bool (*may_serve)(void *arg);
 	void (*opened)(void *arg, const struct rpc_peer *p);
 	void (*closed)(void *arg, const struct rpc_peer *p);

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/sum64.h"
 #include "base/trace.h"
 #include "nfs/rpc_int.h"
 
@@ -322,44 +321,18 @@ int obj_open2(struct call *c, const struct nfs_fh3 *fh)
 /* ---- repeats -------------------------------------------------------------------------------- */
 static void make_key(struct call *c)
 {
-	struct store_caller *k = &c->key;
-
-	memcpy(k->client, c->client, sizeof(k->client));
+	rpc_key(&c->key, c->client, c->xid, c->program, (uint32_t)(c->proc - c->program->procs), &c->in);
 #ifdef HF_MUTANT_NFS_DUP_BY_PORT
-	put_u32(k->client, c->port);
-#endif
-	k->xid = c->xid;
-	k->prog = c->program->prog;
-	k->vers = c->program->vers;
-	k->proc = (uint32_t)(c->proc - c->program->procs);
-	/* Over all of them, also a megabyte of data: xids of two mounts of one client may meet, and the
-	 * same blocks are written again and again with little in them that differs. */
-#ifdef HF_MUTANT_NFS_SUM_OF_HEAD
-	k->sum = sum64(c->in.p, rd_left(&c->in) < 256 ? rd_left(&c->in) : 256);
-#else
-	k->sum = sum64(c->in.p, rd_left(&c->in));
+	put_u32(c->key.client, c->port);
 #endif
 	c->keyed = true;
 }
 
-/* Most changing calls begin with a directory and a name. */
+/* For those that nobody saw coming (ahead.c). */
 static void hint(struct call *c)
 {
-	const struct xdr_bytes *name = NULL;
+	const struct xdr_bytes *name = rpc_takes_name(c->key.proc) ? &c->args.where.name : NULL;
 
-	switch (c->key.proc) {
-	case NFSPROC3_CREATE:
-	case NFSPROC3_MKDIR:
-	case NFSPROC3_SYMLINK:
-	case NFSPROC3_MKNOD:
-	case NFSPROC3_REMOVE:
-	case NFSPROC3_RMDIR:
-	case NFSPROC3_RENAME:
-		name = &c->args.where.name;
-		break;
-	default:
-		break;
-	}
 	store_change_hint(c->fs->store, &c->key, c->obj.ino, name ? (const char *)name->p : NULL,
 			  name ? name->n : 0);
 }

@@ -185,22 +185,22 @@ static void refuse_program(struct call *c, uint32_t prog)
 }
 
 /* ---- the header ----------------------------------------------------------------------------- */
-static void client_of(struct call *c)
+uint16_t rpc_client_of(const struct rpc_peer *p, uint8_t client[16])
 {
-	const struct sockaddr_storage *ss = &c->peer->remote;
+	const struct sockaddr_storage *ss = &p->remote;
 
-	memset(c->client, 0, sizeof(c->client));
+	memset(client, 0, 16);
 	if (ss->ss_family == AF_INET6) {
 		const struct sockaddr_in6 *in6 = (const void *)ss;
 
-		memcpy(c->client, &in6->sin6_addr, sizeof(c->client));
-		c->port = ntohs(in6->sin6_port);
+		memcpy(client, &in6->sin6_addr, 16);
+		return ntohs(in6->sin6_port);
 	} else {
 		const struct sockaddr_in *in = (const void *)ss;
 
-		c->client[10] = c->client[11] = 0xff;
-		memcpy(c->client + 12, &in->sin_addr, 4);
-		c->port = ntohs(in->sin_port);
+		client[10] = client[11] = 0xff;
+		memcpy(client + 12, &in->sin_addr, 4);
+		return ntohs(in->sin_port);
 	}
 }
 
@@ -463,7 +463,7 @@ static bool run_message(struct rpc_server *s, struct rpc_peer *peer, const uint8
 	}
 	if (!again)
 		s->stats.calls++;
-	client_of(c);
+	c->port = rpc_client_of(peer, c->client);
 	if (head.rpcvers != RPC_VERSION)
 		refuse_version(c);
 	else if (prepare(c, &head, &cred))

@@ -70,5 +70,7 @@ const uint64_t *rpc_waits(const struct rpc_server *s);
 /* One call message.  `msg` is valid during this call only.  A message that is no RPC call at all
  * is counted and dropped; the return value is false then, and a stream is to be closed. */
 bool rpc_receive(struct rpc_server *s, struct rpc_peer *from, const uint8_t *msg, size_t len);
+/* That message will be received soon: what it will look at comes from memory meanwhile. */
+void rpc_ahead(const struct rpc_server *s, const struct rpc_peer *from, const uint8_t *msg, size_t len);
 
 #endif

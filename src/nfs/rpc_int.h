@@ -238,6 +238,16 @@ void rpc_reply(struct rpc_server *s, struct rpc_peer *peer, struct fs *fs, uint6
 void rpc_send(struct rpc_server *s, struct rpc_peer *peer, const void *msg, size_t len, void *bulk,
 	      size_t bulk_len);
 
+/* Who it is, whatever it is connected from; its port. */
+uint16_t rpc_client_of(const struct rpc_peer *p, uint8_t client[16]);
+
+/* ---- ahead.c ---- */
+/* The key of a call with these arguments in the duplicate cache, and for held_find(). */
+void rpc_key(struct store_caller *k, const uint8_t client[16], uint32_t xid,
+	     const struct rpc_program *program, uint32_t proc, const struct rd *args);
+/* Procedures that begin with a directory and a name to make or remove. */
+bool rpc_takes_name(uint32_t proc);
+
 /* ---- held.c ---- */
 struct held *held_new(struct rpc_server *s, enum held_kind kind, struct rpc_peer *peer,
 		      const void *data, size_t len);

@@ -26,6 +26,8 @@ int cache_init(struct store *s)
 	htab_init(&s->inode_table);
 	htab_init(&s->dent_table);
 	slab_init(&s->inodes, sizeof(struct inode));
+	for (unsigned i = 0; i < DENT_CLASSES; i++)
+		slab_init(&s->dents[i], offsetof(struct dent, name) + DENT_FIRST + i * DENT_STEP);
 	list_init(&s->inode_lru);
 	list_init(&s->inode_dead);
 	list_init(&s->fd_lru);
@@ -202,6 +204,11 @@ static struct dent *dent_find(struct store *s, uint64_t hash, uint64_t dir, cons
 	return NULL;
 }
 
+static struct slab *dent_slab(struct store *s, size_t len)
+{
+	return &s->dents[len <= DENT_FIRST ? 0 : (len - DENT_FIRST + DENT_STEP - 1) / DENT_STEP];
+}
+
 static void dent_set(struct store *s, uint64_t dir, const char *name, size_t len, uint64_t ino,
 		     uint64_t cookie)
 {
@@ -210,10 +217,9 @@ static void dent_set(struct store *s, uint64_t dir, const char *name, size_t len
 
 	if (!d) {
 		htab_grow(&s->dent_table, s->dent_count);
-		d = mem_alloc(sizeof(*d) + len);
+		d = slab_get(dent_slab(s, len));
 		d->dir = dir;
 		d->len = (uint8_t)len;
-		d->ref = false;
 		memcpy(d->name, name, len);
 		htab_put(&s->dent_table, &d->link, hash);
 		list_add_head(&s->dent_lru, &d->lru);
@@ -228,7 +234,7 @@ static void dent_drop(struct store *s, struct dent *d)
 	htab_del(&s->dent_table, &d->link);
 	list_del(&d->lru);
 	s->dent_count--;
-	free(d);
+	slab_put(dent_slab(s, d->len), d);
 }
 
 /* A removed name: the overlay knows that it is gone, and names that never come back would push out
@@ -498,6 +504,8 @@ void cache_fini(struct store *s)
 	free(own_target(&s->passing));
 	blocks_free(s->blocks);
 	slab_fini(&s->inodes);
+	for (unsigned i = 0; i < DENT_CLASSES; i++)
+		slab_fini(&s->dents[i]);
 	htab_fini(&s->inode_table);
 	htab_fini(&s->dent_table);
 }

@@ -65,21 +65,29 @@ static uint64_t caller_hash_new(const struct store *s, const struct store_caller
 	return hash;
 }
 
+static struct dup_hashed *hashed_at(struct store *s, const struct store_caller *c)
+{
+	return &s->dup.hashed[c->xid % DUP_HASHED];
+}
+
 /* A call asks for its own more than once. */
 static uint64_t caller_hash(struct store *s, const struct store_caller *c)
 {
-	if (!s->dup.hash_known || !same_caller(&s->dup.hashed, c)) {
-		s->dup.hashed = *c;
-		s->dup.hash = caller_hash_new(s, c);
-		s->dup.hash_known = true;
-	}
-	return s->dup.hash;
+	struct dup_hashed *h = hashed_at(s, c);
+
+	if (!h->known || !same_caller(&h->caller, c))
+		*h = (struct dup_hashed){.caller = *c, .hash = caller_hash_new(s, c), .known = true};
+	return h->hash;
 }
 
 void store_change_hint(struct store *s, const struct store_caller *c, uint64_t dir,
 		       const char *name, size_t len)
 {
-	__builtin_prefetch(htab_at(&s->dup.table, caller_hash(s, c)));
+	const struct dup_hashed *h = hashed_at(s, c);
+
+	if (h->known && same_caller(&h->caller, c))
+		return; /* it was seen coming: all of it is here */
+	__builtin_prefetch(htab_at(&s->dup.table, caller_hash(s, c)), 1);
 	if (name)
 		cache_hint_name(s, dir, name, len);
 }

@@ -199,6 +199,8 @@ static inline void htab_split(struct htab *t)
 	htab_more_free(was.more);
 	if (++t->buckets == 2 * half)
 		t->mask = 2 * half - 1;
+	/* The next split is some additions away and begins with these, which are in no cache. */
+	__builtin_prefetch(htab_bucket(t, t->buckets & t->mask), 1);
 }
 
 /* Buckets for so many entries; a step at a time when it is called at each addition. */

@@ -76,16 +76,14 @@ size_t dup_entry_encode(uint8_t out[DUP_CODED], const uint8_t *entry, size_t wor
 	memset(bits, 0, bits_of(words));
 	for (size_t i = 1; i < words; i++) {
 		uint32_t word = word_at(entry + i * 4);
+		unsigned same = word == word_at(before + i * 4);
+		unsigned kind = (same ? WORD_SAME : WORD_NEW) & -(unsigned)(word != 0);
 
-		if (word == 0)
-			continue;
-		if (word == word_at(before + i * 4)) {
-			bits[i / 4] |= (uint8_t)(WORD_SAME << i % 4 * 2);
-			continue;
-		}
-		bits[i / 4] |= (uint8_t)(WORD_NEW << i % 4 * 2);
+		/* Which it is nobody can foretell, a processor neither: so no jumps.  What is no new word
+		 * is written over by the next, or lies behind the end. */
+		bits[i / 4] |= (uint8_t)(kind << i % 4 * 2);
 		memcpy(at, &word, 4);
-		at += 4;
+		at += kind * 2 & 4;
 	}
 	return (size_t)(at - out);
 }

@@ -90,6 +90,11 @@ struct dent {
 	char name[];
 };
 
+/* They are kept by the length of the name: up to 14, 30, 46 ... bytes. */
+#define DENT_STEP    16U
+#define DENT_FIRST   14U
+#define DENT_CLASSES ((STORE_NAME_MAX - DENT_FIRST + DENT_STEP - 1) / DENT_STEP + 1)
+
 /* ---- the log ---------------------------------------------------------------------------------- */
 
 struct effect {
@@ -198,6 +203,8 @@ struct dup_chunk {
 #define DUP_WORDS (60U + STORE_REPLY_MAX + 4U)
 #define DUP_CODED (DUP_WORDS + DUP_WORDS / 16U + 1U)
 
+#define DUP_HASHED 4U
+
 struct dup {
 	struct htab table;
 	size_t count, clients;
@@ -207,9 +214,13 @@ struct dup {
 	uint64_t next_id;
 	uint8_t reply[STORE_REPLY_MAX]; /* the one found last */
 	uint8_t before[DUP_WORDS]; /* the filling chunk's last entry */
-	struct store_caller hashed; /* the caller whose hash was asked for last, and it */
-	uint64_t hash;
-	bool hash_known;
+	/* Callers whose hashes were asked for of late, by their xids: the one that is served and those
+	 * that were seen coming. */
+	struct dup_hashed {
+		struct store_caller caller;
+		uint64_t hash;
+		bool known;
+	} hashed[DUP_HASHED];
 };
 
 /* ---- connections ------------------------------------------------------------------------------ */
@@ -301,6 +312,7 @@ struct store {
 	size_t fd_count, fd_max;
 	struct blocks *blocks; /* from the first small read on */
 	uint64_t last_contents;
+	struct slab dents[DENT_CLASSES];
 	struct htab dent_table;
 	size_t dent_count;
 	struct list dent_lru;

@@ -178,6 +178,7 @@ static void built(uint8_t how, const uint8_t *b, size_t n)
 	wr_bytes(&w, b + 2, n - 2);
 	peer.stream = (b[1] & 0x80) == 0;
 	if (wr_ok(&w))
+		rpc_ahead(srv, &peer, msg, wr_len(&w));
 		rpc_receive(srv, &peer, msg, wr_len(&w));
 }
 
@@ -198,6 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			n = rd_left(&r);
 		const uint8_t *b = rd_bytes(&r, n);
 		if (how == 0)
+			rpc_ahead(srv, &peer, b, n);
 			rpc_receive(srv, &peer, b, n);
 		else
 			built(how - 1, b, n);

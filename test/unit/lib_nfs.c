@@ -366,6 +366,7 @@ bool nt_send(struct nt *t)
 {
 	CHECK(wr_ok(&t->w));
 	t->msg_len = wr_len(&t->w);
+	rpc_ahead(t->srv, &t->peer->peer, t->msg, t->msg_len);
 	return rpc_receive(t->srv, &t->peer->peer, t->msg, t->msg_len);
 }
 

@@ -134,6 +134,47 @@ static void t_pause(void)
 	CHECK_EQ(2, got_count);
 }
 
+static struct record_in pair;
+static int seen;
+
+/* In front of the second one: it is there to be seen, whole or not at all. */
+static enum record_verdict peek(void *arg, const uint8_t *msg, size_t len)
+{
+	size_t next_len = 0;
+	const uint8_t *next = record_ahead(&pair, *(const size_t *)arg, &next_len);
+
+	(void)msg;
+	if (next) {
+		CHECK_EQ(5, len);
+		CHECK_EQ(6, next_len);
+		CHECK(memcmp(next, "second", 6) == 0);
+		seen++;
+	}
+	return RECORD_NEXT;
+}
+
+static void t_ahead(void)
+{
+	uint8_t in[64];
+	size_t n = put(in, true, "first", 5), used, max = 6;
+
+	n += put(in + n, true, "second", 6);
+	for (size_t cut = 0; cut <= n; cut++) {
+		fresh(100);
+		pair = (struct record_in){.buf = NULL};
+		seen = 0;
+		CHECK_EQ(0, record_feed(&pool, &pair, in, cut, &used, peek, &max));
+		CHECK_EQ(cut == n, seen);
+		CHECK_EQ(0, record_feed(&pool, &pair, in + cut, n - cut, &used, peek, &max));
+		CHECK_EQ(cut == n || cut == 0, seen); /* else the first was not handed over where it lay */
+		CHECK(record_ahead(&pair, max, &used) == NULL);
+	}
+	max = 5;
+	seen = 0;
+	CHECK_EQ(0, record_feed(&pool, &pair, in, n, &used, peek, &max));
+	CHECK_EQ(0, seen);
+}
+
 /* A large record is received in place, all but its last byte. */
 static void t_direct(void)
 {
@@ -257,6 +298,7 @@ int main(void)
 	CASE(t_bytewise);
 	CASE(t_limits);
 	CASE(t_pause);
+	CASE(t_ahead);
 	CASE(t_direct);
 	CASE(t_outq);
 	CASE(t_outq_chunk_goes_on);
