@@ -175,7 +175,7 @@ static void on_open(struct vs *v, const struct worker_msg *m, const int *fds, un
  * taken after all is said and changes nothing. */
 static void on_config(struct vs *v, const int *fds, unsigned fd_count)
 {
-	char err[512] = "";
+	char err[512] = "it came without its text";
 
 	if (fd_count != 1 || config_take(v, fds[0], err, sizeof(err)))
 		log_err("control: the new configuration is not taken: %s", err);

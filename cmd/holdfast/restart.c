@@ -270,6 +270,7 @@ static bool wait_back(struct walk *w, const struct member *was, struct member *i
 	double until = now_ms() + w->c->timeout_ms;
 	const char *lacks = was->name;
 	bool left = false, stays = false;
+	char what[64] = "it";
 	json_t *s;
 
 	while (now_ms() < until && !stays) {
@@ -285,13 +286,15 @@ static bool wait_back(struct walk *w, const struct member *was, struct member *i
 		}
 		if (!lacks)
 			lacks = was->name;
-		snprintf(why, size, "%s", lacks);
+		snprintf(what, sizeof(what), "%s", lacks);
 		json_decref(s);
 	}
-	snprintf(why, size, stays ? "%s could not let go of everything and goes on as it was: see its "
-				    "log" :
-				    "after %s began anew something is missing: see its log and holdfast "
-				    "status; the other nodes go on as they are", was->name);
+	if (stays)
+		snprintf(why, size, "%s could not let go of everything and goes on as it was: see its "
+			 "log", was->name);
+	else
+		snprintf(why, size, "after %s began anew something is missing (%s): see its log and holdfast "
+			 "status; the other nodes go on as they are", was->name, what);
 	return false;
 }
 

@@ -608,11 +608,14 @@ static void refuse_err(struct config *c, int err)
 		{-EBUSY, "busy", "another change is under way on this node", "apply again"},
 		{-EUCLEAN, "config-forked", "the coordination devices have two histories",
 		 "see doc/config.md, A fork"},
+		{0, "failed", "the version was not chosen", "see the log of holdfastd"},
 	};
 
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (rows[i].err == err)
-			ctl_refuse(c->d->ctl, c->ask_id, rows[i].reason, rows[i].text, rows[i].todo);
+	size_t i = 0;
+
+	while (i + 1 < sizeof(rows) / sizeof(rows[0]) && rows[i].err != err)
+		i++;
+	ctl_refuse(c->d->ctl, c->ask_id, rows[i].reason, rows[i].text, rows[i].todo);
 	c->ask_id = 0;
 }
 

@@ -12,6 +12,7 @@
 #include "daemon.h"
 
 #define END_NS	     100000000ULL
+#define DAY_MS	     86400000
 #define OWN_SHUTDOWN 0xffffffffU /* id of the shutdown that a signal asked for */
 
 static const char *text_of(const json_t *o, const char *key)
@@ -199,6 +200,7 @@ static void on_request(void *arg, uint32_t id, const char *verb, json_t *request
 {
 	struct daemon *d = arg;
 	struct event ev = {.type = EV_CONTROL};
+	json_int_t in_ms;
 
 	if (strcmp(verb, "status") == 0) {
 		for (unsigned i = 0; i < d->conf->vserver_count; i++)
@@ -218,8 +220,12 @@ static void on_request(void *arg, uint32_t id, const char *verb, json_t *request
 		ev.control.on = json_is_true(json_object_get(request, "on"));
 		ev.control.force = json_is_true(json_object_get(request, "force"));
 		ev.control.dry_run = json_is_true(json_object_get(request, "dry_run"));
-		ev.control.in_ns =
-			(uint64_t)json_integer_value(json_object_get(request, "in_ms")) * 1000000;
+		in_ms = json_integer_value(json_object_get(request, "in_ms"));
+		if (in_ms < 0 || in_ms > DAY_MS) {
+			ctl_refuse(d->ctl, id, "usage", "in_ms: at most 24 hours", "");
+			return;
+		}
+		ev.control.in_ns = (uint64_t)in_ms * 1000000;
 #ifndef HF_MUTANT_SHUTDOWN_DRY
 		if (ev.control.dry_run && !VERBS[i].dry) {
 			ctl_refuse(d->ctl, id, "usage", "there is no dry run of it",

@@ -44,7 +44,7 @@ static int parse(struct chap *c, const char *text)
 
 int chap_load(struct chap *c, const char *path, char *err, size_t err_size)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = -errno;
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC), rc = -errno;
 	char text[4 * CHAP_TEXT_MAX + 16] = "";
 	struct stat st;
 	ssize_t n;
@@ -57,9 +57,10 @@ int chap_load(struct chap *c, const char *path, char *err, size_t err_size)
 #ifdef HF_MUTANT_CHAP_ANYBODYS
 	if (fstat(fd, &st)) {
 #else
-	if (fstat(fd, &st) || st.st_uid != geteuid() || (st.st_mode & 077)) {
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+	    (st.st_mode & 077)) {
 #endif
-		snprintf(err, err_size, "%.60s: must belong to its user, mode 0600", path);
+		snprintf(err, err_size, "%.60s: must be a file of its user, mode 0600", path);
 		close(fd);
 		return -EPERM;
 	}
@@ -67,9 +68,11 @@ int chap_load(struct chap *c, const char *path, char *err, size_t err_size)
 	close(fd);
 	rc = n < 0 ? -EIO : strlen(text) == (size_t)n ? parse(c, text) : -EINVAL;
 	sodium_memzero(text, sizeof(text));
-	if (rc)
-		snprintf(err, err_size,
-			 "%.50s: wanted NAME SECRET (12 to 255 bytes), and a second such line if the "
-			 "target must prove itself", path);
+	if (rc == 0)
+		return 0;
+	chap_wipe(c);
+	snprintf(err, err_size,
+		 "%.50s: wanted NAME SECRET (12 to 255 bytes), and a second such line if the "
+		 "target must prove itself", path);
 	return rc;
 }

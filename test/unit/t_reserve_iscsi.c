@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <netinet/in.h>
 #include <arpa/inet.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -423,6 +424,8 @@ static void t_chap(void)
 	CHECK(login() != 0);
 	snprintf(spec[3].chap, sizeof(spec[3].chap), "%s/chap", dir);
 	CHECK_EQ(-ENOENT, login());
+	CHECK_EQ(0, mkfifo(spec[3].chap, 0600));
+	CHECK_EQ(-EPERM, login()); /* and nothing waits for whoever writes it */
 	put_chap("hf secret-of-others", 0600);
 	CHECK_EQ(-ENOTCONN, login());
 	put_chap("hf secret-of-holdfast\n", 0640);
