@@ -105,17 +105,36 @@ bool blocks_wanted(struct blocks *b, uint64_t id, uint64_t block)
 	return false;
 }
 
-/* The next that is neither lent nor used since the hand came by, or WAYS: all are lent. */
+/* One that holds nothing, or WAYS. */
+static unsigned empty_way(const struct blocks *b, size_t at)
+{
+	unsigned way = 0;
+
+	while (way < WAYS && (b->set[at].id[way] || b->lent[at * WAYS + way]))
+		way++;
+	return way;
+}
+
+bool blocks_room(const struct blocks *b, uint64_t id, uint64_t block)
+{
+	return empty_way(b, hash(id, block) & b->mask) < WAYS;
+}
+
+/* An empty one, else the next that is neither lent nor used since the hand came by, or WAYS: all are
+ * lent. */
 static unsigned victim(struct blocks *b, size_t at)
 {
-	unsigned way = b->hand[at];
+	unsigned way = empty_way(b, at);
 
+	if (way < WAYS)
+		return way;
+	way = b->hand[at];
 	for (unsigned i = 0; i < 2 * WAYS; i++, way = (way + 1) % WAYS) {
 #ifndef HF_MUTANT_BLOCKS_LENT_USED
 		if (b->lent[at * WAYS + way])
 			continue;
 #endif
-		if (!b->set[at].id[way] || !(b->used[at] & 1U << way)) {
+		if (!(b->used[at] & 1U << way)) {
 			b->hand[at] = (uint8_t)((way + 1) % WAYS);
 			return way;
 		}

@@ -2,7 +2,7 @@
  *
  * The page cache has it too; but a system call to it costs as much as all the rest of a small
  * READ.  A bounded number of blocks, eight to a set; a block comes in when it is read a second
- * time, so that one pass over much data throws nothing out.
+ * time, or where there is room, so that one pass over much data throws nothing out.
  *
  * A block may be lent: its bytes stay where they are and as they are until it is given back, also when
  * it is dropped or all blocks are freed meanwhile (SAFETY S12).  At most half of them are.
@@ -26,6 +26,8 @@ struct blocks *blocks_new(size_t bytes);
 void blocks_free(struct blocks *b);
 /* The block's bytes, or NULL; valid until the next blocks_add(). */
 const uint8_t *blocks_find(struct blocks *b, uint64_t id, uint64_t block);
+/* Would it come in without another one going? */
+bool blocks_room(const struct blocks *b, uint64_t id, uint64_t block);
 /* It was read and not found: is it worth keeping?  Remembers that it was asked for. */
 bool blocks_wanted(struct blocks *b, uint64_t id, uint64_t block);
 /* Room for a block that is not there, to be filled by the caller (or dropped again); NULL: there is

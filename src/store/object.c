@@ -396,7 +396,8 @@ int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t le
 		const uint8_t *data = blocks_find(s->blocks, id, block);
 		int err = 0;
 
-		if (!data && !blocks_wanted(s->blocks, id, block))
+		if (!data && !blocks_wanted(s->blocks, id, block) &&
+		    (n < len || !blocks_room(s->blocks, id, block)))
 			return read_new(s, ip, off, len, buf, try);
 		if (!data)
 			err = block_load(s, ip, block, &data, try);

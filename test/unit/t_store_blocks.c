@@ -38,6 +38,25 @@ static void t_finds_what_was_added(void)
 	blocks_free(b);
 }
 
+/* What there is room for takes nobody's place. */
+static void t_room_first(void)
+{
+	struct blocks *b = blocks_new(64 * BLOCKS_SIZE);
+	unsigned added = 0;
+
+	for (unsigned i = 0; i < 1000; i++) {
+		if (!blocks_room(b, 1, i))
+			continue;
+		memset(blocks_add(b, 1, i), (int)(i & 255), BLOCKS_SIZE);
+		added++;
+	}
+	CHECK_EQ(64, added);
+	for (unsigned i = 0; i < 1000; i++)
+		added -= blocks_find(b, 1, i) != NULL;
+	CHECK_EQ(0, added);
+	blocks_free(b);
+}
+
 /* What is used stays while others come and go. */
 static void t_keeps_what_is_used(void)
 {
@@ -221,6 +240,7 @@ static void t_never_shows_what_was(void)
 int main(void)
 {
 	CASE(t_finds_what_was_added);
+	CASE(t_room_first);
 	CASE(t_keeps_what_is_used);
 	CASE(t_lent);
 	CASE(t_all_of_a_set_lent);
