@@ -364,10 +364,12 @@ void control_event(struct node *n, const struct event *ev)
 		restart_command(n, ev);
 		return;
 	case CONTROL_REBOOT:
+#ifndef HF_MUTANT_REBOOT_ANY_STATE
 		if (n->state != NODE_STOPPED) {
 			reply(n, ev->control.id, REASON_NOT_STOPPED, "-");
 			return;
 		}
+#endif
 		n->conf.reboot_manual = false;
 		reply(n, ev->control.id, REASON_NONE, "");
 		return;

@@ -348,6 +348,9 @@ static void on_gather_over(struct loop_timer *t)
 /* The time is over; for those who come all the while, only when they have stopped. */
 static bool gather_over(const struct gather *g, unsigned count, uint64_t now)
 {
+#ifdef HF_MUTANT_GATHER_NO_MORE
+	return now >= g->until_ns || count < g->seen;
+#endif
 	return now >= g->until_ns + (count > g->seen ? GATHER_MORE_NS : 0);
 }
 

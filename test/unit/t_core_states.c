@@ -169,6 +169,7 @@ static void t_231_by_hand(void)
 	r.conf.reboot_manual = true;
 	rig_start(&r);
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+	order(CONTROL_REBOOT, 0, false); /* refused while it runs, and not kept for later */
 	ev.epoch = r.n.unit[0].owner_epoch;
 	ev.poll.result = POLL_LOST;
 	rig_step(&r, ev);

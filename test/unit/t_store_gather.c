@@ -80,6 +80,50 @@ static void t_nobody_comes(void)
 	fs_drop(&f);
 }
 
+static void spin(uint64_t ns)
+{
+	uint64_t until = loop_clock_ns() + ns;
+
+	while (loop_clock_ns() < until)
+		;
+}
+
+/* Four are answered while one waits; two come back late, two in the round after that.  Batches. */
+static uint64_t late_callers(unsigned n)
+{
+	uint64_t first = 0, before = batches();
+
+	for (unsigned i = 0; i < 4; i++)
+		first = begin(n + i);
+	loop_again(f.loop);
+	loop_once(f.loop, 0);
+	begin(n + 4);
+	while (store_durable_lsn(f.s) < first)
+		loop_once(f.loop, 100000000);
+	spin(250000); /* longer than a write waits for anybody */
+	begin(n + 5);
+	begin(n + 6);
+	loop_again(f.loop);
+	loop_once(f.loop, 0);
+	begin(n + 7);
+	begin(n + 8);
+	fs_wait(&f, store_last_lsn(f.s));
+	return batches() - before;
+}
+
+/* While each round brings more the write waits, up to a limit; on a busy machine not in every try. */
+static void t_while_they_come(void)
+{
+	bool together = false;
+
+	fs_new(&f);
+	fs_settle(&f);
+	for (unsigned n = 0; n < 200 && !together; n++)
+		together = late_callers(n * 10) == 2;
+	CHECK(together);
+	fs_drop(&f);
+}
+
 /* Closing waits for nobody. */
 static void t_close_at_once(void)
 {
@@ -94,6 +138,7 @@ int main(void)
 {
 	CASE(t_together);
 	CASE(t_nobody_comes);
+	CASE(t_while_they_come);
 	CASE(t_close_at_once);
 	return check_end();
 }
