@@ -195,8 +195,21 @@ static int run_length(struct store *s, struct row *const *all, size_t count, siz
 	return 0;
 }
 
+static int put_run(struct store *s, struct row *const *all, size_t count)
+{
+	const struct row *last = all[count - 1];
+	struct index_row end = {.key = last->key, .key_len = last->key_len, .val = last->val,
+				.val_len = last->val_len};
+	int err = index_run(s->index, all[0]->key, all[0]->key_len, &end);
+
+	for (size_t i = 0; i + 1 < count && !err; i++)
+		err = index_run_put(s->index, all[i]->key, all[i]->key_len, all[i]->val,
+				    all[i]->val_len);
+	return err ? err : index_run_end(s->index);
+}
+
 /* In key order.  Long runs of new rows, such as inodes and the entries of a directory, fill their
- * pages (index_part()); to look for one costs as much as a row, so not at each. */
+ * pages (index_run()); to look for one costs as much as a row, so not at each. */
 static int put_rows(struct store *s)
 {
 	struct row **all = gen_sorted(s->frozen);
@@ -210,11 +223,8 @@ static int put_rows(struct store *s)
 			look_at = i + RUN_LONG;
 		}
 		if (run >= RUN_LONG && !err) {
-			err = index_part(s->index, all[i]->key, all[i]->key_len);
-			for (size_t n = 0; n < run && !err; n++)
-				err = put_row(s, all[i++]);
-			if (!err)
-				err = index_join(s->index);
+			err = put_run(s, all + i, run);
+			i += run;
 			look_at = i;
 		} else if (!err) {
 			err = put_row(s, all[i++]);

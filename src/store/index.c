@@ -18,6 +18,9 @@
 #define KEY_ROOM   512U
 #define ASIDE_ROWS 128U
 #define READ_AHEAD 16384U
+#define PAGE_HEAD  16U /* LMDB's, of a page ... */
+#define PAGE_ROW   10U /* ... and of a row with its place in the page's list */
+#define RUN_ROW_MAX 512U
 
 struct index {
 	MDB_env *env;
@@ -35,6 +38,13 @@ struct index {
 		size_t used;
 		uint8_t bytes[8192];
 	} aside;
+	struct run { /* new rows being put in order */
+		struct index_row last;
+		bool there;    /* the last one is, behind the newest */
+		size_t room;   /* then: that their page has left */
+		size_t leaves; /* else: pages of rows so far */
+		size_t before; /* bytes of the newest row */
+	} run;
 	struct slot {
 		uint8_t key[KEY_ROOM];
 		uint8_t *copy;
@@ -115,6 +125,33 @@ static int from_lmdb(struct index *x, int rc)
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
+static uint64_t eight(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return __builtin_bswap64(v);
+}
+
+/* LMDB's own order, byte by byte and the shorter one first, without a call for each: it is asked for
+ * some dozens of times a row. */
+static int key_order(const MDB_val *a, const MDB_val *b)
+{
+	const uint8_t *p = a->mv_data, *q = b->mv_data;
+	size_t n = a->mv_size < b->mv_size ? a->mv_size : b->mv_size;
+
+	for (; n >= 8; n -= 8, p += 8, q += 8) {
+		uint64_t x = eight(p), y = eight(q);
+
+		if (x != y)
+			return x < y ? -1 : 1;
+	}
+	for (; n > 0; n--, p++, q++)
+		if (*p != *q)
+			return *p < *q ? -1 : 1;
+	return (a->mv_size > b->mv_size) - (a->mv_size < b->mv_size);
+}
+
 static int env_open(struct index *x, const char *dir, uint64_t map_bytes, bool create, bool ro)
 {
 	/* Who looks for a row that is not in memory wants its page, not 32 of its neighbours: those
@@ -132,7 +169,8 @@ static int env_open(struct index *x, const char *dir, uint64_t map_bytes, bool c
 		return rc;
 	if ((rc = mdb_txn_begin(x->env, NULL, create ? 0 : MDB_RDONLY, &txn)) != 0)
 		return rc;
-	if ((rc = mdb_dbi_open(txn, NULL, 0, &x->dbi)) != 0) {
+	if ((rc = mdb_dbi_open(txn, NULL, 0, &x->dbi)) != 0 ||
+	    (rc = mdb_set_compare(txn, x->dbi, key_order)) != 0) {
 		mdb_txn_abort(txn);
 		return rc;
 	}
@@ -322,12 +360,21 @@ int index_put(struct index *x, const uint8_t *key, size_t key_len, const void *v
 	return from_lmdb(x, rc);
 }
 
+/* By the cursor: rows go in order, too, and mostly from the page that it is at. */
+static int do_del(struct index *x, MDB_val k)
+{
+	MDB_val v;
+	int rc = mdb_cursor_get(x->put, &k, &v, MDB_SET);
+
+	return rc ? rc : mdb_cursor_del(x->put, 0);
+}
+
 int index_del(struct index *x, const uint8_t *key, size_t key_len)
 {
 	MDB_val k = {.mv_size = key_len, .mv_data = (void *)(uintptr_t)key};
 	int rc;
 
-	GUARDED(x, rc, mdb_del(x->writer, x->dbi, &k, NULL));
+	GUARDED(x, rc, do_del(x, k));
 	return from_lmdb(x, rc);
 }
 
@@ -442,6 +489,99 @@ int index_join(struct index *x)
 	a->count = 0;
 	a->used = 0;
 	return err;
+}
+
+/* ---- a run of new rows --------------------------------------------------------------------------- */
+
+/* What a row takes of its page; large ones lie elsewhere. */
+static size_t row_bytes(size_t key_len, size_t val_len)
+{
+	return PAGE_ROW + ((key_len + val_len + 1) & ~(size_t)1);
+}
+
+static int do_stat(struct index *x, MDB_stat *st)
+{
+	return mdb_stat(x->writer, x->dbi, st);
+}
+
+int index_run(struct index *x, const uint8_t *key, size_t len, const struct index_row *last)
+{
+	MDB_stat st;
+	int rc, err = index_part(x, key, len);
+
+	if (err)
+		return err;
+	GUARDED(x, rc, do_stat(x, &st));
+	if (rc)
+		return from_lmdb(x, rc);
+	x->run = (struct run){.last = *last, .leaves = st.ms_leaf_pages};
+	return 0;
+}
+
+/* If a page was full, a new one has the newest row and the one before: the last one goes behind them. */
+static int run_page(struct index *x, size_t bytes)
+{
+	struct run *r = &x->run;
+	size_t last = row_bytes(r->last.key_len, r->last.val_len), used = r->before + bytes + last;
+	bool begun;
+	MDB_stat st;
+	int rc;
+
+	GUARDED(x, rc, do_stat(x, &st));
+	if (rc)
+		return from_lmdb(x, rc);
+	begun = st.ms_leaf_pages == r->leaves + 1;
+	r->leaves = st.ms_leaf_pages;
+	if (!begun || r->before > RUN_ROW_MAX || bytes > RUN_ROW_MAX || last > RUN_ROW_MAX)
+		return 0;
+	r->there = true;
+	r->room = st.ms_psize - PAGE_HEAD - used;
+	HF_MARK("store.index_run");
+	return index_put(x, r->last.key, r->last.key_len, r->last.val, r->last.val_len);
+}
+
+/* The page is full: its rows stay, the next one begins a new page as the last of all. */
+static int run_lift(struct index *x)
+{
+	MDB_val k = {.mv_size = x->run.last.key_len, .mv_data = (void *)(uintptr_t)x->run.last.key};
+	int rc;
+
+	x->run.there = false;
+	GUARDED(x, rc, do_del(x, k));
+	return from_lmdb(x, rc);
+}
+
+int index_run_put(struct index *x, const uint8_t *key, size_t key_len, const void *val, size_t val_len)
+{
+	size_t bytes = row_bytes(key_len, val_len);
+	struct run *r = &x->run;
+	int err = 0;
+
+	if (r->there && bytes > r->room)
+		err = run_lift(x);
+	if (!err)
+		err = index_put(x, key, key_len, val, val_len);
+	if (err)
+		return err;
+	if (r->there)
+		r->room -= bytes;
+	else
+		err = run_page(x, bytes);
+	r->before = bytes;
+	return err;
+}
+
+int index_run_end(struct index *x)
+{
+	const struct index_row *last = &x->run.last;
+	int err = 0;
+
+#ifndef HF_MUTANT_RUN_LOSES_LAST
+	if (!x->run.there)
+		err = index_put(x, last->key, last->key_len, last->val, last->val_len);
+#endif
+	x->run.there = false;
+	return err ? err : index_join(x);
 }
 
 static int do_del_prefix(struct index *x, const uint8_t *prefix, size_t len)

@@ -61,6 +61,12 @@ int index_after(struct index *x, const uint8_t *key, size_t len, const uint8_t *
  * before it share it, and index_join() puts them back. */
 int index_part(struct index *x, const uint8_t *key, size_t len);
 int index_join(struct index *x);
+/* The same for a long run of new rows whose last one is known, key and value valid to the end: that
+ * one lies behind the others on their page, for LMDB finds a place between two rows of the page it is
+ * at without going through the tree.  Then all others by index_run_put(), then index_run_end(). */
+int index_run(struct index *x, const uint8_t *key, size_t len, const struct index_row *last);
+int index_run_put(struct index *x, const uint8_t *key, size_t key_len, const void *val, size_t val_len);
+int index_run_end(struct index *x);
 /* Every row whose key begins so. */
 int index_del_prefix(struct index *x, const uint8_t *prefix, size_t len);
 int index_write_commit(struct index *x);
