@@ -262,8 +262,10 @@ static void end_soon(struct daemon *d)
 void requests_reply(struct daemon *d, const struct action *a)
 {
 	if (a->reply.id == OWN_SHUTDOWN) {
-		log_notice("daemon: %s: %s", a->reply.ok ? "handed over" : "could not hand over",
-			   a->reply.text ? a->reply.text : "");
+		const char *text = a->reply.text ? a->reply.text : "";
+
+		log_notice("daemon: %s%s%s", a->reply.ok ? "handed over" : "could not hand over",
+			   *text ? ": " : "", text);
 		daemon_stop(d, EXIT_OK);
 		return;
 	}
