@@ -177,9 +177,10 @@ static void built(uint8_t how, const uint8_t *b, size_t n)
 	}
 	wr_bytes(&w, b + 2, n - 2);
 	peer.stream = (b[1] & 0x80) == 0;
-	if (wr_ok(&w))
-		rpc_ahead(srv, &peer, msg, wr_len(&w));
-		rpc_receive(srv, &peer, msg, wr_len(&w));
+	if (!wr_ok(&w))
+		return;
+	rpc_ahead(srv, &peer, msg, wr_len(&w));
+	rpc_receive(srv, &peer, msg, wr_len(&w));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -198,11 +199,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (n > rd_left(&r))
 			n = rd_left(&r);
 		const uint8_t *b = rd_bytes(&r, n);
-		if (how == 0)
-			rpc_ahead(srv, &peer, b, n);
-			rpc_receive(srv, &peer, b, n);
-		else
+		if (how != 0) {
 			built(how - 1, b, n);
+			continue;
+		}
+		rpc_ahead(srv, &peer, b, n);
+		rpc_receive(srv, &peer, b, n);
 	}
 	loop_once(loop, 0);
 	return 0;
