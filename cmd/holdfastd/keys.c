@@ -72,7 +72,7 @@ static void tell_brain(struct daemon *d)
 static int sign_head(const struct daemon *d, unsigned i, uint8_t *sector, uint8_t *key)
 {
 	int fd = open(d->slots[i].disk.path, O_RDWR | O_DSYNC | O_DIRECT | O_CLOEXEC), rc;
-	struct slot_header h;
+	struct slot_header h = {0};
 
 	if (fd < 0 && errno == EINVAL)
 		fd = open(d->slots[i].disk.path, O_RDWR | O_DSYNC | O_CLOEXEC);
