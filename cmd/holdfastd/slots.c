@@ -37,12 +37,17 @@ static int sector_error(const struct seal *s, const uint8_t *sector)
 	return rc;
 }
 
-/* Counted once for as long as the same sector lies there. */
+/* Counted once for as long as the same sector lies there, and only if the read before was bad too:
+ * a read in the middle of its owner's write may be torn (a file is no disk), and the next is whole. */
 static void note_bad(struct slots_device *s, unsigned node, const uint8_t *sector, int err)
 {
 	uint8_t *last = s->d->slot_tail[s->index][node];
+	bool *bad = &s->d->slot_bad[s->index][node], again = *bad;
 	char from[PATH_TEXT_MAX];
 
+	*bad = err && err != -ENODATA;
+	if (!*bad || !again)
+		return;
 	if (memcmp(last, sector + SLOT_MAC_OFF, SLOT_SIZE - SLOT_MAC_OFF) == 0)
 		return;
 	memcpy(last, sector + SLOT_MAC_OFF, SLOT_SIZE - SLOT_MAC_OFF);
@@ -59,7 +64,7 @@ static void on_read(struct disk *disk, uint64_t tag, int err)
 	ev.slots.sector = (const uint8_t(*)[SLOT_SIZE])disk->in + 1;
 	for (unsigned i = 0; i < NODE_NODES_MAX; i++) {
 		ev.slots.err[i] = err ? err : sector_error(&s->d->seal, ev.slots.sector[i]);
-		if (!err && ev.slots.err[i] && ev.slots.err[i] != -ENODATA)
+		if (!err)
 			note_bad(s, i, ev.slots.sector[i], ev.slots.err[i]);
 	}
 	brain_event(s->d, &ev);
