@@ -52,8 +52,22 @@ static void send_text(struct vs *v, enum worker_type type, const char *text, siz
 	free(m);
 }
 
+enum vs_exit vs_exit_of(int err, enum vs_exit other)
+{
+	switch (err) {
+	case -EIO:
+	case -EBADE: /* reserved for another node */
+	case -EROFS:
+	case -ESHUTDOWN:
+		return VS_EXIT_STORAGE;
+	default:
+		return other;
+	}
+}
+
 void vs_fail(struct vs *v, enum vs_exit status, const char *fmt, ...)
 {
+	struct worker_msg *m = mem_zalloc(1, sizeof(*m));
 	char text[WORKER_TEXT_MAX];
 	va_list ap;
 
@@ -61,7 +75,11 @@ void vs_fail(struct vs *v, enum vs_exit status, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	log_err("%s", text);
-	send_text(v, WORKER_FAILED, text, WORKER_TEXT_MAX);
+	m->type = WORKER_FAILED;
+	m->failure = status == VS_EXIT_STORAGE ? WORKER_FAIL_STORAGE : WORKER_FAIL_ITSELF;
+	m->text = text;
+	m->text_len = strlen(text);
+	control_send(v, m);
 	_exit((int)status);
 }
 
@@ -140,8 +158,8 @@ static void on_take(struct vs *v, const struct worker_msg *m, const int *fds, un
 void control_drained(struct vs *v, int err)
 {
 	if (err)
-		vs_fail(v, VS_EXIT_FAILED, "drain: the store could not be closed: %s",
-			strerror(-err));
+		vs_fail(v, vs_exit_of(err, VS_EXIT_FAILED),
+			"drain: the store could not be closed: %s", strerror(-err));
 	/* Closing the connections now would bring every client back to an address that is still
 	 * here; when the daemon has taken it down, it hangs up. */
 	v->drained_said = true;

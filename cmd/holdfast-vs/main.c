@@ -309,18 +309,19 @@ void vs_own(struct vs *v)
 {
 	struct sandbox_conf sc = {.dir_count = v->store_count};
 	char err[256];
+	int e;
 
 	for (unsigned i = 0; i < v->lock_count; i++) {
-		int e = loop_hold_file(v->loop, v->lock_fd[i]);
-
+		e = loop_hold_file(v->loop, v->lock_fd[i]);
 		if (e)
 			vs_fail(v, VS_EXIT_SYSTEM, "lock: cannot be held by the ring: %s",
 				strerror(-e));
 	}
 	for (unsigned i = 0; i < v->store_count; i++)
 		sc.dir[i] = v->store[i].dir;
-	if (v->sandbox && sandbox_files(&sc, err, sizeof(err)))
-		vs_fail(v, VS_EXIT_SYSTEM, "%s", err);
+	e = v->sandbox ? sandbox_files(&sc, err, sizeof(err)) : 0;
+	if (e)
+		vs_fail(v, vs_exit_of(e, VS_EXIT_SYSTEM), "%s", err);
 }
 
 static _Noreturn void worker_run(struct vs *v, struct args *a)

@@ -143,7 +143,7 @@ static enum vs_exit open_status(int err)
 	case -EUCLEAN:
 		return VS_EXIT_DAMAGED;
 	default:
-		return VS_EXIT_FAILED;
+		return vs_exit_of(err, VS_EXIT_FAILED);
 	}
 }
 
@@ -243,7 +243,7 @@ static enum vs_exit rpc_up(struct vs *v, char *err, size_t err_size)
 	int rc = rpc_server_new(&v->rpc, &a, err, err_size);
 
 	free(n);
-	return rc ? VS_EXIT_FAILED : VS_EXIT_OK;
+	return rc ? vs_exit_of(rc, VS_EXIT_FAILED) : VS_EXIT_OK;
 }
 
 int serve_exports(struct vs *v, char *err, size_t err_size)

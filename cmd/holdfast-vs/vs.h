@@ -34,6 +34,7 @@ enum vs_exit {
 	VS_EXIT_DAMAGED = 5, /* a store is damaged */
 	VS_EXIT_REVOKED = 6, /* the lease was revoked, or the daemon has gone */
 	VS_EXIT_SYSTEM = 7,  /* io_uring refused, no such user, no sandbox */
+	VS_EXIT_STORAGE = 8, /* what is below a store does not read or write */
 };
 
 #define VS_LOCKS_MAX 4
@@ -126,6 +127,8 @@ void control_first_reply(struct vs *v);
 _Noreturn void control_damage(struct vs *v, const char *store, const char *reason, bool below);
 /* All is on disk: DRAINED.  For serve_drain(). */
 void control_drained(struct vs *v, int err);
+/* VS_EXIT_STORAGE for an error of what is below a store, else `other`. */
+enum vs_exit vs_exit_of(int err, enum vs_exit other);
 /* Says why and exits. */
 _Noreturn void vs_fail(struct vs *v, enum vs_exit status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -61,13 +61,6 @@ static void on_ready(struct worker *w, const struct worker_msg *m)
 	brain_post(w->d, &ev);
 }
 
-/* The unit's fault, not the worker's: then another node may do better at once (F3). */
-static bool says_storage(const char *text)
-{
-	return strstr(text, strerror(EIO)) || strstr(text, strerror(EBADE)) ||
-	       strstr(text, strerror(EROFS)) || strstr(text, strerror(ESHUTDOWN));
-}
-
 static void on_trouble(struct worker *w, const struct worker_msg *m)
 {
 	struct event ev = event_of(w, m->type == WORKER_FAILED ? EV_WORKER_FAILED : EV_FS);
@@ -79,7 +72,8 @@ static void on_trouble(struct worker *w, const struct worker_msg *m)
 	if (m->type == WORKER_FAILED) {
 		trouble_keep(w->d, w->vs, text); /* the worker's own line is in the log */
 		ev.worker.at_ns = loop_clock_ns();
-		ev.worker.storage = says_storage(text);
+		/* The unit's fault, not the worker's: then another node may do better at once (F3). */
+		ev.worker.storage = m->failure == WORKER_FAIL_STORAGE;
 		w->failed_said = true;
 	} else {
 		trouble_say(w->d, w->vs, "damage: %s", text);

@@ -52,7 +52,7 @@ size_t worker_encode(const struct worker_msg *m, uint8_t *out, size_t size)
 	wr_init(&w, out, size);
 	wr_u32(&w, MAGIC);
 	wr_u16(&w, (uint16_t)m->type);
-	wr_u16(&w, 0);
+	wr_u16(&w, m->type == WORKER_FAILED ? (uint16_t)m->failure : 0);
 	wr_u64(&w, m->epoch);
 	switch (m->type) {
 	case WORKER_OPEN:
@@ -95,7 +95,7 @@ int worker_decode(struct worker_msg *m, const uint8_t *in, size_t len)
 	if (rd_u32(&r) != MAGIC)
 		return -EBADMSG;
 	m->type = (enum worker_type)rd_u16(&r);
-	rd_u16(&r);
+	m->failure = rd_u16(&r) == WORKER_FAIL_STORAGE ? WORKER_FAIL_STORAGE : WORKER_FAIL_ITSELF;
 	m->epoch = rd_u64(&r);
 	switch (m->type) {
 	case WORKER_OPEN:

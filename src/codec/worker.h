@@ -4,7 +4,7 @@
  *
  *	off size field
  *	  0    4 magic "HFW1"
- *	  4    2 type (enum worker_type)     6   2 zero
+ *	  4    2 type (enum worker_type)     6   2 FAILED: enum worker_failure; else zero
  *	  8    8 epoch of the ownership this is about; a message of another epoch is ignored
  *	 16    . body by type, big-endian
  *
@@ -47,6 +47,12 @@ enum worker_type {
 	WORKER_FAILING,	    /* the same as DAMAGE, but what is below the store fails: reason */
 };
 
+/* Why a worker FAILED; a value that is not known is the worker's own failure. */
+enum worker_failure {
+	WORKER_FAIL_ITSELF = 0,
+	WORKER_FAIL_STORAGE = 1, /* what is below a store: another node may do better at once */
+};
+
 enum worker_role {
 	WORKER_ROLE_NFS_TCP = 1, /* NFS and MOUNT on one port */
 	WORKER_ROLE_NFS_UDP,
@@ -76,6 +82,7 @@ struct worker_msg {
 	struct worker_conn conn[WORKER_CONNS_MAX];
 	/* FIRST_REPLY */
 	uint64_t at_ns; /* CLOCK_BOOTTIME */
+	enum worker_failure failure; /* FAILED */
 	/* FAILED, DAMAGE, FAILING: text; STATS_REPLY: JSON. Points into the packet after decode. */
 	const char *text;
 	size_t text_len;

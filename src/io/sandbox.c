@@ -139,8 +139,10 @@ static int ruleset_fill(int fd, const struct sandbox_conf *c, uint64_t rights, c
 		}
 	}
 	if (syscall(SYS_landlock_restrict_self, fd, 0)) {
-		snprintf(err, err_size, "sandbox: landlock: %s", strerror(errno));
-		return -errno;
+		int e = errno;
+
+		snprintf(err, err_size, "sandbox: landlock: %s", strerror(e));
+		return -e;
 	}
 	return 0;
 }
@@ -165,8 +167,9 @@ int sandbox_files(const struct sandbox_conf *c, char *err, size_t err_size)
 	}
 	fd = (int)syscall(SYS_landlock_create_ruleset, &a, size, 0);
 	if (fd < 0) {
-		snprintf(err, err_size, "sandbox: landlock: %s", strerror(errno));
-		return -errno;
+		e = -errno;
+		snprintf(err, err_size, "sandbox: landlock: %s", strerror(-e));
+		return e;
 	}
 	e = ruleset_fill(fd, c, a.fs, err, err_size);
 	close(fd);
@@ -278,8 +281,9 @@ int sandbox_calls(char *err, size_t err_size)
 	int e;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) {
-		snprintf(err, err_size, "sandbox: no_new_privs: %s", strerror(errno));
-		return -errno;
+		e = -errno;
+		snprintf(err, err_size, "sandbox: no_new_privs: %s", strerror(-e));
+		return e;
 	}
 	e = caps_drop();
 	if (e) {

@@ -60,6 +60,26 @@ static void t_round_trip(void)
 	CHECK_EQ(40, (long long)back.at_ns);
 }
 
+/* Another node is asked at once only when the storage is to blame; what says neither is the worker's. */
+static void t_whose_failure(void)
+{
+	size_t len = encode(WORKER_FAILED);
+
+	CHECK_EQ(0, worker_decode(&back, packet, len));
+	CHECK_EQ(WORKER_FAIL_ITSELF, back.failure);
+	in.failure = WORKER_FAIL_STORAGE;
+	CHECK_EQ(len, worker_encode(&in, packet, sizeof(packet)));
+	CHECK_EQ(1, packet[7]);
+	CHECK_EQ(0, worker_decode(&back, packet, len));
+	CHECK_EQ(WORKER_FAIL_STORAGE, back.failure);
+	CHECK(back.text_len == 3 && memcmp(back.text, "why", 3) == 0);
+	packet[7] = 77;
+	CHECK_EQ(0, worker_decode(&back, packet, len));
+	CHECK_EQ(WORKER_FAIL_ITSELF, back.failure);
+	in.type = WORKER_DAMAGE; /* bytes that are no other message's stay zero */
+	CHECK(worker_encode(&in, packet, sizeof(packet)) > 0 && packet[6] == 0 && packet[7] == 0);
+}
+
 static void t_damaged(void)
 {
 	for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
@@ -94,6 +114,7 @@ static void t_too_small(void)
 int main(void)
 {
 	CASE(t_round_trip);
+	CASE(t_whose_failure);
 	CASE(t_damaged);
 	CASE(t_too_small);
 	return check_end();
