@@ -13,8 +13,9 @@
 #include "base/mem.h"
 #include "daemon.h"
 
-#define CONNECTIONS_MAX 16U
-#define IDLE_S		10U
+/* Who connects and says nothing must not keep those out for long who would ask. */
+#define CONNECTIONS_MAX 64U
+#define IDLE_S		3U
 
 static struct {
 	struct daemon *d;
@@ -297,8 +298,9 @@ static enum MHD_Result on_http(void *cls, struct MHD_Connection *c, const char *
 			       const char *method, const char *version, const char *data,
 			       size_t *size, void **request)
 {
-	static char absent[] = "try /metrics\n";
-	bool found = strcmp(url, "/metrics") == 0 && strcmp(method, "GET") == 0;
+	static char absent[] = "try GET /metrics\n";
+	bool here = strcmp(url, "/metrics") == 0;
+	bool found = here && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0);
 	struct MHD_Response *r;
 	enum MHD_Result rc;
 
@@ -313,7 +315,10 @@ static enum MHD_Result on_http(void *cls, struct MHD_Connection *c, const char *
 						    MHD_RESPMEM_PERSISTENT);
 	if (!r)
 		return MHD_NO;
-	rc = MHD_queue_response(c, found ? MHD_HTTP_OK : MHD_HTTP_NOT_FOUND, r);
+	if (here && !found)
+		MHD_add_response_header(r, "Allow", "GET, HEAD");
+	rc = MHD_queue_response(
+		c, found ? MHD_HTTP_OK : here ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND, r);
 	MHD_destroy_response(r);
 	return rc;
 }

@@ -54,6 +54,11 @@ static void t_two_nodes(void)
 		    "bash -c 'exec 3<>/dev/tcp/127.%u.0.1/17480; cat >&3; cat <&3'",
 		    net));
 	CHECK(says("holdfast_vs_serving{vs=\"v\"} 1") && says("phase=\"first_reply\""));
+	CHECK(exits(0,
+		    "printf 'POST /metrics HTTP/1.0\\r\\n\\r\\n' | timeout 3 "
+		    "bash -c 'exec 3<>/dev/tcp/127.%u.0.1/17480; cat >&3; cat <&3'",
+		    net));
+	CHECK(says(" 405 ") && says("Allow: GET, HEAD"));
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 --dry-run vs move v n1"));
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 shutdown"));
 	CHECK_EQ(0, daemon_end(n1, 0)); /* it ends by itself */
