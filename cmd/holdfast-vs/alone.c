@@ -97,12 +97,12 @@ static void store_make(struct vs *v, const struct alone_args *a)
 	refuse_unit(v, a->dir);
 	if (mkdir(a->dir, 0700) && errno != EEXIST)
 		vs_fail(v, VS_EXIT_FAILED, "%s: %s", a->dir, strerror(errno));
-	if (!dir_is_empty(a->dir))
+	if (!dir_is_empty(a->dir) && !store_is_half_made(a->dir))
 		return;
 	store_conf_default(&c);
 	if (a->log_half_bytes)
 		c.log_half_bytes = a->log_half_bytes;
-	if (store_create_at(a->dir, &c, err, sizeof(err)))
+	if (store_create_at(a->dir, &c, NULL, err, sizeof(err)))
 		vs_fail(v, VS_EXIT_FAILED, "%s", err);
 }
 

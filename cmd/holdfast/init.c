@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +24,6 @@
 #include "io/folder.h"
 #include "io/seal.h"
 #include "store/store.h"
-#include "store/tree.h"
 
 struct init {
 	const struct cli *c;
@@ -159,34 +157,6 @@ static int make_device(struct init *in, unsigned i)
 	return say_made(in, "coordination device", at);
 }
 
-static uid_t owner_uid;
-static gid_t owner_gid;
-
-static int own_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return lchown(path, owner_uid, owner_gid) ? errno : 0;
-}
-
-/* The worker runs as that user and needs its store; only root can give it away. */
-static int give_store(const char *dir, const char *user)
-{
-	const struct passwd *pw;
-	int err;
-
-	if (!*user || geteuid() != 0)
-		return 0;
-	pw = getpwnam(user);
-	if (!pw)
-		return -ENOENT;
-	owner_uid = pw->pw_uid;
-	owner_gid = pw->pw_gid;
-	err = nftw(dir, own_one, 16, FTW_PHYS);
-	return err < 0 ? -errno : -err;
-}
-
 /* What is kept must be usable by the worker. */
 static int kept_store(const struct init *in, const char *dir, const char *label, const char *user)
 {
@@ -199,33 +169,27 @@ static int kept_store(const struct init *in, const char *dir, const char *label,
 	return say_kept(in, "store", dir);
 }
 
-/* Made and given to its user beside its place, then renamed: what is there is whole, and an init
- * that was broken off can be repeated.  A folder that is there already is filled as it is. */
+/* Whole and its user's, or not at all: an init that was broken off can be repeated. */
 static int make_whole(struct init *in, const struct store_conf *sc, const char *dir, const char *user)
 {
-	char work[600];
-	struct stat st;
-	bool there = stat(dir, &st) == 0;
+	const struct passwd *pw = *user && geteuid() == 0 ? getpwnam(user) : NULL;
+	struct store_owner owner = {0};
+	bool there;
 	int rc;
 
-	snprintf(work, sizeof(work), there ? "%s" : "%s.holdfast-init", dir);
-	make_parent(work);
-	rc = there ? 0 : tree_remove(AT_FDCWD, work);
-	if (rc == 0 && !there && mkdir(work, 0700))
-		rc = -errno;
-	if (rc)
-		return say_failed(in, "store", work, rc);
-	if (store_create_at(work, sc, in->err, sizeof(in->err))) {
+	if (pw)
+		owner = (struct store_owner){.uid = pw->pw_uid, .gid = pw->pw_gid};
+	make_parent(dir);
+	there = mkdir(dir, 0700) != 0;
+	if (there && errno != EEXIST)
+		return say_failed(in, "store", dir, -errno);
+	if (store_create_at(dir, sc, pw ? &owner : NULL, in->err, sizeof(in->err))) {
 		if (!there)
-			rmdir(work);
+			rmdir(dir);
 		return cli_fail(in->c, CLI_EXISTS, NULL, "init: %s", in->err);
 	}
-	rc = give_store(work, user);
-	if (rc)
-		return say_failed(in, "giving the store to user", user, rc);
-	if (!there && (rename(work, dir) || (rc = folder_sync_above(dir)) != 0))
-		return say_failed(in, "store", dir, rc ? rc : -errno);
-	return say_made(in, "store", dir);
+	rc = folder_sync_above(dir);
+	return rc ? say_failed(in, "store", dir, rc) : say_made(in, "store", dir);
 }
 
 static int make_store(struct init *in, const struct conf_vserver *v, const struct conf_store *cs)

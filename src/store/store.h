@@ -105,9 +105,17 @@ struct store_conf {
 };
 void store_conf_default(struct store_conf *c);
 
-/* Makes a new, empty store in an existing empty directory. `err` gets one line for people:
- * what, where, what to do. */
-int store_create_at(const char *dir, const struct store_conf *c, char *err, size_t err_size);
+/* Who shall serve it. */
+struct store_owner {
+	uint32_t uid, gid;
+};
+/* Makes a new, empty store in an existing directory: an empty one, or one in which a making was
+ * broken off.  It is there whole or not at all, whatever happens.  `owner` NULL: the caller's.
+ * `err` gets one line for people: what, where, what to do. */
+int store_create_at(const char *dir, const struct store_conf *c, const struct store_owner *owner,
+		    char *err, size_t err_size);
+/* Was a making broken off here? */
+bool store_is_half_made(const char *dir);
 
 struct store_open_args {
 	const char *dir;

@@ -372,6 +372,7 @@ int label_lock(int fd, const char *dir, char *err, size_t err_size);
 int say(char *err, size_t size, int code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* make.c */
 int half_make(int dir_fd, const char *name, uint64_t bytes);
 /* By rename, durable: from here on the directory is a store. */
 int label_make(int dir_fd, const struct label *l);

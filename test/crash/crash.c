@@ -98,7 +98,7 @@ static bool template_make(void)
 	store_conf_default(&c);
 	c.log_half_bytes = 4 << 20;
 	c.index_map_bytes = 16 << 20;
-	if (store_create_at(dir, &c, err, sizeof(err))) {
+	if (store_create_at(dir, &c, NULL, err, sizeof(err))) {
 		fprintf(stderr, "%s\n", err);
 		return false;
 	}

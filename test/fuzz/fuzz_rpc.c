@@ -145,7 +145,7 @@ static void start(void)
 		abort();
 	atexit(clean);
 	a.loop = sa.loop = loop;
-	if (store_create_at(dir, &a.conf, err, sizeof(err)) != 0 ||
+	if (store_create_at(dir, &a.conf, NULL, err, sizeof(err)) != 0 ||
 	    store_open(&store, &a, err, sizeof(err)) != 0 ||
 	    rpc_server_new(&srv, &sa, err, sizeof(err)) != 0) {
 		fprintf(stderr, "%s\n", err);

@@ -230,7 +230,7 @@ void nt_up_sized(struct nt *t, uint64_t log_half_bytes, uint64_t index_map_bytes
 		t->store_conf.dup_keep_ns = 1500000000;
 	t->store_conf.log_half_bytes = log_half_bytes ? log_half_bytes : 8 << 20;
 	t->store_conf.index_map_bytes = index_map_bytes ? index_map_bytes : 64 << 20;
-	if (store_create_at(t->dir, &t->store_conf, err, sizeof(err)) != 0)
+	if (store_create_at(t->dir, &t->store_conf, NULL, err, sizeof(err)) != 0)
 		printf("store_create_at: %s\n", err);
 	CHECK_EQ(0, err[0]);
 	t->lease = true;

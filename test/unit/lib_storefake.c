@@ -57,7 +57,7 @@ void fs_new(struct fs *f)
 	f->conf.log_half_bytes = 4 << 20;
 	f->conf.index_map_bytes = 64 << 20;
 	f->conf.checkpoint_interval_ns = 3600000000000ULL;
-	must(store_create_at(f->dir, &f->conf, f->err, sizeof(f->err)) == 0, "create", f->err);
+	must(store_create_at(f->dir, &f->conf, NULL, f->err, sizeof(f->err)) == 0, "create", f->err);
 	loop_renew(f);
 	must(fs_open(f) == 0, "open", f->err);
 }

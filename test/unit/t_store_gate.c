@@ -59,7 +59,7 @@ static void t_gate(void)
 	CHECK(mkdtemp(top) != NULL);
 	store_conf_default(&a.conf);
 	a.conf.log_half_bytes = 4 << 20;
-	CHECK_EQ(0, store_create_at(top, &a.conf, err, sizeof(err)));
+	CHECK_EQ(0, store_create_at(top, &a.conf, NULL, err, sizeof(err)));
 	CHECK_EQ(0, loop_new(&a.loop, 64));
 	a.dir = top;
 	CHECK_EQ(0, store_open(&s, &a, err, sizeof(err)));

@@ -644,7 +644,10 @@ static void t_refusals(void)
 	CHECK_EQ(LABEL_SIZE, pwrite(fd, label, sizeof(label), 0));
 	CHECK_EQ(-EUCLEAN, fs_open(&f));
 	close(fd);
-	CHECK_EQ(-ENOTEMPTY, store_create_at(f.dir, &f.conf, f.err, sizeof(f.err)));
+	CHECK_EQ(-ENOTEMPTY, store_create_at(f.dir, &f.conf, NULL, f.err, sizeof(f.err)));
+	CHECK_EQ(0, unlink(path)); /* lost, not unfinished: nothing is made over */
+	CHECK(!store_is_half_made(f.dir));
+	CHECK_EQ(-ENOTEMPTY, store_create_at(f.dir, &f.conf, NULL, f.err, sizeof(f.err)));
 	fs_drop(&f);
 }
 

@@ -473,7 +473,7 @@ int main(int argc, char **argv)
 	snprintf(dir, sizeof(dir), "%s/fs1", top);
 	store_conf_default(&c);
 	c.log_half_bytes = 4 << 20;
-	if (mkdir(dir, 0700) || store_create_at(dir, &c, err, sizeof(err))) {
+	if (mkdir(dir, 0700) || store_create_at(dir, &c, NULL, err, sizeof(err))) {
 		printf("cannot make a store: %s\n", err);
 		return 1;
 	}
