@@ -283,23 +283,35 @@ int config_take(struct vs *v, int fd, char *err, size_t err_size)
 	return 0;
 }
 
+/* Kernels since 6.14 count rings as locked memory, for all processes of a user together: the usual
+ * 8 MiB are those of 62 workers.  Who may lock memory is not counted, so a worker that is started by
+ * root makes its ring before it becomes somebody else. */
+static _Noreturn void no_ring(struct vs *v, int e)
+{
+	if (e == ENOMEM)
+		vs_fail(v, VS_EXIT_SYSTEM,
+			"no memory for io_uring: raise the limit of locked memory (RLIMIT_MEMLOCK), "
+			"which is one for all processes of this user");
+	vs_fail(v, VS_EXIT_SYSTEM,
+		"io_uring is refused (%s): allow it (sysctl kernel.io_uring_disabled=0, "
+		"container profile)",
+		strerror(e));
+}
+
 void vs_prepare(struct vs *v)
 {
 	char err[256];
-	int e = sandbox_user(v->vserver->user, err, sizeof(err));
+	int e = loop_new(&v->loop, RING_ENTRIES); /* first: see no_ring() */
 
+	if (e)
+		no_ring(v, -e);
+	e = sandbox_user(v->vserver->user, err, sizeof(err));
 	if (e)
 		vs_fail(v, VS_EXIT_SYSTEM, "%s", err);
 	/* After the change of user, which clears it.  A daemon that died before this line is
 	 * noticed at the control socket. */
 	if (v->control_fd >= 0)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	e = loop_new(&v->loop, RING_ENTRIES);
-	if (e)
-		vs_fail(v, VS_EXIT_SYSTEM,
-			"io_uring is refused (%s): allow it (sysctl kernel.io_uring_disabled=0, "
-			"container profile)",
-			strerror(-e));
 	loop_set_poll(v->loop, v->vserver->poll_ns);
 	if (v->sandbox && sandbox_calls(err, sizeof(err)))
 		vs_fail(v, VS_EXIT_SYSTEM, "%s", err);

@@ -221,6 +221,7 @@ static void harden(void)
 {
 	struct sched_param p = {.sched_priority = RT_PRIORITY};
 	struct rlimit files = {.rlim_cur = 4096, .rlim_max = 4096};
+	struct rlimit locked = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
 
 	if (!may_lock_memory() || mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
 		log_notice("daemon: memory is not locked (RLIMIT_MEMLOCK): heavy load may look like "
@@ -229,6 +230,8 @@ static void harden(void)
 	    setpriority(PRIO_PROCESS, 0, -10) < 0)
 		log_notice("daemon: no real-time priority: %s", strerror(errno));
 	setrlimit(RLIMIT_NOFILE, &files);
+	/* For the workers' rings, as far as it may (holdfast-vs, no_ring()). */
+	(void)setrlimit(RLIMIT_MEMLOCK, &locked);
 }
 
 static void on_signal(struct loop_op *op, int res)
