@@ -28,29 +28,41 @@ static int ask_and_say(struct cli *c, json_t *request)
 	return status;
 }
 
+/* All of the file, or -errno. */
+static int read_keys(const char *file, char text[FILE_MAX])
+{
+	FILE *f = strcmp(file, "-") == 0 ? stdin : fopen(file, "re");
+	int rc = 0;
+
+	if (!f)
+		return -errno;
+	errno = 0;
+	text[fread(text, 1, FILE_MAX - 1, f)] = '\0';
+	if (ferror(f))
+		rc = -(errno ? errno : EIO);
+	else if (!feof(f) && fgetc(f) != EOF)
+		rc = -EFBIG;
+	if (f != stdin)
+		fclose(f);
+	return rc;
+}
+
 int cli_key_add(struct cli *c)
 {
-	json_t *request = json_pack("{s:s}", "verb", "key-add");
+	json_t *request = json_pack("{s:s}", "verb", "key-add"), *keys;
 	char text[FILE_MAX] = "";
-	json_t *keys;
-	FILE *f;
+	int rc;
 
 	if (!c->from)
 		return ask_and_say(c, request);
-	f = strcmp(c->from, "-") == 0 ? stdin : fopen(c->from, "re");
-	if (!f) {
-		json_decref(request);
-		return cli_fail(c, CLI_FAILED, NULL, "%s: %s", c->from, strerror(errno));
-	}
-	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-	if (f != stdin)
-		fclose(f);
-	keys = json_string(text);
-	memset(text, 0, sizeof(text));
+	rc = read_keys(c->from, text);
+	keys = rc ? NULL : json_string(text);
+	explicit_bzero(text, sizeof(text));
 	/* Without its keys the request would be one for a new key. */
 	if (!keys || json_object_set_new(request, "keys", keys)) {
 		json_decref(request);
-		return cli_fail(c, CLI_FAILED, NULL, "%s: is no key file", c->from);
+		return cli_fail(c, CLI_FAILED, NULL, "%s: %s", c->from,
+				rc ? strerror(-rc) : "is no key file");
 	}
 	return ask_and_say(c, request);
 }

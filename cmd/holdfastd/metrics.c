@@ -370,8 +370,10 @@ int metrics_open(struct daemon *d, char *err, size_t err_size)
 		NULL, on_http, d, MHD_OPTION_SOCK_ADDR, &addr, MHD_OPTION_CONNECTION_LIMIT,
 		CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_END);
 	if (!metrics.http || epoll_fd() < 0) {
+		int e = errno;
+
 		snprintf(err, err_size, "%s port %u: metrics cannot be served: %s",
-			 conf_net_text(&m->addr, false, text), m->port, strerror(errno));
+			 conf_net_text(&m->addr, false, text), m->port, strerror(e));
 		return EXIT_ADDRESS;
 	}
 	metrics.op.done = on_readable;

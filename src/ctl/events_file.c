@@ -66,6 +66,7 @@ static char *slurp(int fd, size_t *len)
 	struct stat st;
 	char *text;
 	ssize_t n = 0;
+	int err;
 
 	*len = 0;
 	if (fstat(fd, &st) < 0)
@@ -80,7 +81,9 @@ static char *slurp(int fd, size_t *len)
 		*len += (size_t)n;
 	if (n >= 0)
 		return text;
+	err = errno;
 	free(text);
+	errno = err;
 	return NULL;
 }
 

@@ -107,18 +107,23 @@ int disk_read(struct disk *d, uint64_t tag)
 static int make_blocks(int fd)
 {
 	uint8_t *zero = mem_aligned(DISK_SECTOR, DISK_SECTOR);
-	ssize_t n = DISK_SECTOR;
+	int rc = 0;
 
 	memset(zero, 0, DISK_SECTOR);
-	for (uint64_t s = DISK_SECTORS; s < BLOCK_AREA_SECTORS && n == DISK_SECTOR; s++)
-		n = pwrite(fd, zero, DISK_SECTOR, (off_t)(s * DISK_SECTOR));
+	for (uint64_t s = DISK_SECTORS; s < BLOCK_AREA_SECTORS && rc == 0; s++) {
+		ssize_t n = pwrite(fd, zero, DISK_SECTOR, (off_t)(s * DISK_SECTOR));
+
+		if (n != DISK_SECTOR)
+			rc = n < 0 ? -errno : -ENOSPC;
+	}
 	free(zero);
-	return n == DISK_SECTOR ? 0 : n < 0 ? -errno : -ENOSPC;
+	return rc;
 }
 
 static int make_area(int fd, uint8_t *area, const uint8_t header[DISK_SECTOR])
 {
 	ssize_t n = pread(fd, area, AREA, 0);
+	int rc;
 
 	if (n < 0)
 		return -errno;
@@ -130,9 +135,9 @@ static int make_area(int fd, uint8_t *area, const uint8_t header[DISK_SECTOR])
 	n = pwrite(fd, area, AREA, 0);
 	if (n != (ssize_t)AREA)
 		return n < 0 ? -errno : -ENOSPC;
-	n = make_blocks(fd);
-	if (n)
-		return (int)n;
+	rc = make_blocks(fd);
+	if (rc)
+		return rc;
 	return fsync(fd) < 0 ? -errno : 0;
 }
 

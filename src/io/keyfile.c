@@ -127,9 +127,10 @@ static int write_new(const struct keyfile *k, const char *path)
 		int n = snprintf(line, sizeof(line), "%u %s%s\n", k->key[i].id,
 				 sodium_bin2hex(hex, sizeof(hex), k->key[i].secret, 32),
 				 i == k->send ? " send" : "");
+		ssize_t done = write(fd, line, (size_t)n);
 
-		if (write(fd, line, (size_t)n) != n)
-			rc = errno ? -errno : -EIO;
+		if (done != n)
+			rc = done < 0 ? -errno : -ENOSPC;
 	}
 	if (rc == 0 && fsync(fd))
 		rc = -errno;

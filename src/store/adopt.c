@@ -132,6 +132,17 @@ bool adopt_exists(int dir_fd, const char *name)
 	return faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+int adopt_rename(int from, int to, const char *name)
+{
+	if (renameat2(from, name, to, name, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	if (adopt_exists(to, name))
+		return -EEXIST;
+	return renameat(from, name, to, name) ? -errno : 0;
+}
+
 static void restore_times(const struct adopt *k)
 {
 	(void)tree_set_times(k->dir_fd, ".", k->times.atime_ns, k->times.mtime_ns);
@@ -146,11 +157,15 @@ int root_times_write(int work_fd, const struct root_times *t)
 			 t->atime_ns, t->mtime_ns, t->ctime_ns, t->mode, t->uid, t->gid);
 	int fd = openat(work_fd, "ROOT.new", O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
 	int err = 0;
+	ssize_t done;
 
 	if (fd < 0)
 		return -errno;
-	if (write(fd, text, (size_t)n) != n || fsync(fd))
-		err = errno ? -errno : -EIO;
+	done = write(fd, text, (size_t)n);
+	if (done != n)
+		err = done < 0 ? -errno : -ENOSPC;
+	else if (fsync(fd))
+		err = -errno;
 	close(fd);
 	if (err == 0 && renameat(work_fd, "ROOT.new", work_fd, "ROOT"))
 		err = -errno;
@@ -389,14 +404,15 @@ static int remove_names(struct adopt *k)
 /* Into DIR, unless it is there already; never over anything. */
 static int move_up(struct adopt *k, const char *name)
 {
+	int err;
+
 	if (!adopt_exists(k->store_fd, name) && adopt_exists(k->dir_fd, name))
 		return 0;
-	if (renameat2(k->store_fd, name, k->dir_fd, name, RENAME_NOREPLACE) &&
-	    (errno != EINVAL || adopt_exists(k->dir_fd, name) ||
-	     renameat(k->store_fd, name, k->dir_fd, name)))
-		return say(k->err, k->err_size, -errno,
+	err = adopt_rename(k->store_fd, k->dir_fd, name);
+	if (err)
+		return say(k->err, k->err_size, err,
 			   "%s/%s: the store's part cannot be moved here: %s", k->a->dir, name,
-			   strerror(errno));
+			   strerror(-err));
 	adopt_point(k, 8, true);
 	return 0;
 }

@@ -54,6 +54,8 @@ bool adopt_leaves(const struct adopt *k, const struct tree_entry *e);
 int adopt_trouble(struct adopt *k, int code, const char *what);
 int adopt_lock(struct adopt *k);
 bool adopt_exists(int dir_fd, const char *name);
+/* Never over what is there, also where the file system cannot promise it. 0 or -errno. */
+int adopt_rename(int from, int to, const char *name);
 void adopt_begin(struct adopt *k, const struct adopt_args *a, struct adopt_counts *n, char *err,
 		 size_t err_size);
 /* Says what it took and what could not be (`cannot`), closes; gives `code`. */

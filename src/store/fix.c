@@ -30,6 +30,7 @@ static int make_folder(struct check *k, int top)
 	struct timespec ts;
 	struct tm tm;
 	char stamp[24];
+	int fd;
 
 	if (mkdirat(top, "repaired", 0700) && errno != EEXIST)
 		return -errno;
@@ -43,9 +44,11 @@ static int make_folder(struct check *k, int top)
 		if (errno != EEXIST)
 			return -errno;
 	}
-	return openat(top, k->keep.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = openat(top, k->keep.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
+/* A descriptor, or -errno. */
 int keep_folder(struct check *k)
 {
 	int top;
@@ -76,9 +79,15 @@ void keep_row(struct check *k, const char *what, const uint8_t *key, size_t key_
 	if (fd >= 0 && !k->keep.rows) {
 		fd = openat(fd, "rows", O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
 		k->keep.rows = fd < 0 ? NULL : fdopen(fd, "a");
+		if (!k->keep.rows) {
+			k->err = -errno;
+			if (fd >= 0)
+				close(fd);
+			return;
+		}
 	}
-	if (!k->keep.rows) {
-		k->err = fd < 0 ? -errno : -EIO;
+	if (fd < 0) {
+		k->err = fd;
 		return;
 	}
 	fprintf(k->keep.rows, "%s ", what);

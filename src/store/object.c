@@ -146,6 +146,7 @@ static int open_object(const struct store *s, const char *path, int flags)
 int object_open(struct store *s, struct inode *ip, bool make)
 {
 	char path[48];
+	int err;
 
 	if (s->defer)
 		defer_inode(s, ip->row.pub.ino);
@@ -153,10 +154,11 @@ int object_open(struct store *s, struct inode *ip, bool make)
 	if (ip->obj->fd < 0) {
 		object_path(ip->row.pub.ino, path, sizeof(path));
 		ip->obj->fd = open_object(s, path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0));
-		if (ip->obj->fd < 0 && errno == ENOENT && ip->row.has_object)
+		err = ip->obj->fd < 0 ? errno : 0;
+		if (err == ENOENT && ip->row.has_object)
 			store_damage(s, "an object file is missing");
-		if (ip->obj->fd < 0)
-			return errno == ENOENT ? -EIO : store_io_error(s, "open of an object", errno);
+		if (err)
+			return err == ENOENT ? -EIO : store_io_error(s, "open of an object", err);
 	}
 	fd_used(s, ip);
 	return 0;

@@ -147,10 +147,11 @@ static int commit(struct adopt *k)
 
 static int move_name(struct adopt *k, int from, int to, const char *name)
 {
-	if (renameat2(from, name, to, name, RENAME_NOREPLACE) &&
-	    (errno != EINVAL || adopt_exists(to, name) || renameat(from, name, to, name)))
-		return say(k->err, k->err_size, -errno, "%s/%s: cannot be moved: %s", k->a->dir,
-			   name, strerror(errno));
+	int err = adopt_rename(from, to, name);
+
+	if (err)
+		return say(k->err, k->err_size, err, "%s/%s: cannot be moved: %s", k->a->dir, name,
+			   strerror(-err));
 	adopt_point(k, 6, true);
 	return 0;
 }

@@ -80,7 +80,7 @@ static void batch_put(struct store *s, struct batch *b)
 /* ---- life ------------------------------------------------------------------------------------- */
 
 /* Durability rests on O_DSYNC; a file system without O_DIRECT (older tmpfs) writes through its page
- * cache, which is slower and no less true.  What the descriptor really has is asserted. */
+ * cache, which is slower and no less true.  What the descriptor really has is asserted.  Or -errno. */
 static int half_open(struct store *s, const char *name, int flags)
 {
 	int direct = O_DIRECT, fd;
@@ -92,13 +92,13 @@ static int half_open(struct store *s, const char *name, int flags)
 	if (fd < 0 && errno == EINVAL) {
 		direct = 0;
 		fd = openat(s->dir_fd, name, flags | O_CLOEXEC);
+	}
+	if (fd < 0)
+		return -errno;
+	if (!direct)
 		log_notice("store %s: %s: no direct writes on this file system", s->path, name);
-	}
-	if (fd >= 0) {
-		int want = (flags & O_DSYNC) | direct;
-
-		hf_assert((fcntl(fd, F_GETFL) & want) == want);
-	}
+	direct |= flags & O_DSYNC;
+	hf_assert((fcntl(fd, F_GETFL) & direct) == direct);
 	return fd;
 }
 
@@ -109,7 +109,8 @@ int wal_open(struct store *s, int flags, char *err, size_t err_size)
 	for (unsigned i = 0; i < 2; i++) {
 		s->log.fd[i] = half_open(s, name[i], flags);
 		if (s->log.fd[i] < 0)
-			return say(err, err_size, -errno, "%s/%s: cannot open the log", s->path, name[i]);
+			return say(err, err_size, s->log.fd[i], "%s/%s: cannot open the log: %s", s->path,
+				   name[i], strerror(-s->log.fd[i]));
 	}
 	return 0;
 }
@@ -466,8 +467,10 @@ int wal_write_now(struct store *s)
 		ssize_t n = pwrite(s->log.fd[b->half], b->buf, batch_padded(b->len), (off_t)b->off);
 
 		if (n < 0 || (size_t)n != batch_padded(b->len)) {
+			int err = n < 0 ? -errno : -EIO;
+
 			batch_put(s, b);
-			return n < 0 ? -errno : -EIO;
+			return err;
 		}
 		batch_durable(s, b);
 		batch_put(s, b);

@@ -1,6 +1,7 @@
 /* courier.c - carries bulk data into an export while the cluster does something, and proves it arrived.
  *
- *	courier -a ADDRESS -p NFS_PORT -e EXPORT [-n NAME] [-b MIB] [-u FILE] [-o FILE] [-t SECONDS]
+ *	courier -a ADDRESS -p NFS_PORT [-m MOUNT_PORT] -e EXPORT [-n NAME] [-b MIB] [-u FILE] [-o FILE]
+ *	        [-t SECONDS]
  *
  * LANES connections write one file in segments of 1 MiB, each lane its own part: one segment
  * FILE_SYNC, the next UNSTABLE and then COMMIT.  Segments whose verifier changed may rightly be lost and
@@ -26,10 +27,10 @@
 #define MIB_MAX 256
 
 static struct {
-	struct sockaddr_in server;
-	const char *export, *name, *until, *out;
-	unsigned segments, seconds;
-} opt = {.name = "data", .segments = 32, .seconds = 60};
+	struct nfc_where where;
+	const char *name, *until, *out;
+	unsigned long segments;
+} opt = {.name = "data", .segments = 32, .where.seconds = 60};
 
 struct lane {
 	struct nfc c;
@@ -138,54 +139,42 @@ static bool verify(struct nfc *c, FILE *out)
 static int prepare(struct nfc *c)
 {
 	struct nfc_fh root;
-	int st = nfc_mount(c, ntohs(opt.server.sin_port), opt.export, &root);
+	int st = nfc_mount(c, opt.where.mount_port, opt.where.export, &root);
 
 	if (st == 0)
 		st = nfc_create(c, &root, opt.name, NFC_UNCHECKED, 0, &file);
 	if (st)
-		printf("courier: mounting %s or making %s: status %d\n", opt.export, opt.name, st);
+		printf("courier: mounting %s or making %s: status %d\n", opt.where.export, opt.name, st);
 	return st;
 }
 
-static int options(int argc, char **argv)
+static bool option(int o)
+{
+	switch (o) {
+	case 'n':
+		opt.name = optarg;
+		return true;
+	case 'b':
+		return nfc_number(optarg, 1, MIB_MAX, &opt.segments);
+	case 'u':
+		opt.until = optarg;
+		return true;
+	case 'o':
+		opt.out = optarg;
+		return true;
+	default:
+		return nfc_where(&opt.where, o, optarg) == 1;
+	}
+}
+
+static bool options(int argc, char **argv)
 {
 	int o;
 
-	opt.server.sin_family = AF_INET;
-	while ((o = getopt(argc, argv, "a:p:e:n:b:u:o:t:")) != -1) {
-		unsigned long v = optarg ? strtoul(optarg, NULL, 10) : 0;
-
-		switch (o) {
-		case 'a':
-			if (inet_pton(AF_INET, optarg, &opt.server.sin_addr) != 1)
-				return -1;
-			break;
-		case 'p':
-			opt.server.sin_port = htons((uint16_t)v);
-			break;
-		case 'e':
-			opt.export = optarg;
-			break;
-		case 'n':
-			opt.name = optarg;
-			break;
-		case 'b':
-			opt.segments = (unsigned)v;
-			break;
-		case 'u':
-			opt.until = optarg;
-			break;
-		case 'o':
-			opt.out = optarg;
-			break;
-		case 't':
-			opt.seconds = (unsigned)v;
-			break;
-		default:
-			return -1;
-		}
-	}
-	return opt.export && opt.server.sin_port && opt.segments && opt.segments <= MIB_MAX ? 0 : -1;
+	while ((o = getopt(argc, argv, NFC_WHERE "n:b:u:o:")) != -1)
+		if (!option(o))
+			return false;
+	return optind == argc && nfc_where_done(&opt.where);
 }
 
 static int carry(struct lane *lane, uint64_t give_up_ns)
@@ -195,7 +184,7 @@ static int carry(struct lane *lane, uint64_t give_up_ns)
 
 	for (unsigned i = 0; i < LANES; i++) {
 		lane[i].index = i;
-		nfc_init(&lane[i].c, &opt.server, false, seed + 1 + i);
+		nfc_init(&lane[i].c, &opt.where.server, false, seed + 1 + i);
 		lane[i].c.give_up_ns = give_up_ns;
 		pthread_create(&lane[i].thread, NULL, lane_thread, &lane[i]);
 	}
@@ -228,14 +217,14 @@ int main(int argc, char **argv)
 	FILE *out = NULL;
 	bool ok;
 
-	if (options(argc, argv)) {
-		fprintf(stderr, "usage: courier -a ADDRESS -p NFS_PORT -e EXPORT [-n NAME] [-b MIB] "
-				"[-u FILE] [-o FILE] [-t SECONDS]\n");
+	if (!options(argc, argv)) {
+		fprintf(stderr, "usage: courier -a ADDRESS -p NFS_PORT [-m MOUNT_PORT] -e EXPORT "
+				"[-n NAME] [-b MIB] [-u FILE] [-o FILE] [-t SECONDS]\n");
 		return 2;
 	}
 	seed = nfc_now_ns() ^ (uint64_t)getpid() << 32;
-	give_up_ns = nfc_now_ns() + opt.seconds * 1000000000ULL;
-	nfc_init(&c, &opt.server, false, seed);
+	give_up_ns = nfc_now_ns() + opt.where.seconds * 1000000000ULL;
+	nfc_init(&c, &opt.where.server, false, seed);
 	c.give_up_ns = give_up_ns;
 	if (prepare(&c) || carry(lane, give_up_ns))
 		return 1;
@@ -246,6 +235,6 @@ int main(int argc, char **argv)
 		ok = false;
 	nfc_fini(&c);
 	if (ok)
-		printf("courier: carried %u MiB, all of it is there\n", opt.segments);
+		printf("courier: carried %lu MiB, all of it is there\n", opt.segments);
 	return ok ? 0 : 1;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
@@ -15,6 +16,54 @@
 #define PROG_MOUNT      100005
 #define UDP_REPEAT_MS   300
 #define TCP_PATIENCE_MS 15000 /* a connection that stays silent this long is given up */
+
+/* ---- options ---------------------------------------------------------------------------------- */
+
+bool nfc_number(const char *text, unsigned long least, unsigned long most, unsigned long *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtoul(text, &end, 10);
+	return errno == 0 && end != text && !*end && *text != '-' && *out >= least && *out <= most;
+}
+
+int nfc_where(struct nfc_where *w, int option, const char *value)
+{
+	unsigned long v;
+
+	switch (option) {
+	case 'a':
+		w->server.sin_family = AF_INET;
+		return inet_pton(AF_INET, value, &w->server.sin_addr) == 1 ? 1 : -1;
+	case 'e':
+		w->export = value;
+		return 1;
+	case 'p':
+	case 'm':
+		if (!nfc_number(value, 1, UINT16_MAX, &v))
+			return -1;
+		if (option == 'p')
+			w->server.sin_port = htons((uint16_t)v);
+		else
+			w->mount_port = (uint16_t)v;
+		return 1;
+	case 't':
+		if (!nfc_number(value, 0, 1000000, &v))
+			return -1;
+		w->seconds = (unsigned)v;
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+bool nfc_where_done(struct nfc_where *w)
+{
+	if (w->mount_port == 0)
+		w->mount_port = ntohs(w->server.sin_port);
+	return w->export && w->server.sin_port && w->server.sin_family;
+}
 
 uint64_t nfc_now_ns(void)
 {

@@ -68,6 +68,20 @@ struct nfc {
 	uint8_t out_mem[NFC_MSG_MAX], in_mem[NFC_MSG_MAX];
 };
 
+/* Where a program's calls go, and for how long: what the programs of this folder are all told. */
+struct nfc_where {
+	struct sockaddr_in server; /* -a ADDRESS -p NFS_PORT */
+	uint16_t mount_port;	   /* -m; else the NFS port */
+	const char *export;	   /* -e EXPORT */
+	unsigned seconds;	   /* -t SECONDS */
+};
+#define NFC_WHERE "a:p:m:e:t:"
+/* Takes one of these: 1 it is, 0 it is another option, -1 it is wrong. */
+int nfc_where(struct nfc_where *w, int option, const char *value);
+/* Is all of it there? */
+bool nfc_where_done(struct nfc_where *w);
+bool nfc_number(const char *text, unsigned long least, unsigned long most, unsigned long *out);
+
 uint64_t nfc_now_ns(void);
 uint64_t nfc_random(uint64_t *seed);
 void nfc_init(struct nfc *c, const struct sockaddr_in *server, bool udp, uint64_t seed);

@@ -32,15 +32,12 @@
 #define WRITERS_MAX 64
 
 struct options {
-	struct sockaddr_in server;
-	uint16_t mount_port;
-	const char *export;
-	unsigned writers, seconds, lose_permille;
+	struct nfc_where where;
+	unsigned long writers, lose_permille, seed;
 	bool udp;
-	uint64_t seed;
 };
 
-static struct options opt = {.writers = 8, .seconds = 20, .seed = 1, .mount_port = 0};
+static struct options opt = {.writers = 8, .where.seconds = 20, .seed = 1};
 static struct nfc_fh top; /* the run's own folder below the export's root */
 static atomic_bool stop;
 static uint64_t give_up_ns = UINT64_MAX;
@@ -423,7 +420,7 @@ static void *write_thread(void *arg)
 	char name[16];
 
 	snprintf(name, sizeof(name), "w%u", w->index);
-	w->c.lose_permille = opt.lose_permille;
+	w->c.lose_permille = (unsigned)opt.lose_permille;
 	if (!want(w, 0, nfc_mkdir(&w->c, &top, name, &w->dir[0]), "MKDIR", name) ||
 	    !want(w, 0, nfc_mkdir(&w->c, &w->dir[0], "sub", &w->dir[1]), "MKDIR", "sub"))
 		return NULL;
@@ -523,51 +520,31 @@ static int usage(void)
 	return 2;
 }
 
-static int options(int argc, char **argv)
+static bool option(int o)
+{
+	switch (o) {
+	case 'n':
+		return nfc_number(optarg, 1, WRITERS_MAX, &opt.writers);
+	case 'l':
+		return nfc_number(optarg, 0, 1000, &opt.lose_permille);
+	case 'u':
+		opt.udp = true;
+		return true;
+	case 's':
+		return nfc_number(optarg, 0, UINT32_MAX, &opt.seed);
+	default:
+		return nfc_where(&opt.where, o, optarg) == 1;
+	}
+}
+
+static bool options(int argc, char **argv)
 {
 	int o;
 
-	opt.server.sin_family = AF_INET;
-	while ((o = getopt(argc, argv, "a:p:m:e:n:t:l:us:")) != -1) {
-		unsigned long v = optarg ? strtoul(optarg, NULL, 10) : 0;
-
-		switch (o) {
-		case 'a':
-			if (inet_pton(AF_INET, optarg, &opt.server.sin_addr) != 1)
-				return -1;
-			break;
-		case 'p':
-			opt.server.sin_port = htons((uint16_t)v);
-			break;
-		case 'm':
-			opt.mount_port = (uint16_t)v;
-			break;
-		case 'e':
-			opt.export = optarg;
-			break;
-		case 'n':
-			opt.writers = (unsigned)v;
-			break;
-		case 't':
-			opt.seconds = (unsigned)v;
-			break;
-		case 'l':
-			opt.lose_permille = (unsigned)v;
-			break;
-		case 'u':
-			opt.udp = true;
-			break;
-		case 's':
-			opt.seed = v;
-			break;
-		default:
-			return -1;
-		}
-	}
-	if (!opt.mount_port)
-		opt.mount_port = ntohs(opt.server.sin_port);
-	return opt.export && opt.server.sin_port && opt.writers && opt.writers <= WRITERS_MAX ? 0
-											      : -1;
+	while ((o = getopt(argc, argv, NFC_WHERE "n:l:us:")) != -1)
+		if (!option(o))
+			return false;
+	return optind == argc && nfc_where_done(&opt.where);
 }
 
 /* Mounts and makes the folder of this run. */
@@ -575,10 +552,10 @@ static bool prepare(struct nfc *c)
 {
 	struct nfc_fh root;
 	char name[48];
-	int st = nfc_mount(c, opt.mount_port, opt.export, &root);
+	int st = nfc_mount(c, opt.where.mount_port, opt.where.export, &root);
 
 	if (st) {
-		printf("survive: mount %s: status %d\n", opt.export, st);
+		printf("survive: mount %s: status %d\n", opt.where.export, st);
 		return false;
 	}
 	snprintf(name, sizeof(name), "survive-%ld-%llu", (long)getpid(),
@@ -619,7 +596,7 @@ static unsigned report(struct writer *w)
 	       (unsigned long long)(pause_ns / 1000000),
 	       (unsigned long long)(pause_at_ns / 1000000),
 	       (unsigned long long)(slowest / 1000000));
-	printf("%u passed, %u failed\n", opt.writers + 2 - failed, failed);
+	printf("%lu passed, %u failed\n", opt.writers + 2 - failed, failed);
 	return failed;
 }
 
@@ -629,29 +606,29 @@ int main(int argc, char **argv)
 	static struct nfc first, pulse, reader;
 	pthread_t pulse_id, reader_id;
 
-	if (options(argc, argv))
+	if (!options(argc, argv))
 		return usage();
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);
-	give_up_ns = nfc_now_ns() + (opt.seconds + 60ULL) * 1000000000U;
-	nfc_init(&first, &opt.server, false, opt.seed * 7919);
+	give_up_ns = nfc_now_ns() + (opt.where.seconds + 60ULL) * 1000000000U;
+	nfc_init(&first, &opt.where.server, false, opt.seed * 7919);
 	first.give_up_ns = nfc_now_ns() + 15000000000ULL;
 	if (!prepare(&first))
 		return 1;
 	printf("ready=1\n");
 	fflush(stdout);
-	nfc_init(&pulse, &opt.server, opt.udp, opt.seed * 7919 + 1);
-	nfc_init(&reader, &opt.server, opt.udp, opt.seed * 7919 + 2);
+	nfc_init(&pulse, &opt.where.server, opt.udp, opt.seed * 7919 + 1);
+	nfc_init(&reader, &opt.where.server, opt.udp, opt.seed * 7919 + 2);
 	pulse.give_up_ns = reader.give_up_ns = give_up_ns;
 	pthread_create(&pulse_id, NULL, pulse_thread, &pulse);
 	pthread_create(&reader_id, NULL, reader_thread, &reader);
 	for (unsigned i = 0; i < opt.writers; i++) {
 		w[i].index = i;
-		nfc_init(&w[i].c, &opt.server, opt.udp, opt.seed * 7919 + 10 + i);
+		nfc_init(&w[i].c, &opt.where.server, opt.udp, opt.seed * 7919 + 10 + i);
 		w[i].c.give_up_ns = give_up_ns;
 		pthread_create(&w[i].thread, NULL, write_thread, &w[i]);
 	}
-	for (unsigned i = 0; i < opt.seconds * 20 && !stop; i++)
+	for (unsigned i = 0; i < opt.where.seconds * 20 && !stop; i++)
 		usleep(50000);
 	stop = true;
 	pthread_join(pulse_id, NULL);

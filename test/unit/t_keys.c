@@ -133,6 +133,23 @@ static unsigned byte_at(const char *file, unsigned offset)
 	return (unsigned)strtoul(said, NULL, 10);
 }
 
+/* What cannot be read is said as it is, and the daemon is not asked. */
+static void t_files_refused(void)
+{
+	begin_made();
+	CHECK_EQ(1, key("n2", "add --from $D/nothing"));
+	CHECK(says("/nothing: No such file or directory"));
+	CHECK_EQ(1, key("n2", "--json add --from $D"));
+	CHECK(says("Is a directory") && says("\"ok\": false"));
+	CHECK(exits(0, "head -c 5000 /dev/zero | tr '\\0' a >$D/long"));
+	CHECK_EQ(1, key("n2", "add --from $D/long"));
+	CHECK(says("/long: File too large"));
+	CHECK(exits(0, "printf '\\377\\376' >$D/bytes"));
+	CHECK_EQ(1, key("n2", "add --from $D/bytes"));
+	CHECK(says("/bytes: is no key file"));
+	end();
+}
+
 static void rotate(void)
 {
 	CHECK_EQ(1, key("n1", "use 2"));
@@ -276,6 +293,7 @@ int main(void)
 	daemons_init();
 	CASE(t_keyfile);
 	CASE(t_rule);
+	CASE(t_files_refused);
 	CASE(t_rotation);
 	CASE(t_drop_beside_a_node_that_is_off);
 	end_all();
