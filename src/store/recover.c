@@ -252,24 +252,32 @@ static int rot_look(struct recovery *r, unsigned i)
 	return err;
 }
 
+static bool block_empty(const uint8_t *block)
+{
+	for (size_t n = 0; n < BATCH_ALIGN; n++)
+		if (block[n])
+			return false;
+	return true;
+}
+
 /* Is the first block what an orderly end left: the head of a batch that the index has, or nothing
  * yet? */
 static bool first_block_old(const struct recovery *r, const uint8_t *block)
 {
 	struct batch_head b;
 
-	for (size_t n = 0; n < BATCH_ALIGN; n++)
-		if (block[n])
-			return batch_head_decode(&b, block, BATCH_HEAD) == 0 &&
-			       memcmp(b.uuid, r->s->label.uuid, 16) == 0 &&
-			       b.first_lsn + b.count <= r->next_lsn;
-	return true;
+	if (block_empty(block))
+		return true;
+	return batch_head_decode(&b, block, BATCH_HEAD) == 0 &&
+	       memcmp(b.uuid, r->s->label.uuid, 16) == 0 && b.first_lsn + b.count <= r->next_lsn;
 }
 
 /* Whoever opens after an orderly end writes its epoch over the first block of the half in which the log
  * goes on, before it writes anything else.  While an old batch is there, or nothing, there was nobody,
  * and no rot to look for behind it; for the case that just this write was lost, those that would have
- * followed are looked for nearby.  In all other cases both halves are looked at in full. */
+ * followed are looked for nearby.  Nothing may also be what a medium gives back in place of what it lost,
+ * a whole stretch at once, and is rare otherwise (a half that was never used): there we look as far as
+ * behind any other end.  In all other cases both halves are looked at as after a crash. */
 static int untouched(struct recovery *r, unsigned i, bool *yes)
 {
 	struct half *h = &r->half[i];
@@ -289,6 +297,10 @@ static int untouched(struct recovery *r, unsigned i, bool *yes)
 	}
 #endif
 	*yes = first_block_old(r, h->buf);
+#ifndef HF_MUTANT_ZEROS_TRUSTED
+	if (*yes && block_empty(h->buf) && (err = half_load(r, i, ROT_WINDOW)) != 0)
+		return err;
+#endif
 	for (uint64_t at = BATCH_ALIGN; *yes && at < h->loaded; at += BATCH_ALIGN)
 		*yes = batch_head_decode(&b, h->buf + at, BATCH_HEAD) ||
 		       memcmp(b.uuid, r->s->label.uuid, 16) != 0 || b.durable_lsn < r->next_lsn;

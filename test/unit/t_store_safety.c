@@ -256,6 +256,32 @@ static void t_s5_after_close(void)
 	fs_drop(&f);
 }
 
+/* covers: S5 - a medium that gives zeros for a whole stretch, beginning with the first block that an open
+ * wrote: in a half that was never used before nothing else tells it from an orderly end. */
+static void t_s5_zeros(void)
+{
+	static uint8_t data[64 << 10], zero[512 << 10];
+	struct batch_head h;
+	uint64_t ino, lsn = 0;
+	int fd;
+
+	fs_new(&f);
+	fs_make(&f, ROOT, "a", STORE_REG, &ino);
+	memset(data, 'x', sizeof(data));
+	for (unsigned i = 0; i < 12; i++) {
+		CHECK_EQ(0, fs_write(&f, ino, i * sizeof(data), data, sizeof(data), true));
+		lsn = store_last_lsn(f.s);
+	}
+	drop_store();
+	CHECK(batch_at(lsn, &h) > (long)sizeof(zero));
+	fd = half_open(0);
+	CHECK_EQ(sizeof(zero), pwrite(fd, zero, sizeof(zero), 0));
+	close(fd);
+	CHECK_EQ(-EUCLEAN, fs_open(&f));
+	CHECK(strstr(f.err, "damaged") != NULL);
+	fs_drop(&f);
+}
+
 /* covers: K9 - what an orderly end left to be unlinked goes with the next checkpoint, and its row after. */
 static void t_unlinks_after_close(void)
 {
@@ -691,6 +717,7 @@ int main(void)
 	CASE(t_s3_epoch);
 	CASE(t_s5_rot);
 	CASE(t_s5_after_close);
+	CASE(t_s5_zeros);
 	CASE(t_unlinks_after_close);
 	CASE(t_s6_space);
 	CASE(t_s8_waiting);
