@@ -18,18 +18,22 @@ void *mem_alloc(size_t size)
 	return p;
 }
 
+/* What is looked up all over in much memory. */
+static void in_huge_pages(void *p, size_t size)
+{
+	uintptr_t from = ((uintptr_t)p + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
+	uintptr_t to = ((uintptr_t)p + size) & ~(HUGE_BYTES - 1);
+
+	if (size >= 2 * HUGE_BYTES)
+		(void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+}
+
 void *mem_zalloc(size_t count, size_t size)
 {
 	void *p = calloc(count ? count : 1, size ? size : 1);
 
 	hf_assert(p != NULL);
-	if (count * size >= 2 * HUGE_BYTES) {
-		/* A table this big is fresh from the kernel and looked up all over. */
-		uintptr_t from = ((uintptr_t)p + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
-		uintptr_t to = ((uintptr_t)p + count * size) & ~(HUGE_BYTES - 1);
-
-		(void)madvise((void *)from, to - from, MADV_HUGEPAGE);
-	}
+	in_huge_pages(p, count * size); /* a table this big is fresh from the kernel */
 	return p;
 }
 
@@ -53,5 +57,13 @@ void *mem_aligned(size_t align, size_t size)
 	void *p = NULL;
 
 	hf_assert(posix_memalign(&p, align, size) == 0);
+	return p;
+}
+
+void *mem_huge(size_t size)
+{
+	void *p = mem_aligned(size >= 2 * HUGE_BYTES ? HUGE_BYTES : 4096, size);
+
+	in_huge_pages(p, size);
 	return p;
 }

@@ -11,5 +11,7 @@ void *mem_realloc(void *old, size_t size) __attribute__((returns_nonnull));
 char *mem_strdup(const char *s) __attribute__((malloc, returns_nonnull));
 /* Cache-line or sector aligned memory; `align` is a power of two.  Freed with free(). */
 void *mem_aligned(size_t align, size_t size) __attribute__((malloc, returns_nonnull));
+/* Page aligned, in huge pages where it is that large and the system gives them.  Freed with free(). */
+void *mem_huge(size_t size) __attribute__((malloc, returns_nonnull));
 
 #endif

@@ -1,6 +1,7 @@
 /* ahead.c - looking at the next call while this one runs.
  *
- * A changing call looks in tables that fit no cache: is it a repeat, is the name there?  Each look is
+ * A changing call looks in tables that fit no cache: is it a repeat, is the name there?  So does a
+ * small READ: which block is it, and is it lent?  Each look is
  * a line of memory fetched from afar, which takes a tenth of the call's time, and longer than it takes
  * from reading the call to needing them.  Calls mostly come several at a time; so before one is carried
  * out the next one's lines are asked for.
@@ -67,8 +68,8 @@ static struct store *store_of(const struct rpc_server *s, uint64_t fsid)
 	return NULL;
 }
 
-/* Is it a call that the duplicate cache is asked about?  Then `in` is at its arguments. */
-static bool changes(struct rd *in, const uint8_t *msg, size_t len, struct rpc_call_head *head)
+/* Is it a READ, or a call that the duplicate cache is asked about?  Then `in` is at its arguments. */
+static bool worth_it(struct rd *in, const uint8_t *msg, size_t len, struct rpc_call_head *head)
 {
 	struct opaque_auth cred, verf;
 
@@ -77,11 +78,24 @@ static bool changes(struct rd *in, const uint8_t *msg, size_t len, struct rpc_ca
 	if (!rd_ok(in) || head->mtype != CALL || head->rpcvers != RPC_VERSION ||
 	    head->prog != nfs3_program.prog || head->vers != nfs3_program.vers ||
 	    head->proc >= nfs3_program.proc_count ||
-	    nfs3_program.procs[head->proc].repeats != RPC_ONCE)
+	    (head->proc != NFSPROC3_READ && nfs3_program.procs[head->proc].repeats != RPC_ONCE))
 		return false;
 	xdr_get_opaque_auth(in, &cred);
 	xdr_get_opaque_auth(in, &verf);
 	return rd_ok(in);
+}
+
+/* Behind the handle, which is sound: where and how much. */
+static void ahead_of_read(struct store *store, const struct rd *args, uint64_t ino)
+{
+	struct READ3args a;
+	struct rd in = *args;
+
+	xdr_get_READ3args(&in, &a);
+	if (rd_ok(&in) && a.count <= RPC_COPY_MAX) {
+		HF_MARK("nfs.ahead_of_read");
+		store_lend_hint(store, ino, a.offset);
+	}
 }
 
 void rpc_ahead(const struct rpc_server *s, const struct rpc_peer *from, const uint8_t *msg, size_t len)
@@ -94,12 +108,16 @@ void rpc_ahead(const struct rpc_server *s, const struct rpc_peer *from, const ui
 	struct handle h;
 	struct rd in;
 
-	if (!changes(&in, msg, len, &head) || !read_where(in, head.proc, &where) ||
+	if (!worth_it(&in, msg, len, &head) || !read_where(in, head.proc, &where) ||
 	    !handle_decode(&h, where.dir.data.p, where.dir.data.n))
 		return;
 	store = store_of(s, h.fsid);
 	if (!store)
 		return;
+	if (head.proc == NFSPROC3_READ) {
+		ahead_of_read(store, &in, h.ino);
+		return;
+	}
 	HF_MARK("nfs.ahead");
 	rpc_client_of(from, client);
 	rpc_key(&key, client, head.xid, &nfs3_program, head.proc, &in);

@@ -26,6 +26,8 @@ struct blocks *blocks_new(size_t bytes);
 void blocks_free(struct blocks *b);
 /* The block's bytes, or NULL; valid until the next blocks_add(). */
 const uint8_t *blocks_find(struct blocks *b, uint64_t id, uint64_t block);
+/* A hint: it will be looked for in a moment. */
+void blocks_hint(const struct blocks *b, uint64_t id, uint64_t block);
 /* Would it come in without another one going? */
 bool blocks_room(const struct blocks *b, uint64_t id, uint64_t block);
 /* It was read and not found: is it worth keeping?  Remembers that it was asked for. */

@@ -69,7 +69,7 @@ int row_get(struct store *s, const uint8_t *key, size_t len, struct index_row *o
 
 /* The number itself is the hash: numbers are ours, dense and never used twice, and what was made
  * together is listed together. */
-struct inode *inode_cached(struct store *s, uint64_t ino)
+struct inode *inode_cached(const struct store *s, uint64_t ino)
 {
 	struct htab_link *l = htab_find(&s->inode_table, ino);
 
@@ -452,6 +452,13 @@ const struct store_inode *store_inode(struct store *s, uint64_t ino)
 		cache_trim(s);
 	ip = inode_get(s, ino);
 	return ip ? &ip->row.pub : NULL;
+}
+
+const struct store_inode *store_inode_here(const struct store *s, uint64_t ino)
+{
+	const struct inode *ip = inode_cached(s, ino);
+
+	return ip && ip->row.pub.nlink ? &ip->row.pub : NULL;
 }
 
 const struct store_inode *store_inode_passing(struct store *s, uint64_t ino)

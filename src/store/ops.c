@@ -34,6 +34,18 @@ static int64_t clock_now(void)
 	return (int64_t)ts.tv_sec * (int64_t)NSEC + ts.tv_nsec;
 }
 
+/* Of this round: READs of a round need not all ask. */
+static int64_t round_time(struct store *s)
+{
+	uint64_t round = loop_now_ns(s->loop);
+
+	if (s->round_began_ns != round) {
+		s->round_began_ns = round;
+		s->round_time_ns = clock_now();
+	}
+	return s->round_time_ns;
+}
+
 /* Time never goes back, whatever the clock does (S10). */
 static int64_t record_time(struct store *s)
 {
@@ -403,21 +415,23 @@ int store_setattr(struct store *s, uint64_t ino, const struct store_attr *a, uin
 	return 0;
 }
 
+static bool touched_lately(struct store *s, const struct store_inode *in)
+{
+	return in->atime_ns > in->mtime_ns && in->atime_ns > in->ctime_ns &&
+	       round_time(s) - in->atime_ns < RELATIME_NS;
+}
+
 void store_touch(struct store *s, uint64_t ino)
 {
 	struct inode *ip = inode_get(s, ino);
 	struct inode_row row;
 	uint64_t wait, shown;
-	int64_t now = clock_now();
 
-	if (!ip || s->op.active || s->damaged)
-		return;
-	row = ip->row;
-	if (row.pub.atime_ns > row.pub.mtime_ns && row.pub.atime_ns > row.pub.ctime_ns &&
-	    now - row.pub.atime_ns < RELATIME_NS)
+	if (!ip || s->op.active || s->damaged || touched_lately(s, &ip->row.pub))
 		return;
 	if (!index_has_room(s, false) || store_op_begin(s, NULL, &wait))
 		return;
+	row = ip->row;
 	shown = row.pub.lsn;
 	row.pub.atime_ns = s->op.time_ns;
 	s->op.type = REC_TOUCH;
@@ -816,6 +830,14 @@ void *store_lend(struct store *s, uint64_t ino, uint64_t off, size_t len, struct
 		return NULL;
 	*from = s->blocks;
 	return (void *)(uintptr_t)object_lend(s, ip, off, len);
+}
+
+void store_lend_hint(const struct store *s, uint64_t ino, uint64_t off)
+{
+	const struct inode *ip = inode_cached(s, ino);
+
+	if (ip)
+		object_lend_hint(s, ip, off);
 }
 
 void store_give_back(void *from, void *data)

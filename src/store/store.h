@@ -169,7 +169,9 @@ void store_checkpoint(struct store *s);
 /* ---- looking ------------------------------------------------------------------------------- */
 /* NULL when there is no such inode. */
 const struct store_inode *store_inode(struct store *s, uint64_t ino);
-/* The same, but what is not in memory is not kept there: for the answer to a call that made it, as
+/* NULL also when it is not in memory. */
+const struct store_inode *store_inode_here(const struct store *s, uint64_t ino);
+/* As store_inode(), but what is not in memory is not kept there: for the answer to a call that made it, as
  * long as nobody has asked for it.  Valid until the next look of this kind, and until it changes. */
 const struct store_inode *store_inode_passing(struct store *s, uint64_t ino);
 /* A hint: store_inode() will be called for `ino` after some of other inodes.  First with `second`
@@ -197,6 +199,8 @@ const void *store_read_here(struct store *s, uint64_t ino, uint64_t off, size_t 
 /* A small range that is kept in our own memory, or NULL: read it.  It stays there and as it is until
  * store_give_back(*from, it), which may come after the store's end (S12). */
 void *store_lend(struct store *s, uint64_t ino, uint64_t off, size_t len, struct blocks **from);
+/* A hint: store_lend() will be called for what lies there. */
+void store_lend_hint(const struct store *s, uint64_t ino, uint64_t off);
 void store_give_back(void *from, void *data);
 /* Brings a range into memory that store_read_try() just called cold, then calls `done`, in which
  * store_read_try() should be called again: that one waits if it must. */

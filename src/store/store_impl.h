@@ -297,6 +297,8 @@ struct store {
 	uint64_t next_ino, files;
 	uint64_t first_ino; /* from here on an inode without an object has no file either */
 	int64_t time_ns;
+	uint64_t round_began_ns; /* of the loop; round_time_ns is what the clock said in it */
+	int64_t round_time_ns;
 	uint64_t service_base_ns, opened_ns; /* service clock = base + (now - opened) */
 	uint64_t replay_service_ns;	      /* in recovery: the batch's */
 	bool replaying;
@@ -403,7 +405,7 @@ int row_get(struct store *s, const uint8_t *key, size_t len, struct index_row *o
 void apply_row(struct store *s, const struct change *c, uint64_t lsn, bool fresh);
 struct inode *inode_get(struct store *s, uint64_t ino);
 /* The cached one only. */
-struct inode *inode_cached(struct store *s, uint64_t ino);
+struct inode *inode_cached(const struct store *s, uint64_t ino);
 /* This directory was made just now: as long as no name of it is let go, a name that is not cached
  * is not there, and nobody need look in the index. */
 void cache_whole(struct store *s, uint64_t dir);
@@ -435,6 +437,8 @@ int object_read_small(struct store *s, struct inode *ip, uint64_t off, size_t le
 		      bool try);
 /* The object's bytes in a mapping if all of them are in memory, or NULL. */
 const uint8_t *object_here(struct store *s, struct inode *ip, uint64_t off, size_t len);
+/* object_lend() is about to be called. */
+void object_lend_hint(const struct store *s, const struct inode *ip, uint64_t off);
 /* Within one block that is kept, lent to the caller; or NULL. */
 const uint8_t *object_lend(struct store *s, struct inode *ip, uint64_t off, size_t len);
 int object_write(struct store *s, struct inode *ip, uint64_t off, const void *data, size_t len);

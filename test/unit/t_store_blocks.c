@@ -117,18 +117,20 @@ static void t_lent(void)
 static void t_all_of_a_set_lent(void)
 {
 	struct blocks *b = blocks_new(16 * BLOCKS_SIZE); /* two sets */
-	const uint8_t *lent[8], *first = NULL;
-	unsigned n = 0, full = 0;
+	const uint8_t *lent[8];
+	unsigned n = 0, full = 0, mate[200], mates = 0;
 
-	for (unsigned i = 0; i < 200; i++) {
-		const uint8_t *at = blocks_add(b, 1, i);
+	for (unsigned i = 0; i < 200; i++)
+		blocks_add(b, 1, i);
+	blocks_drop(b, 1, 199); /* its set is the only one with room */
+	for (unsigned i = 0; i < 200; i++)
+		if (blocks_room(b, 1, i))
+			mate[mates++] = i;
+	CHECK(mates > 20 && mates < 180);
+	for (unsigned i = 0; i < mates && n < 8; i++) {
+		const uint8_t *at = blocks_add(b, 1, mate[i]);
 
-		first = !first || at < first ? at : first;
-	}
-	for (unsigned i = 0; i < 200 && n < 8; i++) {
-		const uint8_t *at = blocks_add(b, 1, i);
-
-		if (at && at < first + 8 * BLOCKS_SIZE && blocks_lend(b, at))
+		if (blocks_lend(b, at))
 			lent[n++] = at;
 	}
 	CHECK_EQ(8, n);
@@ -139,6 +141,32 @@ static void t_all_of_a_set_lent(void)
 		blocks_give_back(b, lent[--n]);
 	for (unsigned i = 0; i < 100; i++)
 		CHECK(blocks_add(b, 3, i) != NULL);
+	blocks_free(b);
+}
+
+/* Far back in a file nothing is kept, and never that of another place shown.   covers: S12 */
+static void t_far_back(void)
+{
+	struct blocks *b = blocks_new(64 * BLOCKS_SIZE);
+	const uint64_t far[] = {(uint64_t)1 << 28, ((uint64_t)1 << 50) + 5};
+	struct blocks_part p = {.data = "new", .from = 0, .len = 3};
+
+	memset(blocks_add(b, 1, 0), 'o', BLOCKS_SIZE);
+	memset(blocks_add(b, 1, 5), 'o', BLOCKS_SIZE);
+	memset(blocks_add(b, 2, 0), 'o', BLOCKS_SIZE);
+	for (unsigned i = 0; i < 2; i++) {
+		CHECK(blocks_find(b, 1, far[i]) == NULL);
+		CHECK(!blocks_room(b, 1, far[i]));
+		CHECK(blocks_add(b, 1, far[i]) == NULL);
+		blocks_hint(b, 1, far[i]);
+		blocks_write(b, 1, far[i], &p);
+		blocks_drop(b, 1, far[i]);
+	}
+	CHECK(blocks_add(b, (uint64_t)1 << 36, 0) == NULL);
+	CHECK(blocks_add(b, ((uint64_t)1 << 36) - 1, 0) != NULL);
+	CHECK_EQ('o', blocks_find(b, 1, 0)[0]);
+	CHECK_EQ('o', blocks_find(b, 1, 5)[0]);
+	CHECK_EQ('o', blocks_find(b, 2, 0)[0]);
 	blocks_free(b);
 }
 
@@ -244,6 +272,7 @@ int main(void)
 	CASE(t_keeps_what_is_used);
 	CASE(t_lent);
 	CASE(t_all_of_a_set_lent);
+	CASE(t_far_back);
 	CASE(t_follows_writes);
 	CASE(t_never_shows_what_was);
 	return check_end();
