@@ -281,14 +281,14 @@ static void add_from(struct daemon *d, struct change *c, const char *text)
 
 		if (!may(d, c, KEY_ADD, k->id, keyfile_print(k)))
 			break;
-		if (keyfile_find(&c->file, k->id) < 0) {
+		if (keyfile_find(&c->file, k->id) < 0)
 			c->file.key[c->file.count++] = *k;
+		if (!has_key(&d->seal, k->id)) /* the file may have it already: nodes can share one */
 			added++;
-		}
 	}
 	keyfile_wipe(&other);
 	if (c->why == REASON_NONE)
-		snprintf(c->text, sizeof(c->text), "%u keys added", added);
+		snprintf(c->text, sizeof(c->text), "%u key%s added", added, added == 1 ? "" : "s");
 }
 
 static void add_new(struct daemon *d, struct change *c)
@@ -330,6 +330,26 @@ static void answer(struct daemon *d, uint32_t id, const struct change *c)
 		say_refused(d, c);
 }
 
+/* Are the keys of the file those in use, but for this one?  Then another node that has the same file
+ * has dropped it there. */
+static bool dropped_in_file(const struct daemon *d, struct change *c, uint8_t id)
+{
+	const struct keyfile *f = &c->file;
+	bool same = f->key[f->send].id == seal_send_id(&d->seal);
+
+	for (unsigned i = 0; i < d->seal.count && same; i++) {
+		int at = keyfile_find(f, d->seal.key[i].id);
+
+		same = d->seal.key[i].id == id ||
+		       (at >= 0 && keyfile_print(&f->key[at]) == d->seal.key[i].print);
+	}
+	if (same)
+		return true;
+	c->why = REASON_KEY_FILE;
+	snprintf(c->text, sizeof(c->text), "%.180s has other keys than those in use", d->key_path);
+	return false;
+}
+
 static void drop_now(struct daemon *d, uint32_t request, uint8_t id)
 {
 	struct change c = {.why = REASON_NONE};
@@ -339,10 +359,11 @@ static void drop_now(struct daemon *d, uint32_t request, uint8_t id)
 		c.why = REASON_KEY_FILE;
 	else
 		at = keyfile_find(&c.file, id);
-	if (c.why == REASON_NONE && may(d, &c, KEY_DROP, id, 0) && at >= 0)
+	if (c.why == REASON_NONE && may(d, &c, KEY_DROP, id, 0))
 		c.why = still_signs(d, id, c.text, sizeof(c.text));
-	if (c.why == REASON_NONE && at >= 0) {
-		keyfile_drop(&c.file, (unsigned)at);
+	if (c.why == REASON_NONE && (at >= 0 || dropped_in_file(d, &c, id))) {
+		if (at >= 0)
+			keyfile_drop(&c.file, (unsigned)at);
 		snprintf(c.text, sizeof(c.text), "key %u forgotten", id);
 		save_and_take(d, &c);
 	}

@@ -115,6 +115,9 @@ static void cl_coordination(struct ctx *p, void *at)
 	do {
 		if (!one_more(p, &c->coord_count, CONF_COORD_MAX, "coordination devices"))
 			return;
+		if (c->coord_count > 1 && *p->x.text != '/')
+			lex_fail(&p->x, p->x.tok_line, "coordination \"%.200s\" is no absolute path; a key "
+				 "behind the devices stands on a line of its own", p->x.text);
 		lex_path(&p->x, "coordination", c->coord[c->coord_count - 1], CONF_PATH_MAX);
 	} while (lex_more(&p->x));
 }

@@ -372,6 +372,8 @@ static void t_mistakes(void)
 	CHECK_EQ(-EINVAL, parse("cluster x y"));
 	CHECK_EQ(-EINVAL, parse(""));
 	CHECK_EQ(-ENOENT, conf_load(&conf, "/nonexistent/x.conf", err, sizeof(err)));
+	CHECK_EQ(-EINVAL, parse("cluster t { coordination \"/c\" run_dir \"/r\"\n}\n"));
+	CHECK(strstr(err, "\"run_dir\" is no absolute path; a key behind the devices stands on") != NULL);
 }
 
 /* A virtual server is addresses and file systems, at least one of each, and what is one's is nobody else's.

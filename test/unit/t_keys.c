@@ -288,6 +288,31 @@ static void t_drop_beside_a_node_that_is_off(void)
 	end();
 }
 
+/* Nodes that have one key file: what the first step puts there the others must still take, one by
+ * one, and forget it although it is gone from the file. covers: AM-25 */
+static void t_one_file_for_all(void)
+{
+	pid_t n1, n2;
+
+	begin_made();
+	daemons_start(&n1, &n2);
+	CHECK_EQ(0, key("n1", "add"));
+	CHECK_EQ(0, key("n2", "add --from $D/key"));
+	CHECK(says("1 key added"));
+	CHECK(becomes(0, "n1", "use 2"));
+	CHECK(becomes(0, "n2", "use 2"));
+	CHECK(becomes(0, "n1", "drop 1"));
+	CHECK(becomes(0, "n2", "drop 1"));
+	CHECK(says("key 1 forgotten"));
+	CHECK_EQ(0, key("n2", "show"));
+	CHECK(says("\n  2  ") && !strstr(said, "\n  1  "));
+	CHECK_EQ(1, key("n2", "drop 1"));
+	CHECK(says("no-such-key"));
+	daemon_end(n2, SIGTERM);
+	daemon_end(n1, SIGTERM);
+	end();
+}
+
 int main(void)
 {
 	daemons_init();
@@ -296,6 +321,7 @@ int main(void)
 	CASE(t_files_refused);
 	CASE(t_rotation);
 	CASE(t_drop_beside_a_node_that_is_off);
+	CASE(t_one_file_for_all);
 	end_all();
 	return check_end();
 }
