@@ -32,8 +32,9 @@ static int drop(const char *path, const struct stat *st, int type, struct FTW *f
 static const char PATIENT[] =
     "nfs_get() { for i in $(seq 25); do timeout 60 nfs-cp \"$1\" $2 >/dev/null && return; sleep 0.2; done; "
     "return 1; }; "
-    "nfs_put() { for i in $(seq 25); do timeout 60 nfs-cp $1 \"$2\" >/dev/null && nfs-cp \"$2\" $D/put "
-    ">/dev/null && cmp -s $1 $D/put && return; sleep 0.2; done; return 1; }; ";
+    "nfs_put() { for i in $(seq 25); do timeout 60 nfs-cp $1 \"$2\" >/dev/null; "
+    "timeout 60 nfs-cp \"$2\" $D/put >/dev/null && cmp -s $1 $D/put && return; sleep 0.2; done; "
+    "return 1; }; ";
 
 static int vrun(const char *fmt, va_list ap)
 {
@@ -227,14 +228,9 @@ void daemons_end(pid_t n1, pid_t n2)
 	CHECK_EQ(0, daemon_end(n1, SIGTERM));
 }
 
-static int patience(int tenths)
-{
-	return getenv("CHECK_FIRST") ? tenths : 3 * tenths;
-}
-
 bool wait_status(const char *node, const char *text, int tenths)
 {
-	for (int i = 0; i < patience(tenths); i++) {
+	for (int i = 0; i < check_patience(tenths); i++) {
 		if (run("$OUT/holdfast -c $D/h.conf -N %s --json status | tr -d ' \\n'", node) ==
 			0 &&
 		    strstr(said, text))
@@ -249,7 +245,7 @@ bool wait_status(const char *node, const char *text, int tenths)
 
 bool wait_log(const char *node, const char *text, int tenths)
 {
-	for (int i = 0; i < patience(tenths); i++) {
+	for (int i = 0; i < check_patience(tenths); i++) {
 		if (run("grep -q '%s' $D/%s.log", text, node) == 0)
 			return true;
 		usleep(100000);
@@ -301,6 +297,7 @@ void daemons_init(void)
 		n = (ssize_t)strlen(out_dir);
 	}
 	net = own_net();
+	check_fairly();
 	atexit(leave_nothing);
 	setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* programs that end at once free nothing */
 }

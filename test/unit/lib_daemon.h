@@ -3,7 +3,8 @@
  *
  * None of these tests judges times, and the machine may be busy with others: the heartbeat is slow
  * (HEARTBEAT), the coordination areas ($C) lie in memory where there is such a folder, so that a disk
- * that others keep busy does not look like a death, and every wait is for a state. */
+ * that others keep busy does not look like a death, and every wait is for a state.  A machine that stands
+ * still for longer than a lease ends it all the same, as it should: such a case is judged again. */
 #ifndef HF_TEST_LIB_DAEMON_H
 #define HF_TEST_LIB_DAEMON_H
 
@@ -18,7 +19,7 @@ extern unsigned net; /* second byte of this run's own loopback addresses */
 void daemons_init(void);
 /* A shell command with $OUT, $D and $C set; its output in `said`. Exit status.  `nfs_get URL FILE` and
  * `nfs_put FILE URL` are nfs-cp by a patient client: one that mounts again while a virtual server is on
- * its way, and that writes again what is not there. */
+ * its way, and that writes again what is not there (what is there it makes no more: it looks). */
 int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same, where one status is wanted; says what came instead and what the nodes logged. */
 bool exits(int want, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -39,7 +40,7 @@ void daemons_start(pid_t *n1, pid_t *n2);
 void daemons_end(pid_t n1, pid_t n2); /* orderly, n2 first */
 /* A case that failed leaves nothing behind. */
 void end_all(void);
-/* Waits until the node's status, or its log, has the text; false after about `tenths` of a second, three
+/* Waits until the node's status, or its log, has the text; false after about `tenths` of a second, four
  * times as long where nobody waits for a planted fault to be caught. */
 bool wait_status(const char *node, const char *text, int tenths);
 bool wait_log(const char *node, const char *text, int tenths);

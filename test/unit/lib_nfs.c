@@ -372,7 +372,7 @@ bool nt_send(struct nt *t)
 
 bool nt_wait(struct nt *t, struct nt_peer *p, size_t count)
 {
-	for (unsigned i = 0; i < WAIT_ROUNDS && p->count < count; i++)
+	for (int i = 0; i < check_patience(WAIT_ROUNDS) && p->count < count; i++)
 		loop_once(t->loop, ROUND_NS);
 	return p->count >= count;
 }

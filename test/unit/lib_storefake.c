@@ -119,7 +119,7 @@ void fs_restart(struct fs *f)
 void fs_wait(struct fs *f, uint64_t lsn)
 {
 	for (int i = 0; store_durable_lsn(f->s) < lsn; i++) {
-		must(i < 1000, "wait", "an lsn does not become durable");
+		must(i < 3000, "wait", "an lsn does not become durable");
 		if (i == 0)
 			loop_again(f->loop);
 		loop_once(f->loop, WAIT_NS);

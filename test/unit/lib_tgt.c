@@ -79,7 +79,7 @@ static bool start(void)
 		       "portal=127.0.0.1:3260,portal=127.0.0.2:3260", NULL);
 		_exit(127);
 	}
-	for (int i = 0; i < 200 && adm("--op show --mode sys") != 0; i++)
+	for (int i = 0; i < 2000 && adm("--op show --mode sys") != 0; i++)
 		usleep(10000);
 	snprintf(lun, sizeof(lun), "--op new --mode logicalunit --tid 1 --lun 1 --bstype rdwr -b %s", image);
 	return adm("--op new --mode target --tid 1 -T " TGT_IQN) == 0 && adm(lun) == 0 &&

@@ -89,7 +89,7 @@ static void t_announce_is_seen_on_the_wire(void)
 	for (;;) {
 		ssize_t n;
 
-		CHECK_EQ(1, poll(&p, 1, 2000));
+		CHECK_EQ(1, poll(&p, 1, 20000));
 		n = recv(fd, frame, sizeof(frame), 0);
 		if (n >= 42 && memcmp(frame + 28, "\xc0\x00\x02\x4e", 4) == 0)
 			break;
@@ -136,7 +136,7 @@ static void t_tickle_resets_the_client(void)
 	mapped(l, &local);
 	mapped(r, &remote);
 	CHECK_EQ(0, tickle_send(&t, l, ntohs(local.sin_port), r, ntohs(remote.sin_port)));
-	CHECK_EQ(1, poll(&p, 1, 1000));
+	CHECK_EQ(1, poll(&p, 1, 20000));
 	CHECK_EQ(-1, recv(c, l, 1, 0));
 	CHECK_EQ(ECONNRESET, errno);
 	tickle_close(&t);
@@ -172,9 +172,9 @@ static void t_leftovers(void)
 	CHECK_EQ(0, leftover_drop(&mine));
 	for (unsigned i = 0; i < 80; i++) {
 		p = (struct pollfd){.fd = s[i], .events = POLLIN};
-		CHECK_EQ(i < 79, poll(&p, 1, 0));
+		CHECK_EQ(i < 79, poll(&p, 1, i < 79 ? 20000 : 0));
 		p = (struct pollfd){.fd = c[i], .events = POLLIN};
-		CHECK_EQ(i < 79, poll(&p, 1, 0));
+		CHECK_EQ(i < 79, poll(&p, 1, i < 79 ? 20000 : 0));
 		close(c[i]);
 		close(s[i]);
 	}

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -37,7 +38,9 @@ static int with_client(int (*client)(void))
 
 	if (pid == 0)
 		_exit(client());
-	for (int i = 0; i < 500 && waitpid(pid, &st, WNOHANG) == 0; i++) {
+	for (int i = 0; waitpid(pid, &st, WNOHANG) == 0; i++) {
+		if (i == 6000)
+			kill(pid, SIGKILL);
 		loop_once(loop, 10000000);
 		if (late_id) {
 			ctl_reply(ctl, 999999, json_object()); /* nobody's: ignored */
@@ -51,7 +54,7 @@ static int with_client(int (*client)(void))
 static int ask(const char *verb, const char *key, const char *expected)
 {
 	char err[256];
-	json_t *a = ctl_call(path, json_pack("{s:s}", "verb", verb), 3000, err, sizeof(err));
+	json_t *a = ctl_call(path, json_pack("{s:s}", "verb", verb), 30000, err, sizeof(err));
 	const json_t *o = json_is_true(json_object_get(a, "ok")) ? json_object_get(a, "result") : a;
 	const char *got = json_string_value(json_object_get(o, key));
 

@@ -84,12 +84,18 @@ static void turn(int rounds)
 		CHECK_EQ(0, loop_once(sv.l, 2 * MS));
 }
 
+/* Runs the server until it is so: on a busy machine what was sent may be on its way for a while. */
+#define SOON(cond)                                                                                 \
+	do {                                                                                       \
+		for (int i_ = 0; i_ < 2000 && !(cond); i_++)                                       \
+			turn(1);                                                                   \
+		CHECK(cond);                                                                       \
+	} while (0)
+
 static void server_down(void)
 {
 	dgram_free(sv.d);
-	for (int i = 0; i < 20 && loop_busy(sv.l); i++)
-		turn(1);
-	CHECK_EQ(0, loop_busy(sv.l));
+	SOON(loop_busy(sv.l) == 0);
 	loop_free(sv.l);
 }
 
@@ -104,9 +110,9 @@ static int client(uint32_t server_addr)
 	return fd;
 }
 
-static ssize_t hear(int fd, void *buf, size_t size)
+static ssize_t hear_within(int rounds, int fd, void *buf, size_t size)
 {
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < rounds; i++) {
 		ssize_t n;
 
 		turn(1);
@@ -115,6 +121,19 @@ static ssize_t hear(int fd, void *buf, size_t size)
 			return n;
 	}
 	return -1;
+}
+
+static ssize_t hear(int fd, void *buf, size_t size)
+{
+	return hear_within(2000, fd, buf, size);
+}
+
+/* No answer: for as long as one would take many times over. */
+static bool is_silent(int fd)
+{
+	char buf[64];
+
+	return hear_within(50, fd, buf, sizeof(buf)) < 0;
 }
 
 static void t_addresses(void)
@@ -148,7 +167,8 @@ static void t_bulk_and_garbage(void)
 	CHECK_EQ(1, send(a, "b", 1, 0));
 	CHECK_EQ(60004, hear(a, out, sizeof(out)));
 	CHECK_EQ(1, send(a, "B", 1, 0));
-	CHECK_EQ(-1, hear(a, out, sizeof(out)));
+	SOON(sv.freed >= 2);
+	CHECK(is_silent(a));
 	CHECK_EQ(2, sv.freed);
 	CHECK_EQ(1, send(a, "x", 1, 0));
 	CHECK_EQ(0, send(a, "", 0, 0));
@@ -171,14 +191,14 @@ static void t_lease(void)
 	server_up();
 	a = client(0x7f000001);
 	CHECK_EQ(1, send(a, "h", 1, 0));
-	turn(3);
-	CHECK_EQ(1, sv.received);
+	SOON(sv.received == 1);
 	CHECK(!dgram_quiet(sv.d));
 	sv.held->ops->send(sv.held, "late", 4);
 	sv.held->ops->put(sv.held);
 	sv.lease_gone = true;
 	CHECK_EQ(4, send(a, "echo", 4, 0));
-	CHECK_EQ(-1, hear(a, out, sizeof(out)));
+	SOON(trace_mark_count("dgram.lapse") > 0);
+	CHECK(is_silent(a));
 	CHECK_EQ(1, sv.received);
 	CHECK(trace_mark_count("dgram.lapse") > 0);
 	CHECK(trace_mark_count("dgram.lapse_reply") > 0);
@@ -198,13 +218,13 @@ static void t_free_while_held(void)
 	server_up();
 	a = client(0x7f000001);
 	CHECK_EQ(1, send(a, "h", 1, 0));
-	turn(3);
+	SOON(sv.received == 1);
 	dgram_drain(sv.d);
 	dgram_free(sv.d);
 	turn(3);
 	sv.held->ops->send(sv.held, "late", 4);
 	sv.held->ops->put(sv.held);
-	CHECK_EQ(0, loop_busy(sv.l));
+	SOON(loop_busy(sv.l) == 0);
 	loop_free(sv.l);
 	close(a);
 }

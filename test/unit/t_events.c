@@ -58,6 +58,14 @@ static long long seq_of(json_t *list, size_t i)
 	return json_integer_value(json_object_get(json_array_get(list, i), "seq"));
 }
 
+static void becomes_old(void)
+{
+	char from[200];
+
+	snprintf(from, sizeof(from), "%s/events", dir);
+	CHECK_EQ(0, rename(from, at("events.1")));
+}
+
 /* Numbers go on over a restart, also when the present part is new. */
 static void t_numbers(void)
 {
@@ -70,8 +78,7 @@ static void t_numbers(void)
 	CHECK_EQ(0, events_read_dir(dir, list, &seen));
 	CHECK_EQ(5, seen.lines);
 	CHECK_EQ(5, seq_of(list, 4));
-	rename(at("events"), "/tmp/t_events.part");
-	rename("/tmp/t_events.part", at("events.1"));
+	becomes_old();
 	write_some(1);
 	json_array_clear(list);
 	CHECK_EQ(0, events_read_dir(dir, list, &seen));
@@ -283,10 +290,26 @@ static void t_child(void)
 	json_decref(list);
 }
 
+/* The child writes by itself: waits until so many lines are on disk. */
+static bool lines_become(uint64_t want)
+{
+	for (unsigned tries = 0; tries < 300; tries++) {
+		struct events_seen seen = {0};
+		json_t *list = json_array();
+
+		CHECK_EQ(0, events_read_dir(dir, list, &seen));
+		json_decref(list);
+		if (seen.lines >= want)
+			return true;
+		usleep(100000);
+	}
+	return false;
+}
+
 /* The child's pid. */
 static int child_pid(void)
 {
-	int pid = 0, tries = 200;
+	int pid = 0, tries = 1000;
 
 	while (pid == 0 && tries--) {
 		FILE *f = popen("for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = "
@@ -323,7 +346,7 @@ static void t_slow_child(void)
 	lost = events_lost(ev);
 	CHECK(lost > 0);
 	kill(pid, SIGCONT);
-	usleep(300000);
+	CHECK(lines_become(20000 - lost));
 	events_say(ev, &it);
 	events_close(ev, 10000);
 	loop_free(l);
@@ -345,11 +368,13 @@ static void t_child_again(void)
 	wipe();
 	l = start(&ev);
 	events_say(ev, &it);
-	usleep(200000);
+	CHECK(lines_become(1));
 	pid = child_pid();
 	kill(pid, SIGKILL);
-	for (unsigned i = 0; i < 30; i++)
+	for (unsigned i = 0; i < 30 || child_pid() == pid; i++) {
+		CHECK(i < 1000);
 		CHECK_EQ(0, loop_once(l, 50000000));
+	}
 	events_say(ev, &it);
 	events_close(ev, 10000);
 	loop_free(l);

@@ -225,8 +225,8 @@ static void t_hooks(void)
 	CHECK_EQ(1, b.calls);
 	t0 = loop_clock_ns();
 	loop_again(l);
-	CHECK_EQ(0, loop_once(l, 5000 * MS));
-	CHECK(loop_clock_ns() - t0 < 2000 * MS);
+	CHECK_EQ(0, loop_once(l, 20000 * MS));
+	CHECK(loop_clock_ns() - t0 < 10000 * MS);
 	loop_hook_del(&a.h);
 	loop_hook_del(&c.h);
 	loop_free(l);
@@ -401,7 +401,7 @@ static void t_watching(void)
 	cpu = cpu_ns();
 	for (int i = 0; i < 10; i++)
 		CHECK_EQ(0, loop_once(l, 20 * MS));
-	CHECK(cpu_ns() - cpu < 20 * MS);
+	CHECK(cpu_ns() - cpu < 100 * MS); /* of 200; 10 of them are meant to be used */
 	loop_cancel(l, &n.op);
 	loop_drain_op(l, &n.op);
 	loop_free(l);

@@ -209,7 +209,7 @@ static void t_the_store_goes(void)
 
 	if (begin(&f, &r)) {
 		fs_crash(&f);
-		for (int i = 0; i < 50 && loop_busy(f.loop) > 1; i++)
+		for (int i = 0; i < 2000 && loop_busy(f.loop) > 1; i++)
 			loop_once(f.loop, 10000000);
 		CHECK_EQ(0, r.calls);
 		CHECK_EQ(SIZE, fs_read(&f, r.ino, 0, got, SIZE));

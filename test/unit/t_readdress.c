@@ -19,8 +19,18 @@
 
 static pid_t n1, n2;
 
+static int taken = -1; /* the socket that has a port a node wants */
+
+static void give_port(void)
+{
+	if (taken >= 0)
+		close(taken);
+	taken = -1;
+}
+
 static void both(void)
 {
+	give_port();
 	begin();
 	CHECK(exits(0, "sed -i 's/heartbeat " HEARTBEAT "/heartbeat 300ms/' $D/h.conf"));
 	CHECK(exits(0, "grep -q 'heartbeat 300ms' $D/h.conf && " H "init"));
@@ -64,24 +74,21 @@ static void t_both_change(void)
 	end();
 }
 
-static int take_port(unsigned node, uint16_t port)
+static void take_port(unsigned node, uint16_t port)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
 
 	a.sin_addr.s_addr = htonl(127U << 24 | net << 16 | node);
-	CHECK(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
-	return fd;
+	taken = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	CHECK(bind(taken, (struct sockaddr *)&a, sizeof(a)) == 0);
 }
 
 /* One cannot take it yet: it is sent to where it listens, and the next change waits for it.
  * covers: VS-157 */
 static void t_one_is_late(void)
 {
-	int taken;
-
 	both();
-	taken = take_port(2, 17499);
+	take_port(2, 17499);
 	CHECK(exits(0, "sed 's/\\.0\\.2 port 17400/.0.2 port 17499/; s/\\.0\\.1 port 17400/.0.1 port 17410/' "
 		       "$D/h.conf >$D/new.conf; sed 's/port 17410/port 17411/' $D/new.conf >$D/next.conf"));
 	CHECK(exits(1, H "-N n2 config apply $D/new.conf"));
@@ -92,7 +99,7 @@ static void t_one_is_late(void)
 	CHECK(exits(1, H "-N n1 config apply $D/next.conf"));
 	CHECK(says("not-now") && says("not every node has taken the last change"));
 	/* The one that did takes a version that it knows nothing of yet. */
-	close(taken);
+	give_port();
 	CHECK(wait_log("n2", "version 2 is in effect", 30));
 	CHECK(wait_log("n1", "the old one is closed", 60));
 	CHECK(exits(0, H "-N n1 config apply $D/next.conf"));

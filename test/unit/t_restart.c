@@ -16,8 +16,18 @@
 
 static pid_t n1, n2;
 
+static int taken = -1; /* the socket that has a port a node wants */
+
+static void give_port(void)
+{
+	if (taken >= 0)
+		close(taken);
+	taken = -1;
+}
+
 static void both(const char *sed)
 {
+	give_port();
 	begin_made();
 	CHECK(exits(0, "sed -i 's/rw insecure/& all_squash anonuid=0 anongid=0/; %s' $D/h.conf", sed));
 	daemons_start(&n1, &n2);
@@ -94,22 +104,19 @@ static void t_apply_rolling(void)
 	end_both();
 }
 
-static int take_port(unsigned node, uint16_t port)
+static void take_port(unsigned node, uint16_t port)
 {
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
 
 	a.sin_addr.s_addr = htonl(127U << 24 | net << 16 | node);
-	CHECK(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 1) == 0);
-	return fd;
+	taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(bind(taken, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(taken, 1) == 0);
 }
 
 /* What cannot go anywhere bars it, unless by force; a node that does not come back ends the walk, and the
  * others serve on with what they have.   covers: OV-13 */
 static void t_stops(void)
 {
-	int taken;
-
 	both("s/home n1/home n1 nodes n1/");
 	CHECK(exits(1, H "-N n2 restart --all"));
 	CHECK(says("nobody-else") && says("nothing was done"));
@@ -119,14 +126,14 @@ static void t_stops(void)
 	end();
 	both("");
 	/* A port that somebody else has. */
-	taken = take_port(2, 17499);
+	take_port(2, 17499);
 	CHECK(exits(0, "sed 's/0.2 port 17400/& metrics 127.%u.0.2 port 17499/' $D/h.conf >$D/bad.conf",
 		    net));
 	CHECK(exits(1, H "-N n1 --timeout 3s config apply --rolling $D/bad.conf"));
 	CHECK(says("version 2 is committed") && says("n2: begins anew (1 of 2)"));
 	CHECK(says("something is missing") && !strstr(said, "n1: begins anew"));
 	CHECK_EQ(69, daemon_end(n2, 0));
-	close(taken);
+	give_port();
 	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 10));
 	CHECK(exits(0, "nfs_put $D/h.conf \"nfs://127.%u.0.9/fs/f?nfsport=12049&mountport=12049\"", net));
 	/* The way back: another version, and the node started by hand. */

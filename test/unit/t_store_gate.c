@@ -64,7 +64,7 @@ static void t_gate(void)
 	a.dir = top;
 	CHECK_EQ(0, store_open(&s, &a, err, sizeof(err)));
 	lsn = make_file(s, "one");
-	for (int i = 0; i < 500 && store_durable_lsn(s) < lsn; i++)
+	for (int i = 0; i < 5000 && store_durable_lsn(s) < lsn; i++)
 		CHECK_EQ(0, loop_once(a.loop, 5 * MS));
 	CHECK(store_durable_lsn(s) >= lsn);
 	gone = true;
@@ -77,11 +77,11 @@ static void t_gate(void)
 	CHECK(memcmp(before, after, sizeof(before)) == 0);
 	CHECK(trace_mark_count("store.write_held") > 0);
 	gone = false;
-	for (int i = 0; i < 500 && store_durable_lsn(s) < lsn; i++)
+	for (int i = 0; i < 5000 && store_durable_lsn(s) < lsn; i++)
 		CHECK_EQ(0, loop_once(a.loop, 5 * MS));
 	CHECK(store_durable_lsn(s) >= lsn);
 	store_free(s);
-	for (int i = 0; i < 100 && loop_busy(a.loop); i++)
+	for (int i = 0; i < 5000 && loop_busy(a.loop); i++)
 		CHECK_EQ(0, loop_once(a.loop, 5 * MS));
 	loop_free(a.loop);
 	snprintf(cmd, sizeof(cmd), "rm -rf %s", top);

@@ -24,6 +24,7 @@
 #include "store/store.h"
 
 #define MS 1000000ULL
+#define SOON_MS check_patience(5000)
 
 static char program[512], top[] = "/tmp/t_worker.XXXXXX", dir[256];
 
@@ -144,7 +145,7 @@ static void take(uint64_t epoch, uint64_t lease_ns, int lock)
 static void start(uint64_t epoch, uint64_t lease_ns)
 {
 	start_spare();
-	CHECK_EQ(WORKER_SPARE, hear(5000));
+	CHECK_EQ(WORKER_SPARE, hear(SOON_MS));
 	take(epoch, lease_ns, -1);
 }
 
@@ -152,7 +153,7 @@ static int ended(void)
 {
 	int st = 0;
 
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < check_patience(500); i++) {
 		if (waitpid(w.pid, &st, WNOHANG) == w.pid) {
 			munmap(w.lease, sizeof(*w.lease));
 			close(w.control);
@@ -234,10 +235,10 @@ static void serving(struct sockaddr_in *a)
 	int fd = listener(a);
 
 	start(next_epoch++, 60000 * MS);
-	CHECK_EQ(WORKER_READY, hear(5000));
+	CHECK_EQ(WORKER_READY, hear(SOON_MS));
 	say(WORKER_OPEN, w.epoch, fd);
 	close(fd);
-	CHECK_EQ(WORKER_SERVING, hear(2000));
+	CHECK_EQ(WORKER_SERVING, hear(SOON_MS));
 }
 
 static void t_serves_and_drains(void)
@@ -250,33 +251,33 @@ static void t_serves_and_drains(void)
 	serving(&a);
 	c = client(&a);
 	null_call(c, 1);
-	CHECK(answered(c, 1, 2000));
-	CHECK_EQ(WORKER_FIRST_REPLY, hear(2000));
-	CHECK(w.m.at_ns <= loop_clock_ns() && w.m.at_ns > loop_clock_ns() - 5000 * MS);
+	CHECK(answered(c, 1, SOON_MS));
+	CHECK_EQ(WORKER_FIRST_REPLY, hear(SOON_MS));
+	CHECK(w.m.at_ns <= loop_clock_ns() && w.m.at_ns > loop_clock_ns() - 60000 * MS);
 	say(WORKER_STATS, w.epoch, -1);
-	CHECK_EQ(WORKER_STATS_REPLY, hear(2000));
+	CHECK_EQ(WORKER_STATS_REPLY, hear(SOON_MS));
 	CHECK(w.m.text_len > 100 && w.m.text[0] == '{');
 	say(WORKER_DRAIN, w.epoch + 1, -1); /* of another epoch: ignored */
 	say(WORKER_CHECKPOINT, w.epoch, -1);
 	null_call(c, 2);
-	CHECK(answered(c, 2, 2000));
+	CHECK(answered(c, 2, SOON_MS));
 	getsockname(c, (struct sockaddr *)&mine, &len);
 	say(WORKER_DRAIN, w.epoch, -1);
-	CHECK_EQ(WORKER_DRAINED, hear(5000));
+	CHECK_EQ(WORKER_DRAINED, hear(SOON_MS));
 	/* Its connections stay until the daemon, which takes the address down first, hangs up. */
 	CHECK_EQ(0, waitpid(w.pid, NULL, WNOHANG));
 	shutdown(w.control, SHUT_RDWR);
 	CHECK_EQ(0, ended());
 	/* The next owner hears of the connection that was open, for its tickle. */
 	start(next_epoch++, 60000 * MS);
-	CHECK_EQ(WORKER_READY, hear(5000));
+	CHECK_EQ(WORKER_READY, hear(SOON_MS));
 	CHECK(w.m.was_clean);
 	for (unsigned i = 0; i < w.m.conn_count; i++)
 		found |= w.m.conn[i].remote_port == ntohs(mine.sin_port) &&
 			 w.m.conn[i].local_port == ntohs(a.sin_port);
 	CHECK(found);
 	say(WORKER_DRAIN, w.epoch, -1);
-	CHECK_EQ(WORKER_DRAINED, hear(5000));
+	CHECK_EQ(WORKER_DRAINED, hear(SOON_MS));
 	/* Its connections stay until the daemon, which takes the address down first, hangs up. */
 	CHECK_EQ(0, waitpid(w.pid, NULL, WNOHANG));
 	shutdown(w.control, SHUT_RDWR);
@@ -294,12 +295,12 @@ static void t_lapse(void)
 	serving(&a);
 	c = client(&a);
 	null_call(c, 1);
-	CHECK(answered(c, 1, 2000));
+	CHECK(answered(c, 1, SOON_MS));
 	__atomic_store_n(&w.lease->until_ns, loop_clock_ns(), __ATOMIC_RELEASE);
 	null_call(c, 2);
 	CHECK(!answered(c, 2, 300));
 	__atomic_store_n(&w.lease->until_ns, loop_clock_ns() + 60000 * MS, __ATOMIC_RELEASE);
-	CHECK(answered(c, 2, 2000));
+	CHECK(answered(c, 2, SOON_MS));
 	close(c);
 	kill(w.pid, SIGKILL);
 	CHECK_EQ(-SIGKILL, ended());
@@ -328,7 +329,7 @@ static void t_frozen(void)
 	serving(&a);
 	c = client(&a);
 	null_call(c, 1);
-	CHECK(answered(c, 1, 2000));
+	CHECK(answered(c, 1, SOON_MS));
 	kill(w.pid, SIGSTOP);
 	null_call(c, 2);
 	__atomic_store_n(&w.lease->until_ns, loop_clock_ns(), __ATOMIC_RELEASE);
@@ -371,7 +372,7 @@ static void t_spare(void)
 	lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	look = open(path, O_RDWR | O_CLOEXEC);
 	start_spare();
-	CHECK_EQ(WORKER_SPARE, hear(5000));
+	CHECK_EQ(WORKER_SPARE, hear(SOON_MS));
 	CHECK(!touches_store());
 	w.lease->until_ns = loop_clock_ns() + 60000 * MS;
 	fd = listener(&a);
@@ -385,21 +386,21 @@ static void t_spare(void)
 	take(next_epoch++, 60000 * MS, lock);
 	close(lock);
 	say(WORKER_STATS, w.epoch, -1); /* right behind it: not lost */
-	CHECK_EQ(WORKER_READY, hear(5000));
-	CHECK_EQ(WORKER_STATS_REPLY, hear(2000));
+	CHECK_EQ(WORKER_READY, hear(SOON_MS));
+	CHECK_EQ(WORKER_STATS_REPLY, hear(SOON_MS));
 	CHECK(touches_store());
 	CHECK(is_locked(look));
 	say(WORKER_TAKE, w.epoch, -1); /* it has */
 	say(WORKER_OPEN, w.epoch, fd);
 	close(fd);
-	CHECK_EQ(WORKER_SERVING, hear(2000));
+	CHECK_EQ(WORKER_SERVING, hear(SOON_MS));
 	c = client(&a);
 	null_call(c, 1);
-	CHECK(answered(c, 1, 2000));
+	CHECK(answered(c, 1, SOON_MS));
 	close(c);
 	kill(w.pid, SIGKILL);
 	CHECK_EQ(-SIGKILL, ended());
-	for (int i = 0; i < 200 && is_locked(look); i++)
+	for (int i = 0; i < 2000 && is_locked(look); i++)
 		usleep(10000);
 	CHECK(!is_locked(look));
 	close(look);
@@ -408,7 +409,7 @@ static void t_spare(void)
 static void t_spare_ends(void)
 {
 	start_spare();
-	CHECK_EQ(WORKER_SPARE, hear(5000));
+	CHECK_EQ(WORKER_SPARE, hear(SOON_MS));
 	shutdown(w.control, SHUT_RDWR);
 	CHECK_EQ(6, ended());
 }
@@ -425,7 +426,7 @@ static void t_busy_store(void)
 	lease = w.lease;
 	control = w.control;
 	start(next_epoch++, 60000 * MS);
-	CHECK_EQ(WORKER_FAILED, hear(5000));
+	CHECK_EQ(WORKER_FAILED, hear(SOON_MS));
 	CHECK(w.m.text_len > 10);
 	CHECK_EQ(3, ended());
 	w.pid = first;
