@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SAMPLES 4096
 
@@ -126,7 +127,8 @@ void calm_start(struct sim *s)
 	s->conf.takeover_off = false;
 	times_fast(&s->conf.times, 100 * MS);
 	for (unsigned v = 0; v < s->vs_count; v++) {
-		s->conf.vs[v].unit_count = 1;
+		s->conf.vs[v].unit_count = s->conf.vs[v].fs_count = 1;
+		memset(s->conf.vs[v].fs_unit, 0, sizeof(s->conf.vs[v].fs_unit));
 		s->conf.vs[v].no_migrate = s->conf.vs[v].giveback_auto = false;
 		s->unit[s->conf.vs[v].unit[0]].dir = false;
 	}

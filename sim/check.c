@@ -266,9 +266,33 @@ static void worker_start_order(struct sim *s, const struct host *h, const struct
 	for (unsigned i = 0; i < s->conf.vs[a->vs].unit_count; i++) {
 		unsigned u = s->conf.vs[a->vs].unit[i];
 
+		const struct action *r = &h->unit[u].repair;
+
 		order(s, h, a, h->unit[u].won, "a unit is not reserved");
-		order(s, h, a, h->unit[u].mounted, "a unit is not mounted");
+		if (worker_uses(s, a->vs, u, a->start.closed))
+			order(s, h, a, h->unit[u].mounted, "a unit is not mounted");
+		if (r->op) /* VS-156: what is repaired and what is served are never the same */
+			order(s, h, a, (r->repair.stores & ~a->start.closed) == 0,
+			      "a store to be opened is being repaired");
+		if (r->op && r->repair.below)
+			order(s, h, a, !worker_uses(s, a->vs, u, a->start.closed),
+			      "a unit to be used is being repaired");
 	}
+}
+
+static void repair_order(struct sim *s, const struct host *h, const struct action *a)
+{
+	bool worker = h->vs[a->vs].worker_op;
+	uint8_t closed = h->vs[a->vs].closed;
+
+	order(s, h, a, h->unit[a->unit].won, "it is not reserved");
+	order(s, h, a, !h->unit[a->unit].repair.op, "it is being repaired already");
+	order(s, h, a, a->repair.stores != 0, "no store is named");
+	if (worker)
+		order(s, h, a, (a->repair.stores & ~closed) == 0, "its worker has that store open");
+	if (worker && (a->repair.below || !a->repair.beside))
+		order(s, h, a, !worker_uses(s, a->vs, a->unit, closed),
+		      "its worker has another store on it open");
 }
 
 /* What follows what.
@@ -281,17 +305,19 @@ void check_action(struct sim *s, struct host *h, const struct action *a)
 	} else if (a->type == ACT_WORKER_START) {
 		worker_start_order(s, h, a);
 		h->vs[a->vs].worker_op++;
+		h->vs[a->vs].closed = a->start.closed;
 	} else if (a->type == ACT_REPAIR) {
-		order(s, h, a, h->unit[a->unit].won, "it is not reserved");
-		order(s, h, a, h->vs[a->vs].worker_op == 0, "its worker was not reported gone");
+		repair_order(s, h, a);
 	} else if (a->type == ACT_UNMOUNT) {
 		order(s, h, a, h->vs[a->vs].worker_op == 0, "its worker was not reported gone");
+		order(s, h, a, !h->unit[a->unit].repair.op, "it is being repaired");
 	} else if (a->type == ACT_RELEASE) {
 		order(s, h, a, !h->unit[a->unit].mounted, "it is mounted");
 	} else if (a->type == ACT_OPEN) {
 		order(s, h, a, h->vs[a->vs].address_kept, "its address is not up");
 	} else if (a->type == ACT_RESERVE && a->reserve.mode == RESERVE_KEEP) {
 		order(s, h, a, h->vs[a->vs].worker_op == 0, "its worker was not reported gone");
+		order(s, h, a, !h->unit[a->unit].repair.op, "it is being repaired");
 	}
 }
 

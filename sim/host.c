@@ -267,7 +267,7 @@ static void carry_out(struct sim *s, struct host *h, const struct action *a)
 		unit_repair(s, h, a);
 		return;
 	case ACT_REPAIR_STOP:
-		mark("sim.repair_stop");
+		unit_repair_stop(s, h, a);
 		return;
 	case ACT_WORKER_START:
 		worker_start(s, h, a);
@@ -436,8 +436,10 @@ static void process_ends(struct sim *s, struct host *h)
 	}
 	h->held_end = &h->held;
 	h->held_count = 0;
-	for (unsigned u = 0; u < s->unit_count; u++)
+	for (unsigned u = 0; u < s->unit_count; u++) {
 		h->unit[u].won = false;
+		h->unit[u].repair.op = 0; /* it dies with us */
+	}
 }
 
 void host_power_off(struct sim *s, struct host *h, const char *why)

@@ -96,6 +96,7 @@ struct host_unit {
 	uint64_t mount_kernel; /* in which run of the kernel */
 	uint64_t epoch;        /* of S as won */
 	uint64_t poll_token;
+	struct action repair;  /* under way; its op is 0 when none is */
 };
 
 struct host_vs {
@@ -104,6 +105,7 @@ struct host_vs {
 	uint64_t address_since_ns;
 	bool address_kept;                  /* holdfastd renews it */
 	unsigned worker_op;                 /* workers started and not yet reported gone */
+	uint8_t closed;                     /* stores that the last of them did not open */
 };
 
 struct host_control {
@@ -201,6 +203,7 @@ struct worker {
 	uint64_t unit_epoch[NODE_VS_UNITS_MAX];
 	bool revoked, open, ready, replied, drain, dead_told;
 	unsigned inflight; /* writes */
+	uint8_t closed;	   /* stores that it did not open */
 };
 
 struct fault {
@@ -342,6 +345,9 @@ void unit_look(struct sim *s, struct host *h, const struct action *a);
 void unit_fence(struct sim *s, struct host *h, const struct action *a);
 void unit_mount(struct sim *s, struct host *h, const struct action *a);
 void unit_repair(struct sim *s, struct host *h, const struct action *a);
+void unit_repair_stop(struct sim *s, struct host *h, const struct action *a);
+/* Has a worker of the vs without the `closed` stores one on that unit? */
+bool worker_uses(const struct sim *s, unsigned vs, unsigned unit, uint8_t closed);
 void unit_unmount(struct sim *s, struct host *h, const struct action *a);
 bool unit_path(const struct sim *s, unsigned unit, unsigned host);
 bool unit_write(struct sim *s, unsigned unit, unsigned host, uint64_t generation, uint64_t epoch);

@@ -587,7 +587,12 @@ static void repaired(struct sim *s, struct sim_item *it)
 	const struct unit *u = &s->unit[it->ev.unit];
 	struct host *h = &s->host[it->host];
 
-	if (!unit_path(s, it->ev.unit, it->host))
+	if (h->unit[it->ev.unit].repair.op != it->ev.op)
+		return; /* it was stopped, or its process is gone */
+	h->unit[it->ev.unit].repair.op = 0;
+	if (it->ev.err)
+		mark("sim.repair_stopped");
+	else if (!unit_path(s, it->ev.unit, it->host))
 		it->ev.err = -EIO;
 	else if (!u->dir && u->key[it->host] == 0)
 		it->ev.err = -EBADE;
@@ -601,7 +606,26 @@ static void repaired(struct sim *s, struct sim_item *it)
 
 void unit_repair(struct sim *s, struct host *h, const struct action *a)
 {
+	if (a->repair.beside)
+		mark("sim.repair_beside");
+	if (a->repair.below)
+		h->unit[a->unit].mounted = false;
+	h->unit[a->unit].repair = *a;
 	completion(s, h, a, EV_REPAIRED, shell_time(s, 50 * MS, 3 * SECOND, a->unit))->fn = repaired;
+}
+
+/* The helper is killed; that it is gone comes a moment later. */
+void unit_repair_stop(struct sim *s, struct host *h, const struct action *a)
+{
+	const struct action *r = &h->unit[a->unit].repair;
+	struct sim_item *it;
+
+	mark("sim.repair_stop");
+	if (!r->op)
+		return;
+	it = completion(s, h, r, EV_REPAIRED, shell_time(s, 100 * US, 5 * MS, a->unit));
+	it->ev.err = -ETIMEDOUT;
+	it->fn = repaired;
 }
 
 static void unmounted(struct sim *s, struct sim_item *it)

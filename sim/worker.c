@@ -34,12 +34,20 @@ struct worker *worker_find(struct sim *s, unsigned host, unsigned vs, uint64_t e
 	return NULL;
 }
 
-static bool uses(const struct sim *s, unsigned vs, unsigned unit)
+bool worker_uses(const struct sim *s, unsigned vs, unsigned unit, uint8_t closed)
 {
-	for (unsigned i = 0; i < s->conf.vs[vs].unit_count; i++)
-		if (s->conf.vs[vs].unit[i] == unit)
+	const struct node_conf_vs *c = &s->conf.vs[vs];
+
+	for (unsigned i = 0; i < c->fs_count; i++)
+		if (c->unit[c->fs_unit[i]] == unit && !(closed >> i & 1))
 			return true;
 	return false;
+}
+
+/* The at-th unit of its virtual server. */
+static bool uses_at(const struct sim *s, const struct worker *w, unsigned at)
+{
+	return worker_uses(s, w->vs, s->conf.vs[w->vs].unit[at], w->closed);
 }
 
 bool worker_quiet(const struct sim *s, unsigned unit, int host)
@@ -47,10 +55,14 @@ bool worker_quiet(const struct sim *s, unsigned unit, int host)
 	for (unsigned i = 0; i < s->worker_end; i++) {
 		const struct worker *w = &s->worker[i];
 
-		if (w->used && (w->alive || w->inflight) && uses(s, w->vs, unit) &&
+		if (w->used && (w->alive || w->inflight) &&
+		    worker_uses(s, w->vs, unit, w->closed) &&
 		    (host < 0 || w->host == (unsigned)host))
 			return false;
 	}
+	for (unsigned i = 0; i < s->node_count; i++)
+		if (s->host[i].unit[unit].repair.op && (host < 0 || i == (unsigned)host))
+			return false;
 	return true;
 }
 
@@ -98,11 +110,14 @@ void worker_dies(struct sim *s, struct worker *w)
 static void goes_wrong(struct sim *s, struct worker *w, bool storage)
 {
 	struct sim_item *it;
+	unsigned fs = (unsigned)(w->epoch / 4) % s->conf.vs[w->vs].fs_count;
 
+	while (w->closed >> fs & 1)
+		fs = (fs + 1) % s->conf.vs[w->vs].fs_count;
 	if (!storage && w->epoch % 2) { /* a damaged store, or what is below it */
 		it = tell(s, w, EV_FS, 0);
 		mark("sim.damaged");
-		it->ev.fs.fs = 0;
+		it->ev.fs.fs = fs;
 		it->ev.fs.state = STATUS_FS_DAMAGED;
 		it->ev.fs.below = w->epoch % 4 == 3;
 		worker_dies(s, w);
@@ -120,7 +135,8 @@ static bool unit_works(const struct sim *s, const struct worker *w)
 	for (unsigned i = 0; i < s->conf.vs[w->vs].unit_count; i++) {
 		unsigned u = s->conf.vs[w->vs].unit[i];
 
-		if (!unit_path(s, u, w->host) || (!s->unit[u].dir && !s->unit[u].key[w->host]))
+		if (uses_at(s, w, i) && (!unit_path(s, u, w->host) ||
+					 (!s->unit[u].dir && !s->unit[u].key[w->host])))
 			return false;
 	}
 	return true;
@@ -166,6 +182,7 @@ void worker_start(struct sim *s, struct host *h, const struct action *a)
 	w->kernel = h->kernel;
 	w->epoch = a->epoch;
 	w->generation = h->node.generation;
+	w->closed = a->start.closed;
 	for (unsigned i = 0; i < s->conf.vs[a->vs].unit_count; i++)
 		w->unit_epoch[i] = h->unit[s->conf.vs[a->vs].unit[i]].epoch;
 	if (h->vs[a->vs].page_epoch == a->epoch) /* the lease came first */
@@ -222,7 +239,8 @@ static void drained(struct sim *s, struct sim_item *it)
 		return;
 	}
 	for (unsigned i = 0; i < s->conf.vs[w->vs].unit_count; i++)
-		if (!unit_write(s, s->conf.vs[w->vs].unit[i], w->host, w->generation,
+		if (uses_at(s, w, i) &&
+		    !unit_write(s, s->conf.vs[w->vs].unit[i], w->host, w->generation,
 				w->unit_epoch[i])) {
 			goes_wrong(s, w, true);
 			return;
@@ -376,10 +394,13 @@ static void write_lands(struct sim *s, struct sim_item *it)
 
 static void issue_write(struct sim *s, struct worker *w)
 {
-	unsigned at = (unsigned)below(s, s->conf.vs[w->vs].unit_count);
-	unsigned unit = s->conf.vs[w->vs].unit[at];
-	struct sim_item *it = queue_put(s, shell_time(s, 100 * US, 4 * MS, unit), write_lands);
+	unsigned at = (unsigned)below(s, s->conf.vs[w->vs].unit_count), unit;
+	struct sim_item *it;
 
+	while (!uses_at(s, w, at))
+		at = (at + 1) % s->conf.vs[w->vs].unit_count;
+	unit = s->conf.vs[w->vs].unit[at];
+	it = queue_put(s, shell_time(s, 100 * US, 4 * MS, unit), write_lands);
 	it->x = (unsigned)(w - s->worker);
 	it->y = at;
 	w->inflight++;

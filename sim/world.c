@@ -36,7 +36,6 @@ static void make_vs(struct sim *s, unsigned i)
 	v->priority = (int)below(s, 3);
 	v->no_migrate = chance(s, 60);
 	v->giveback_auto = chance(s, 400);
-	v->fs_count = 1;
 	for (unsigned k = 0; k < units && s->unit_count < SIM_UNITS; k++) {
 		struct node_conf_unit *u = &s->conf.unit[s->unit_count];
 
@@ -44,6 +43,10 @@ static void make_vs(struct sim *s, unsigned i)
 		u->id = node_name_id(u->name);
 		v->unit[v->unit_count++] = (uint8_t)s->unit_count++;
 	}
+	/* A store on each unit, and one more on the first. */
+	v->fs_count = (uint8_t)(v->unit_count + 1);
+	for (unsigned k = 0; k < v->fs_count; k++)
+		v->fs_unit[k] = (uint8_t)(k % v->unit_count);
 }
 
 static void make_units(struct sim *s)
@@ -95,8 +98,21 @@ static void make_world(struct sim *s, const struct sim_mode *mode)
 
 /* ---- healing and liveness -------------------------------------------------------------------- */
 
+/* A store that is repaired is served again, for good. */
+static const char *closed_vs(const struct sim *s)
+{
+	for (unsigned i = 0; i < s->node_count; i++)
+		for (unsigned v = 0; v < s->vs_count; v++)
+			if (s->host[i].up && s->host[i].node.vs[v].state == VS_SERVING &&
+			    s->host[i].node.vs[v].closed)
+				return s->conf.vs[v].name;
+	return NULL;
+}
+
 static void fail_not_served(struct sim *s)
 {
+	if (closed_vs(s))
+		sim_fail(s, "liveness", "vs %s is served without one of its stores", closed_vs(s));
 	for (unsigned v = 0; v < s->vs_count; v++)
 		if (s->answered_ns[v] + SECOND < s->now_ns || s->answered_ns[v] < s->healed_ns)
 			sim_fail(s, "liveness",
@@ -118,7 +134,7 @@ static bool all_served(const struct sim *s)
 	for (unsigned i = 0; i < s->node_count; i++)
 		if (!s->host[i].up || s->host[i].node.state == NODE_REBOOTING)
 			return false;
-	return true;
+	return !closed_vs(s);
 }
 
 static void control(struct sim *s, struct host *h, struct event ev)

@@ -115,6 +115,8 @@ void control_ready(struct vs *v)
 	for (unsigned i = 0; i < v->store_count; i++) {
 		struct store_info info;
 
+		if (serve_without(v, i))
+			continue;
 		store_info(v->store[i].s, &info);
 		m->recovered_records += info.recovered_records;
 		m->recovery_ns += info.recovery_ns;
@@ -152,6 +154,9 @@ static void on_take(struct vs *v, const struct worker_msg *m, const int *fds, un
 	memcpy(v->lock_fd, fds, fd_count * sizeof(*fds));
 	v->lock_count = fd_count;
 	v->epoch = m->epoch;
+#ifndef HF_MUTANT_OPENS_CLOSED_STORES
+	v->away = m->closed;
+#endif
 	loop_stop(v->loop);
 }
 
@@ -184,7 +189,8 @@ static void on_open(struct vs *v, const struct worker_msg *m, const int *fds, un
 		lease_watch(v);
 		/* The daemon has their list since READY; new ones come in from now on. */
 		for (unsigned i = 0; i < v->store_count; i++)
-			store_conn_forget_all(v->store[i].s);
+			if (!serve_without(v, i))
+				store_conn_forget_all(v->store[i].s);
 	}
 	send_type(v, WORKER_SERVING);
 }
@@ -219,7 +225,8 @@ static void on_message(struct vs *v, const struct worker_msg *m, const int *fds,
 		break;
 	case WORKER_CHECKPOINT:
 		for (unsigned i = 0; i < v->store_count && !v->draining; i++)
-			store_checkpoint(v->store[i].s);
+			if (!serve_without(v, i))
+				store_checkpoint(v->store[i].s);
 		break;
 	case WORKER_CONFIG:
 		on_config(v, fds, fd_count);

@@ -48,7 +48,8 @@ static void *sync_thread(void *arg)
 	struct vs *v = arg;
 
 	for (unsigned i = 0; i < v->store_count; i++) {
-		int fd = open(v->store[i].dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		int fd = serve_without(v, i) ? -1 :
+			 open(v->store[i].dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		if (fd < 0)
 			continue;
@@ -79,6 +80,8 @@ static void round_begin(struct vs *v)
 	for (unsigned i = 0; i < v->store_count; i++) {
 		struct store_stats st;
 
+		if (serve_without(v, i))
+			continue;
 		store_stats(v->store[i].s, &st);
 		v->store[i].checkpoints_before = st.checkpoints;
 		store_checkpoint(v->store[i].s);
@@ -102,7 +105,7 @@ static bool all_checkpointed(const struct vs *v)
 	bool all = true;
 
 	for (unsigned i = 0; i < v->store_count; i++)
-		all &= checkpointed(&v->store[i]);
+		all &= serve_without(v, i) || checkpointed(&v->store[i]);
 	return all;
 }
 

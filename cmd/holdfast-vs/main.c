@@ -319,7 +319,7 @@ void vs_prepare(struct vs *v)
 
 void vs_own(struct vs *v)
 {
-	struct sandbox_conf sc = {.dir_count = v->store_count};
+	struct sandbox_conf sc = {.dir_count = 0};
 	char err[256];
 	int e;
 
@@ -330,7 +330,8 @@ void vs_own(struct vs *v)
 				strerror(-e));
 	}
 	for (unsigned i = 0; i < v->store_count; i++)
-		sc.dir[i] = v->store[i].dir;
+		if (!serve_without(v, i))
+			sc.dir[sc.dir_count++] = v->store[i].dir;
 	e = v->sandbox ? sandbox_files(&sc, err, sizeof(err)) : 0;
 	if (e)
 		vs_fail(v, vs_exit_of(e, VS_EXIT_SYSTEM), "%s", err);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/assert.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "vs.h"
@@ -110,14 +111,25 @@ static void conn_of(const struct rpc_peer *p, struct store_conn *c)
 	address_of(&p->local, c->local, &c->local_port);
 }
 
-/* The virtual server's connections are remembered in its first store. */
+/* The virtual server's connections are remembered in its first store, of those that are open; who
+ * comes next reads the lists of all. */
+static struct store *first_store(const struct vs *v)
+{
+	unsigned k = 0;
+
+	while (serve_without(v, k))
+		k++;
+	hf_assert(k < v->store_count);
+	return v->store[k].s;
+}
+
 static void on_opened(void *arg, const struct rpc_peer *p)
 {
 	struct vs *v = arg;
 	struct store_conn c;
 
 	conn_of(p, &c);
-	store_conn_add(v->store[0].s, &c);
+	store_conn_add(first_store(v), &c);
 }
 
 static void on_closed(void *arg, const struct rpc_peer *p)
@@ -128,7 +140,7 @@ static void on_closed(void *arg, const struct rpc_peer *p)
 	if (v->draining)
 		return;
 	conn_of(p, &c);
-	store_conn_del(v->store[0].s, &c);
+	store_conn_del(first_store(v), &c);
 }
 
 /* ---- coming up -------------------------------------------------------------------------------- */
@@ -220,7 +232,7 @@ static struct nfs_setup *nfs_setup(const struct vs *v)
 				    .read_fence_strict = cv->read_fence_strict,
 				    .portmap_port = cv->portmap ? 111 : 0};
 	for (unsigned i = 0; i < v->store_count; i++)
-		n->stores[i] = v->store[i].s;
+		n->stores[i] = serve_without(v, i) ? NULL : v->store[i].s;
 	for (unsigned i = 0; i < cv->export_count; i++) {
 		const struct conf_export *x = &cv->export[i];
 
@@ -273,7 +285,7 @@ enum vs_exit serve_open(struct vs *v, char *err, size_t err_size)
 	stream_new(&v->stream, v->loop, &sc, &sops, v);
 	dgram_new(&v->dgram, v->loop, &dops, v);
 	for (unsigned i = 0; i < v->store_count && st == VS_EXIT_OK; i++)
-		st = store_up(v, &v->store[i], err, err_size);
+		st = serve_without(v, i) ? VS_EXIT_OK : store_up(v, &v->store[i], err, err_size);
 	if (st == VS_EXIT_OK)
 		st = rpc_up(v, err, err_size);
 	stream_start(v->stream);
@@ -330,9 +342,10 @@ static void stores_close(struct vs *v)
 {
 	v->drain_close_ns = loop_clock_ns();
 	loop_hook_del(&v->drain_hook);
-	v->closing = v->store_count;
+	v->closing = v->store_count - (unsigned)__builtin_popcount(v->away);
 	for (unsigned i = 0; i < v->store_count; i++)
-		store_close(v->store[i].s, store_closed, &v->store[i]);
+		if (!serve_without(v, i))
+			store_close(v->store[i].s, store_closed, &v->store[i]);
 }
 
 /* At the end of each round: is everything answered?  Then the slow readers have a moment more;

@@ -172,7 +172,8 @@ char *stats_json(struct vs *v)
 	json_object_set_new(o, "tcp", stream_json(v));
 	json_object_set_new(o, "udp", dgram_json(v));
 	for (unsigned i = 0; i < v->store_count; i++)
-		json_array_append_new(stores, store_json(&v->store[i]));
+		if (!serve_without(v, i))
+			json_array_append_new(stores, store_json(&v->store[i]));
 	json_object_set_new(o, "stores", stores);
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);

@@ -46,7 +46,7 @@ struct vs_store {
 	char name[CONF_NAME_MAX];
 	char dir[CONF_PATH_MAX * 2];
 	const struct conf_store *conf;
-	struct store *s;
+	struct store *s; /* NULL: it is being repaired, and whoever asks for it gets no answer */
 	bool closed;
 	uint64_t checkpoints_before; /* the one made ahead of a drain */
 };
@@ -55,6 +55,7 @@ struct vs {
 	/* arguments */
 	char name[CONF_NAME_MAX], node[CONF_NAME_MAX];
 	uint64_t epoch; /* 0: a spare, before TAKE */
+	uint8_t away;	/* bit k: store k is not opened */
 	int control_fd; /* -1: none */
 	unsigned lock_count;
 	int lock_fd[VS_LOCKS_MAX]; /* one for each unit */
@@ -104,6 +105,11 @@ void lease_watch_soon(struct vs *v);
 /* ---- serve.c -------------------------------------------------------------------------------- */
 /* Recovers the stores and builds the server; VS_EXIT_OK or the status to exit with and a line. */
 enum vs_exit serve_open(struct vs *v, char *err, size_t err_size);
+/* Is store k left out, because it is being repaired? */
+static inline bool serve_without(const struct vs *v, unsigned k)
+{
+	return v->away >> k & 1;
+}
 /* Serves on a socket, which is taken over. 0 or -errno. */
 int serve_socket(struct vs *v, enum worker_role role, int fd);
 /* Finish what is under way, close the stores, then v->drained(). */

@@ -169,6 +169,8 @@ bool show_vserver(const json_t *status, const char *name)
 
 	json_array_foreach(json_object_get(status, "vservers"), i, v)
 	{
+		bool serving = strcmp(cli_string(v, "state"), "SERVING") == 0;
+
 		if (strcmp(cli_string(v, "name"), name) != 0)
 			continue;
 		printf("%s: %s here, served by %s (home %s), epoch %.0f, for %s\n", name,
@@ -180,8 +182,10 @@ bool show_vserver(const json_t *status, const char *name)
 		if (*cli_string(v, "detail") != '-')
 			printf("\n  in the way here: %s", cli_string(v, "detail"));
 		if (cli_number(v, "repairing_ms") >= 0)
-			printf("\n  being repaired for %s; clients wait",
-			       cli_age(cli_number(v, "repairing_ms"), text));
+			printf("\n  %s for %s; %s",
+			       serving ? "a file system of it is being repaired" : "being repaired",
+			       cli_age(cli_number(v, "repairing_ms"), text),
+			       serving ? "its clients wait, the others are served" : "clients wait");
 		if (cli_number(v, "repairs") + cli_number(v, "repairs_failed") > 0)
 			printf("\n  repairs here: %.0f, failed %.0f, the last took %s",
 			       cli_number(v, "repairs"), cli_number(v, "repairs_failed"),

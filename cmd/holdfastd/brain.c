@@ -263,6 +263,7 @@ static void fill_vs(struct node_conf_vs *to, const struct conf *c, const struct 
 			;
 		if (k == to->unit_count && k < NODE_VS_UNITS_MAX)
 			to->unit[to->unit_count++] = (uint8_t)v->store[s].unit;
+		to->fs_unit[s] = (uint8_t)k;
 	}
 }
 

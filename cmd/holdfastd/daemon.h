@@ -372,8 +372,8 @@ void units_repair_stop(struct daemon *d, unsigned unit);
 void launch_open(struct daemon *d);
 /* Makes a spare for one that has none; 0 or -errno. */
 int launch_spare(struct worker *w);
-/* The spare becomes the worker of that epoch, or one that is started now; 0 or -errno. */
-int launch_worker(struct worker *w, uint64_t epoch);
+/* The spare becomes the worker that WORKER_START asks for, or one that is started now; 0 or -errno. */
+int launch_worker(struct worker *w, const struct action *a);
 int launch_send(struct worker_process *p, struct worker_msg *m, const int *fds, unsigned count);
 /* The text of the configuration in a sealed memfd, or -errno. */
 int launch_conf_fd(const struct daemon *d);

@@ -332,32 +332,50 @@ int launch_send(struct worker_process *p, struct worker_msg *m, const int *fds,
 	return sendmsg(p->control, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-/* One lock for each unit, or -errno and none. */
-static int take_locks(struct daemon *d, unsigned vs, int fd[NODE_VS_UNITS_MAX])
+/* Is a store on the at-th unit to be opened? */
+static bool has_open(const struct node_conf_vs *v, unsigned at, uint8_t closed)
+{
+	for (unsigned i = 0; i < v->fs_count; i++)
+		if (v->fs_unit[i] == at && !(closed >> i & 1))
+			return true;
+	return false;
+}
+
+static void drop_locks(const int *fd, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		close(fd[i]);
+}
+
+/* One lock for each unit that is used: their number; or -errno and none. */
+static int take_locks(struct daemon *d, unsigned vs, uint8_t closed, int fd[NODE_VS_UNITS_MAX])
 {
 	const struct node_conf_vs *v = &d->node->conf.vs[vs];
+	unsigned count = 0;
 
 	for (unsigned i = 0; i < v->unit_count; i++) {
-		fd[i] = unit_lock_worker(&d->unit[v->unit[i]].spec);
-		if (fd[i] >= 0)
+		if (!has_open(v, i, closed))
+			continue;
+		fd[count] = unit_lock_worker(&d->unit[v->unit[i]].spec);
+		if (fd[count++] >= 0)
 			continue;
 		trouble_say(d, vs, "%s: an earlier worker's lock: %s",
-			    d->unit[v->unit[i]].spec.lock, strerror(-fd[i]));
-		for (unsigned k = 0; k < i; k++)
-			close(fd[k]);
-		return fd[i];
+			    d->unit[v->unit[i]].spec.lock, strerror(-fd[count - 1]));
+		drop_locks(fd, count - 1);
+		return fd[count - 1];
 	}
-	return 0;
+	return (int)count;
 }
 
 /* The spare becomes the worker; when it has just died, a new one does. */
-static int take(struct worker *w, uint64_t epoch, const int *locks, unsigned count)
+static int take(struct worker *w, const struct action *a, const int *locks, unsigned count)
 {
 	struct worker_msg *m = mem_zalloc(1, sizeof(*m));
 	int rc = -EPIPE;
 
 	m->type = WORKER_TAKE;
 	m->lock_count = count;
+	m->closed = a->start.closed;
 	for (int i = 0; i < 2 && rc == -EPIPE; i++) {
 		struct worker_process *p;
 
@@ -366,9 +384,9 @@ static int take(struct worker *w, uint64_t epoch, const int *locks, unsigned cou
 			break;
 		p = w->spare;
 		w->spare = NULL;
-		p->epoch = epoch;
+		p->epoch = a->epoch;
 		/* Before the message: who reads that finds the page as it must be (F4). */
-		__atomic_store_n(&p->lease->epoch, epoch, __ATOMIC_RELEASE);
+		__atomic_store_n(&p->lease->epoch, a->epoch, __ATOMIC_RELEASE);
 		rc = launch_send(p, m, locks, count);
 		if (rc == 0)
 			w->now = p;
@@ -379,18 +397,16 @@ static int take(struct worker *w, uint64_t epoch, const int *locks, unsigned cou
 	return rc;
 }
 
-int launch_worker(struct worker *w, uint64_t epoch)
+int launch_worker(struct worker *w, const struct action *a)
 {
-	const struct node_conf_vs *v = &w->d->node->conf.vs[w->vs];
 	int fd[NODE_VS_UNITS_MAX];
-	int rc = take_locks(w->d, w->vs, fd);
+	int count = take_locks(w->d, w->vs, a->start.closed, fd), rc;
 
-	if (rc)
-		return rc;
-	rc = take(w, epoch, fd, v->unit_count);
+	if (count < 0)
+		return count;
+	rc = take(w, a, fd, (unsigned)count);
 	/* The locks are the worker's alone from here on (F5): they go with its ring. */
-	for (unsigned i = 0; i < v->unit_count; i++)
-		close(fd[i]);
+	drop_locks(fd, (unsigned)count);
 	launch_later(w, SPARE_FIRST_NS);
 	return rc;
 }

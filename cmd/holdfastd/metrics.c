@@ -85,7 +85,7 @@ static double vs_repair_seconds(struct daemon *d, unsigned vs)
 
 static double vs_repairing(struct daemon *d, unsigned vs)
 {
-	return d->node->vs[vs].state == VS_REPAIR;
+	return d->node->vs[vs].repair_op != 0;
 }
 
 static double vs_damages(struct daemon *d, unsigned vs)
@@ -260,7 +260,8 @@ static const struct metric METRICS[] = {
 	{"holdfast_repairs_total", "counter", "repairs after which service went on", put_repairs},
 	{"holdfast_repairs_failed_total", "counter", "repairs that did not help", put_repairs_failed},
 	{"holdfast_repair_seconds", "gauge", "how long the last repair took", put_repair_seconds},
-	{"holdfast_repairing", "gauge", "1 while a repair is under way and clients wait", put_repairing},
+	{"holdfast_repairing", "gauge", "1 while a repair is under way: clients of what is damaged wait",
+	 put_repairing},
 	{"holdfast_events_lost_total", "counter",
 	 "events left out of the event log because its disk did not keep up", put_events_lost},
 	{"holdfast_packets_received_total", "counter", "heartbeat datagrams on each path",

@@ -99,18 +99,20 @@ static int repair_stores(const struct unit_task *t, struct unit_answer *out)
 }
 
 /* Holds the worker's lock meanwhile (F5): who takes the unit waits until nothing writes to it. If the
- * stores cannot be mended on the file system as it is, that one is looked at first. */
+ * stores cannot be mended on the file system as it is, that one is looked at first, unless other
+ * stores on it are being served. */
 static void do_repair(struct unit_task *t, struct unit_answer *out)
 {
 	const struct unit_spec *u = &t->job->spec;
-	int lock = unit_lock_repair(u), rc = lock < 0 ? lock : 0;
-	bool below = t->a->repair.below && u->backend != UNIT_DIR;
+	bool beside = t->a->repair.beside, own = u->backend != UNIT_DIR && !beside;
+	int lock = unit_lock_repair(u, beside), rc = lock < 0 ? lock : 0;
+	bool below = t->a->repair.below && own;
 
 	if (rc)
 		snprintf(out->text, sizeof(out->text), "%.150s: %s", u->lock, strerror(-rc));
 	if (rc == 0 && !below) {
 		rc = repair_stores(t, out);
-		below = rc != 0 && u->backend != UNIT_DIR;
+		below = rc != 0 && own;
 	}
 	if (lock >= 0 && below) {
 		rc = unit_fsck(u, t->command, out->text, sizeof(out->text));
@@ -412,16 +414,16 @@ static int fence_text(char *out, size_t size, const struct daemon *d, const stru
 	return n ? 0 : -ENOENT;
 }
 
-/* The virtual server's stores on this unit, and the file system's own repair command. */
+/* The damaged stores on this unit, and the file system's own repair command. */
 static int repair_text(struct unit_task *t, const struct daemon *d, const struct unit_job *j,
-		       unsigned vs)
+		       const struct action *a)
 {
-	const struct conf_vserver *v = &d->conf->vserver[vs];
+	const struct conf_vserver *v = &d->conf->vserver[a->vs];
 
 	t->user = v->user;
 	snprintf(t->command, sizeof(t->command), "%s", d->conf->unit[j->index].repair_command);
 	for (unsigned i = 0; i < v->store_count; i++) {
-		if (v->store[i].unit != j->index)
+		if (v->store[i].unit != j->index || !(a->repair.stores >> i & 1))
 			continue;
 		if (conf_store_dir(t->store[t->store_count], sizeof(t->store[0]), d->conf,
 				   &v->store[i], d->conf->node[d->self].name))
@@ -453,7 +455,7 @@ static int run(struct unit_job *j, struct unit_queue *q)
 	if (q->a.type == ACT_FENCE)
 		rc = fence_text(t.command, sizeof(t.command), j->d, j, q->a.fence.node);
 	else if (q->a.type == ACT_REPAIR)
-		rc = repair_text(&t, j->d, j, q->a.vs);
+		rc = repair_text(&t, j->d, j, &q->a);
 	if (rc)
 		return rc;
 	keep[0] = j->lock_fd;

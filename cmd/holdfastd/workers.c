@@ -38,7 +38,7 @@ static void finish_open(struct worker *w, int err)
 	ev.op = w->open_op;
 	ev.err = err;
 	w->open_op = 0;
-	if (err == 0)
+	if (err == 0 && !w->d->node->vs[w->vs].closed)
 		trouble_over(w->d, w->vs);
 	brain_post(w->d, &ev);
 }
@@ -295,7 +295,7 @@ void worker_start(struct daemon *d, const struct action *a)
 	w->open_op = 0;
 	w->started_ns = loop_clock_ns();
 	w->starts++;
-	rc = launch_worker(w, a->epoch);
+	rc = launch_worker(w, a);
 	if (rc == 0) {
 		w->life = WORKER_RUNNING;
 		return;

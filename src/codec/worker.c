@@ -61,6 +61,7 @@ size_t worker_encode(const struct worker_msg *m, uint8_t *out, size_t size)
 		break;
 	case WORKER_TAKE:
 		wr_u8(&w, (uint8_t)m->lock_count);
+		wr_u8(&w, m->closed);
 		break;
 	case WORKER_READY:
 		put_ready(&w, m);
@@ -106,6 +107,7 @@ int worker_decode(struct worker_msg *m, const uint8_t *in, size_t len)
 		break;
 	case WORKER_TAKE:
 		m->lock_count = rd_u8(&r);
+		m->closed = rd_u8(&r);
 		if (m->lock_count > WORKER_FDS_MAX)
 			return -EBADMSG;
 		break;

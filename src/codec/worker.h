@@ -33,7 +33,7 @@ enum worker_type {
 	WORKER_DRAIN,	   /* stop taking requests, finish, checkpoint, close the store: DRAINED */
 	WORKER_STATS,	   /* asks for STATS_REPLY */
 	WORKER_CHECKPOINT, /* start one now */
-	WORKER_TAKE,	   /* to a spare: its epoch; beside it a lock for each unit */
+	WORKER_TAKE,	   /* to a spare: its epoch, and what not to open; beside it a lock for each unit */
 	WORKER_CONFIG,	   /* also to a spare: another configuration's text, a memfd beside it */
 	/* worker -> daemon */
 	WORKER_READY = 64,  /* store recovered; times and the last owner's client connections */
@@ -72,6 +72,7 @@ struct worker_msg {
 	uint64_t epoch;
 	/* TAKE */
 	unsigned lock_count;
+	uint8_t closed; /* bit k: store k is being repaired: who asks for it gets no answer */
 	/* OPEN */
 	unsigned role_count;
 	uint8_t role[WORKER_FDS_MAX];

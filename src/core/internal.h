@@ -132,8 +132,12 @@ void vs_exit_over(struct node *n, unsigned vs);
 void vs_addresses_down(struct node *n, unsigned vs);
 void vs_crashed(struct node *n, unsigned vs);
 bool vs_damage_loop(struct node *n, struct node_vs *v);
-void vs_damaged(struct node *n, unsigned vs, bool below);
-void vs_repair_begin(struct node *n, unsigned vs);
+void vs_damaged(struct node *n, unsigned vs, unsigned fs, bool below);
+/* The stores of its at-th unit, a bit each. */
+uint8_t vs_stores_on(const struct node *n, unsigned vs, unsigned at);
+/* Units reserved and mounted: the worker, or what must be repaired before. */
+void vs_bring_up(struct node *n, unsigned vs);
+void vs_repair_stop(struct node *n, unsigned vs);
 void vs_repaired(struct node *n, unsigned vs, const struct event *ev);
 
 /* takeover.c */

@@ -20,7 +20,9 @@
  *	-> ADDRESS_UP -> OPEN -> EV_OPENED (then TICKLE), network last.
  * Taking it down:      WORKER_DRAIN -> EV_WORKER_DRAINED -> ADDRESS_DOWN and EV_WORKER_EXITED
  *	-> UNMOUNT -> RELEASE.   In haste: LEASE 0 + WORKER_KILL + ADDRESS_DOWN -> UNMOUNT -> RELEASE.
- * A damaged store:     RESERVE (keep) -> REPAIR -> WORKER_START -> ... -> OPEN; the addresses stay.
+ * A damaged store:     RESERVE (keep) -> REPAIR beside WORKER_START -> ... -> OPEN without it; when it
+ *	is repaired, RESERVE (keep) -> WORKER_START -> ... -> OPEN with all.  The addresses stay.  When
+ *	no store is left to be served: RESERVE (keep) -> REPAIR -> WORKER_START -> ... -> OPEN.
  * A crashed worker:    RESERVE (keep) with the next epoch -> WORKER_START -> ... -> OPEN; the
  *	mount and the addresses stay.
  *
@@ -83,7 +85,7 @@ enum vs_state {
 	VS_UNMOUNT,
 	VS_RELEASE,
 	VS_STUCK,	/* could not be unmounted: the unit is not touched again */
-	VS_REPAIR,	/* REPAIR in flight, unit by unit (VS 1.15); addresses stay, clients wait */
+	VS_REPAIR,	/* every store is closed: REPAIR in flight (VS 1.15); addresses stay, clients wait */
 };
 #define VS_STATE_COUNT 16
 const char *vs_state_name(unsigned s);
@@ -125,6 +127,7 @@ struct node_conf_vs {
 	uint64_t serving; /* of what it is served with: another one, and it is brought up again */
 	uint8_t unit_count, fs_count;
 	uint8_t unit[NODE_VS_UNITS_MAX]; /* index into units; of one gone: NODE_NO_UNIT */
+	uint8_t fs_unit[STATUS_FS_MAX];	 /* of each store: the place of its unit in unit[] */
 };
 
 struct node_conf_unit {
@@ -330,9 +333,9 @@ enum act_type {
 	ACT_FENCE,	   /* unit, node: run its fence_command against node */
 	ACT_MOUNT,	   /* unit */
 	ACT_UNMOUNT,	   /* unit; a unit that is not mounted is success */
-	ACT_REPAIR,	   /* unit, vs, repair: mend its file system and the vs's stores on it; no limit */
+	ACT_REPAIR,	   /* unit, vs, repair: mend those stores of the vs on it; no limit */
 	ACT_REPAIR_STOP,   /* unit: end the repair under way (EV_REPAIRED says so); no completion */
-	ACT_WORKER_START,  /* vs, epoch */
+	ACT_WORKER_START,  /* vs, epoch, start */
 	ACT_WORKER_DRAIN,  /* vs */
 	ACT_WORKER_KILL,   /* vs: SIGKILL, also helpers (F7) */
 	ACT_LEASE,	   /* vs, until_ns: into the lease page; 0 = revoked for good */
@@ -382,8 +385,13 @@ struct action {
 			uint16_t node;
 		} fence;
 		struct {
-			bool below; /* begin with the file system below the stores */
+			uint8_t stores; /* bit k: the vs's store k */
+			bool below;	/* begin with the file system below the stores */
+			bool beside;	/* a worker serves other stores on this unit */
 		} repair;
+		struct {
+			uint8_t closed; /* bit k: store k is not opened; who asks for it waits */
+		} start;
 		struct {
 			uint64_t until_ns;
 		} lease;
@@ -479,8 +487,6 @@ struct node_unit {
 	unsigned poll_errors;
 };
 
-enum vs_repair { VS_REPAIR_NONE, VS_REPAIR_STORE, VS_REPAIR_BELOW };
-
 struct node_vs {
 	enum vs_state state;
 	enum reason reason;    /* of the last change */
@@ -519,7 +525,11 @@ struct node_vs {
 	unsigned release_tries;
 	uint64_t crash_ns[8];
 	unsigned crashes;      /* within the window */
-	enum vs_repair repair; /* wanted before it is served again */
+	uint8_t closed;	       /* bit k: store k is damaged, and served again when it is repaired */
+	uint8_t below;	       /* of those: the file system below is looked at first */
+	uint64_t repair_op;    /* REPAIR in flight; 0: none */
+	unsigned repair_at;    /* its unit */
+	bool repair_stopped;
 	uint64_t repair_at_ns[NODE_REPAIRS_MAX]; /* when damage was found, within the window */
 	unsigned damages;
 	uint64_t repairs, repairs_failed, repair_begun_ns, repair_took_ns;

@@ -99,7 +99,8 @@ static bool is_idle(const struct node_vs *v)
 static bool other_stores(const struct node_conf_vs *a, const struct node_conf_vs *b)
 {
 	return a->unit_count != b->unit_count || a->fs_count != b->fs_count ||
-	       memcmp(a->unit, b->unit, sizeof(a->unit)) != 0;
+	       memcmp(a->unit, b->unit, sizeof(a->unit)) != 0 ||
+	       memcmp(a->fs_unit, b->fs_unit, sizeof(a->fs_unit)) != 0;
 }
 
 static const char *vs_fit(const struct node *n, const struct node_conf *c)

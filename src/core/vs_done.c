@@ -32,6 +32,26 @@ static void note_owner(struct node *n, struct node_unit *u, const struct event *
 	u->owner_generation = ev->unit_state.owner_generation;
 }
 
+/* A file system that its own checker must see first is mounted by the repair. */
+static void mount_next(struct node *n, unsigned vs)
+{
+	struct node_vs *v = &n->vs[vs];
+
+	while (v->at < vs_conf(n, vs)->unit_count && (v->below & vs_stores_on(n, vs, v->at)))
+		vs_unit(n, vs, v->at++)->mounted = true; /* undone like a mount */
+	if (v->at < vs_conf(n, vs)->unit_count) {
+		vs_unit_act(n, vs, ACT_MOUNT);
+		return;
+	}
+	vs_phase_end(n, v, PHASE_MOUNT);
+	if (!vs_chain_good(n, v)) {
+		vs_set_state(n, vs, VS_RETAKE, REASON_LEASE_LAPSED);
+		v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
+		return;
+	}
+	vs_bring_up(n, vs);
+}
+
 static void won(struct node *n, unsigned vs, const struct event *ev)
 {
 	struct node_vs *v = &n->vs[vs];
@@ -65,13 +85,11 @@ static void won(struct node *n, unsigned vs, const struct event *ev)
 		HF_MARK("vs.won_too_late");
 		vs_set_state(n, vs, VS_RETAKE, REASON_LEASE_LAPSED);
 		v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
-	} else if (v->repair) {
-		vs_repair_begin(n, vs);
 	} else if (vs_unit(n, vs, vs_conf(n, vs)->unit_count - 1)->mounted) {
-		vs_start_worker(n, vs, v->reason);
+		vs_bring_up(n, vs);
 	} else {
 		vs_set_state(n, vs, VS_MOUNT, v->reason);
-		vs_unit_act(n, vs, ACT_MOUNT);
+		mount_next(n, vs);
 	}
 }
 
@@ -193,14 +211,12 @@ static void on_mounted(struct node *n, unsigned vs, const struct event *ev)
 		vs_down_instead(n, vs);
 		return;
 	}
-	if (is_corrupt(ev->err) && !v->repair && !vs_damage_loop(n, v)) {
+	if (is_corrupt(ev->err) && vs_stores_on(n, vs, v->at) && !vs_damage_loop(n, v)) {
 		HF_MARK("vs.mount_repair");
-		v->repair = VS_REPAIR_BELOW;
+		v->closed |= vs_stores_on(n, vs, v->at);
+		v->below |= vs_stores_on(n, vs, v->at);
 		v->reason = REASON_DAMAGED;
-		vs_repair_begin(n, vs);
-		return;
-	}
-	if (ev->err) {
+	} else if (ev->err) {
 		v->want_down = false;
 		v->failed = true;
 		v->failed_until_ns = n->now_ns + n->conf.times.hold_down_ns;
@@ -209,17 +225,8 @@ static void on_mounted(struct node *n, unsigned vs, const struct event *ev)
 		vs_down_instead(n, vs);
 		return;
 	}
-	if (++v->at < vs_conf(n, vs)->unit_count) {
-		vs_unit_act(n, vs, ACT_MOUNT);
-		return;
-	}
-	vs_phase_end(n, v, PHASE_MOUNT);
-	if (!vs_chain_good(n, v)) {
-		vs_set_state(n, vs, VS_RETAKE, REASON_LEASE_LAPSED);
-		v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
-		return;
-	}
-	vs_start_worker(n, vs, v->reason);
+	v->at++;
+	mount_next(n, vs);
 }
 
 static void on_worker_ready(struct node *n, unsigned vs, const struct event *ev)
@@ -488,7 +495,7 @@ void vs_event(struct node *n, const struct event *ev)
 		v->fs_state[ev->fs.fs] = (uint8_t)ev->fs.state;
 		n->dirty = true;
 		if (ev->fs.state == STATUS_FS_DAMAGED)
-			vs_damaged(n, ev->vs, ev->fs.below);
+			vs_damaged(n, ev->vs, ev->fs.fs, ev->fs.below);
 	}
 }
 

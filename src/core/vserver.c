@@ -183,7 +183,7 @@ void vs_up(struct node *n, unsigned vs, uint16_t victim, enum reason why)
 	v->open_not_before_ns = 0;
 	v->revoked_ns = 0;
 	v->release_tries = 0;
-	v->repair = VS_REPAIR_NONE;
+	v->closed = v->below = 0;
 	vs_set_state(n, vs, VS_RESERVE, why);
 	vs_reserve_next(n, vs);
 }
@@ -198,8 +198,12 @@ void vs_start_worker(struct node *n, unsigned vs, enum reason why)
 	v->lease_until_ns = 0;
 	v->revoked_ns = 0;
 	for (unsigned i = 0; i < vs_conf(n, vs)->fs_count; i++)
-		v->fs_state[i] = STATUS_FS_RECOVERING;
+		v->fs_state[i] = v->closed >> i & 1 ? STATUS_FS_DAMAGED : STATUS_FS_RECOVERING;
+#ifdef HF_MUTANT_OPENS_WHAT_IS_REPAIRED
 	vs_act(n, vs, ACT_WORKER_START);
+#else
+	vs_act(n, vs, ACT_WORKER_START)->start.closed = v->closed;
+#endif
 	vs_give_lease(n, vs);
 }
 
@@ -248,15 +252,17 @@ void vs_clear_failed(struct node *n, unsigned vs)
 
 /* ---- down ----------------------------------------------------------------------------------- */
 
-/* EXIT is over when the worker is gone and no address is left. */
+/* EXIT is over when the worker is gone, nothing is being repaired and no address is left. */
 void vs_exit_over(struct node *n, unsigned vs)
 {
 	struct node_vs *v = &n->vs[vs];
 
+	if (v->state == VS_EXIT)
+		vs_repair_stop(n, vs);
 #ifdef HF_MUTANT_UNMOUNT_BEFORE_EXIT
-	if (v->state != VS_EXIT || v->address_op)
+	if (v->state != VS_EXIT || v->address_op || v->repair_op)
 #else
-	if (v->state != VS_EXIT || v->worker || v->address_op)
+	if (v->state != VS_EXIT || v->worker || v->address_op || v->repair_op)
 #endif
 		return;
 	if (v->addresses) {
@@ -298,20 +304,13 @@ void vs_hard_down(struct node *n, unsigned vs, enum reason why)
 		v->want_down = true; /* the completion turns it */
 		v->reason = why;
 		return;
-	case VS_REPAIR:
-		if (!v->op)
-			break;
-		if (!v->want_down)
-			vs_act(n, vs, ACT_REPAIR_STOP)->unit = vs_conf(n, vs)->unit[v->at];
-		v->want_down = true;
-		v->reason = why;
-		return;
 	case VS_RECOVER:
 	case VS_ADDRESS:
 	case VS_OPEN:
 	case VS_SERVING:
 	case VS_DRAIN:
 	case VS_RETAKE:
+	case VS_REPAIR:
 		break;
 	}
 	vs_revoke(n, vs);
@@ -461,7 +460,12 @@ void vs_check(const struct node *n, unsigned vs)
 			hf_assert(n->unit[vs_conf(n, vs)->unit[i]].held);
 	}
 	if (v->state == VS_DOWN || v->state == VS_UNMOUNT || v->state == VS_RELEASE)
-		hf_assert(!v->worker && !v->addresses && !v->address_op);
+		hf_assert(!v->worker && !v->addresses && !v->address_op && !v->repair_op);
+	/* What is being repaired nobody has open, and nobody takes or gives away. */
+	if (v->repair_op)
+		hf_assert(v->closed && v->state != VS_RESERVE && v->state != VS_FENCE &&
+			  v->state != VS_MOUNT && v->state != VS_STUCK);
+	hf_assert((v->below & ~v->closed) == 0);
 	if (v->state == VS_DOWN)
 		for (unsigned i = 0; i < vs_conf(n, vs)->unit_count; i++)
 			hf_assert(!n->unit[vs_conf(n, vs)->unit[i]].held &&

@@ -165,7 +165,7 @@ static json_t *vserver(const struct node *n, unsigned i, uint64_t now_ns)
 	    "recovered_records", (json_int_t)v->recovered_records, "file_systems", fs, "repairs",
 	    (json_int_t)v->repairs, "repairs_failed", (json_int_t)v->repairs_failed, "repair_ms_last",
 	    (json_int_t)(v->repair_took_ns / 1000000), "repairing_ms",
-	    age_ms(now_ns, v->state == VS_REPAIR ? v->repair_begun_ns : 0));
+	    age_ms(now_ns, v->repair_op ? v->repair_begun_ns : 0));
 	json_object_set_new(o, "owner", owner(n, i));
 	json_object_set_new(o, "inhibit", json_boolean(v->inhibit));
 	json_object_set_new(o, "move_to", json_string(node_name(n, v->move_to)));

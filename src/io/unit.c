@@ -77,17 +77,27 @@ int unit_lock_open(const struct unit_spec *u)
 	return fd < 0 ? -errno : fd;
 }
 
-int unit_lock_worker(const struct unit_spec *u)
+static int lock_byte(const struct unit_spec *u, off_t byte)
 {
 	int fd = unit_lock_open(u), rc;
 
 	if (fd < 0)
 		return fd;
-	rc = set_lock(fd, F_WRLCK, UNIT_LOCK_WORKER, 1);
+	rc = set_lock(fd, F_WRLCK, byte, 1);
 	if (rc == 0)
 		return fd;
 	close(fd);
 	return rc;
+}
+
+int unit_lock_worker(const struct unit_spec *u)
+{
+	return lock_byte(u, UNIT_LOCK_WORKER);
+}
+
+int unit_lock_beside(const struct unit_spec *u)
+{
+	return lock_byte(u, UNIT_LOCK_REPAIR);
 }
 
 /* Does another description hold the byte? */
@@ -96,6 +106,12 @@ static bool is_locked(int fd, off_t byte)
 	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
 	return fcntl(fd, F_OFD_GETLK, &fl) < 0 || fl.l_type != F_UNLCK;
+}
+
+/* A worker, or what it had in flight, or a repair beside it. */
+static bool in_use(int fd)
+{
+	return is_locked(fd, UNIT_LOCK_WORKER) || is_locked(fd, UNIT_LOCK_REPAIR);
 }
 
 /* The mutex is held through a description of the helper's own: it goes with the helper. */
@@ -293,7 +309,7 @@ static int is_quiet(const struct unit_spec *u, const struct owner *o, const stru
 #ifdef HF_MUTANT_UNIT_NO_WORKER_LOCK
 	(void)mutex;
 #else
-	if (is_locked(mutex, UNIT_LOCK_WORKER))
+	if (in_use(mutex))
 		return -EBUSY;
 #endif
 	return 0;
@@ -441,9 +457,9 @@ void unit_release(const struct unit_spec *u, const struct seal *s, const struct 
 	struct reserve r;
 
 	reserve_open(&r, u, RSV_ACT);
-	while (mutex >= 0 && is_locked(mutex, UNIT_LOCK_WORKER) && loop_clock_ns() < until)
+	while (mutex >= 0 && in_use(mutex) && loop_clock_ns() < until)
 		unit_sleep_ms(2);
-	if (mutex < 0 || is_locked(mutex, UNIT_LOCK_WORKER)) {
+	if (mutex < 0 || in_use(mutex)) {
 		unit_say(out, UNIT_ERROR, -EBUSY, "%s: a worker's writes may be in flight", u->lock);
 	} else if (u->backend == UNIT_DIR) {
 		release_dir(&r, s, self, out);

@@ -14,6 +14,8 @@
  *	UNIT_LOCK_MUTEX		a helper, from reading S to writing it
  *	UNIT_LOCK_WORKER	the worker's ring: held until its last write in flight is done, also
  *				when it was killed.  To acquire is to have seen it free.
+ *	UNIT_LOCK_REPAIR	a repair of stores beside a worker that serves others on the unit: as
+ *				that byte is seen free, so must this one be
  *	UNIT_LOCK_LUN		`iscsi`: the holdfast-lun that shows the unit, as long as it lives
  *	UNIT_LOCK_OWNER(epoch)	`dir`: the daemon whose S has this epoch; it is the reservation R.
  *				A byte of its own for each epoch, so a paused former owner that was
@@ -36,6 +38,7 @@
 #define UNIT_LOCK_MUTEX	 8192
 #define UNIT_LOCK_WORKER 8193
 #define UNIT_LOCK_LUN	 8194
+#define UNIT_LOCK_REPAIR 8195
 #define UNIT_LUN_INO	 2 /* of the file that holdfast-lun shows */
 #define UNIT_LOCK_OWNER(epoch) (off_t)((1ULL << 20) + (epoch))
 
@@ -119,6 +122,9 @@ int unit_lock_open(const struct unit_spec *u);
  * worker's writes may still be in flight. */
 int unit_lock_worker(const struct unit_spec *u);
 
+/* The same of the byte for a repair beside it. */
+int unit_lock_beside(const struct unit_spec *u);
+
 /* Reads S, and R where that tells something; 0 in `err` when S was readable. */
 void unit_read(const struct unit_spec *u, const struct seal *s, struct unit_answer *out);
 /* The same for the owner's poll, which may fall together with other visits. */
@@ -147,9 +153,9 @@ int unit_prove_free(const struct unit_spec *u, char *text, size_t size);
 /* Unmounts, lets the file system's own checker mend it (`command` with %d for the device; empty: the
  * usual one of its type), mounts again.  0 or -errno with a line in `text`. */
 int unit_fsck(const struct unit_spec *u, const char *command, char *text, size_t size);
-/* unit_lock_worker() for a repair: waits a moment for a dead worker's last writes, and is inherited by
- * the programs that the repair runs. */
-int unit_lock_repair(const struct unit_spec *u);
+/* For a repair, inherited by the programs that it runs: the worker's byte, after a moment for a dead
+ * worker's last writes; `beside` one, the byte for that. */
+int unit_lock_repair(const struct unit_spec *u, bool beside);
 
 /* Makes the unit's first record, unowned; -EEXIST when there is one, -EALREADY when that was never
  * anybody's: an init that was broken off may go on. */

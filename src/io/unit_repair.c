@@ -24,12 +24,13 @@
 #define XFS_DIRTY   2
 #define E2FSCK_LEFT 4
 
-int unit_lock_repair(const struct unit_spec *u)
+int unit_lock_repair(const struct unit_spec *u, bool beside)
 {
 	uint64_t until = loop_clock_ns() + LOCK_NS;
 	int fd;
 
-	while ((fd = unit_lock_worker(u)) == -EBUSY && loop_clock_ns() < until)
+	while ((fd = beside ? unit_lock_beside(u) : unit_lock_worker(u)) == -EBUSY &&
+	       loop_clock_ns() < until)
 		unit_sleep_ms(5);
 	if (fd >= 0)
 		fcntl(fd, F_SETFD, 0);

@@ -42,7 +42,7 @@ struct export_conf {
 };
 
 struct nfs_conf {
-	struct store *const *stores;
+	struct store *const *stores; /* NULL: being repaired; who asks for it gets no answer */
 	unsigned store_count;
 	const struct export_conf *exports;
 	unsigned export_count;

@@ -60,6 +60,8 @@ void mount_fini(struct rpc_server *s)
 }
 
 /* ---- MNT ------------------------------------------------------------------------------------ */
+#define MNT_SILENT UINT32_MAX /* no status: the store is being repaired, the client asks again */
+
 static uint32_t status_of(int err)
 {
 	switch (err) {
@@ -119,6 +121,8 @@ static uint32_t do_mount(struct call *c, struct export **xp, const struct export
 	*xp = x;
 	if (export_admit(c, x, rule) != NFS3_OK)
 		return MNT3ERR_ACCES;
+	if (x->fs->store == NULL)
+		return MNT_SILENT;
 	c->fs = x->fs;
 	status = find_dir(x, rest, rest_len, dir);
 	if (status == MNT3_OK) {
@@ -146,6 +150,8 @@ static int mnt(struct call *c)
 	const struct store_inode *dir = NULL;
 	uint32_t status = do_mount(c, &x, &rule, &dir);
 
+	if (status == MNT_SILENT)
+		return RUN_SILENT;
 	c->failed = status != MNT3_OK;
 	wr_u32(&c->out, status);
 	if (status != MNT3_OK)
@@ -228,7 +234,7 @@ static int export_list(struct call *c)
 	struct exports *e = &c->srv->exports;
 
 	for (unsigned i = 0; i < e->count && fits(&c->out, e->list[i].path_len + 128); i++)
-		if (export_root(&e->list[i], e->list[i].fs->store) != 0)
+		if (!e->list[i].fs->store || export_root(&e->list[i], e->list[i].fs->store) != 0)
 			put_export(&c->out, &e->list[i]);
 	wr_u32(&c->out, 0);
 	return 0;

@@ -316,7 +316,19 @@ static int obj_open(struct call *c, struct obj *o, const struct nfs_fh3 *fh)
 	if (!handle_decode(&h, fh->data.p, fh->data.n))
 		return bad_handle(c);
 	o->x = exports_by_id(&c->srv->exports, h.export_id);
-	if (o->x == NULL || o->x->fs->fsid != h.fsid)
+	if (o->x == NULL)
+		return stale_handle(c);
+#ifndef HF_MUTANT_NFS_ACROSS_STORES
+	if (o == &c->obj2 && o->x != c->obj.x)
+		return NFS3ERR_XDEV; /* before c->fs: the operation is the first one's */
+#endif
+#ifdef HF_MUTANT_NFS_CLOSED_IS_STALE
+	if (o->x->fs->store == NULL)
+		return stale_handle(c);
+#endif
+	if (o->x->fs->store == NULL)
+		return RUN_SILENT;
+	if (o->x->fs->fsid != h.fsid)
 		return stale_handle(c);
 	o->fs = o->x->fs;
 	if (!handle_ours(o, &h, fh->data.p))
@@ -336,13 +348,7 @@ static int obj_open(struct call *c, struct obj *o, const struct nfs_fh3 *fh)
 
 int obj_open2(struct call *c, const struct nfs_fh3 *fh)
 {
-	int status = obj_open(c, &c->obj2, fh);
-
-	if (status == NFS3_OK && c->obj2.x != c->obj.x) {
-		c->obj2.known = false;
-		return NFS3ERR_XDEV;
-	}
-	return status;
+	return obj_open(c, &c->obj2, fh);
 }
 
 /* ---- repeats -------------------------------------------------------------------------------- */
@@ -489,9 +495,11 @@ static enum call_end conclude(struct call *c, int status)
 {
 	uint8_t *at = c->out.start + RPC_REPLY_HEAD;
 
-	if (status == RUN_AGAIN || status == RUN_LATER) {
+	if (status == RUN_AGAIN || status == RUN_LATER || status == RUN_SILENT) {
 		op_cancel(c);
-		return status == RUN_AGAIN ? CALL_AGAIN : CALL_LATER;
+		return status == RUN_AGAIN   ? CALL_AGAIN
+		       : status == RUN_LATER ? CALL_LATER
+					     : CALL_SILENT;
 	}
 	put_u32(at, (uint32_t)status);
 	if (status != NFS3_OK) {

@@ -312,7 +312,7 @@ static bool held_by_damage(struct call *c)
 	struct rpc_server *s = c->srv;
 
 	for (unsigned i = 0; i < s->fs_count && !c->fs; i++)
-		if (store_is_damaged(s->fs[i].store))
+		if (s->fs[i].store && store_is_damaged(s->fs[i].store))
 			c->fs = &s->fs[i];
 #ifdef HF_MUTANT_NFS_ANSWERS_DAMAGE
 	return false;
@@ -394,13 +394,16 @@ static void finish(struct call *c, enum call_end end)
 	case CALL_TOO_WEAK:
 		refuse_auth(c, AUTH_TOOWEAK);
 		break;
+	case CALL_SILENT:
+		HF_MARK("nfs.silent");
+		c->srv->stats.unanswered++;
+		break;
 	}
 }
 
 static enum call_end call_plain(struct call *c)
 {
-	c->proc->run(c);
-	return CALL_REPLY;
+	return c->proc->run(c) == RUN_SILENT ? CALL_SILENT : CALL_REPLY;
 }
 
 static void run_proc(struct call *c, bool again)
@@ -553,7 +556,8 @@ static void on_retry(struct loop_timer *t)
 	s->parked_count = 0;
 	release_all(s, &ready);
 	for (unsigned i = 0; i < s->fs_count; i++)
-		release_to(s, &s->fs[i], store_durable_lsn(s->fs[i].store));
+		if (s->fs[i].store)
+			release_to(s, &s->fs[i], store_durable_lsn(s->fs[i].store));
 }
 
 size_t rpc_pending(const struct rpc_server *s)
@@ -567,13 +571,15 @@ static void fs_init(struct fs *fs, struct store *store)
 	struct store_info info;
 	struct rd r;
 
+	list_init(&fs->held);
+	if (!store)
+		return;
 	store_info(store, &info);
 	rd_init(&r, info.uuid, sizeof(info.uuid));
 	fs->store = store;
 	fs->fsid = rd_u64(&r);
 	memcpy(fs->handle_key, info.handle_key, sizeof(fs->handle_key));
 	xdr_put64(fs->write_verf, info.write_verifier);
-	list_init(&fs->held);
 }
 
 static int exports_start(struct rpc_server *s, const struct nfs_conf *conf, char *err,
@@ -591,7 +597,7 @@ static int exports_start(struct rpc_server *s, const struct nfs_conf *conf, char
 	for (unsigned i = 0; i < s->exports.count; i++) {
 		struct export *x = &s->exports.list[i];
 
-		if (export_root(x, x->fs->store) == 0)
+		if (x->fs->store && export_root(x, x->fs->store) == 0)
 			log_warn("export %s: no directory \"%s\" in its store: mounts get NOENT",
 				 x->path, x->dir);
 	}
@@ -621,7 +627,7 @@ void rpc_exports_each(const struct rpc_server *s,
 	for (unsigned i = 0; i < s->exports.count; i++) {
 		const struct export *x = &s->exports.list[i];
 
-		each(arg, x->path, x->dir, x->found);
+		each(arg, x->path, x->dir, x->found || !x->fs->store);
 	}
 }
 

@@ -29,7 +29,7 @@
 
 /* A store as the server sees it, and the replies that wait for it, lowest lsn first. */
 struct fs {
-	struct store *store;
+	struct store *store; /* NULL: not served while it is repaired (VS 1.15) */
 	uint64_t fsid;
 	uint8_t handle_key[HANDLE_KEY_SIZE];
 	uint8_t write_verf[NFS3_WRITEVERFSIZE];
@@ -42,6 +42,7 @@ enum call_end {
 	CALL_AGAIN,	/* nothing done: run again once c->wait_lsn is durable */
 	CALL_LATER,	/* somebody else sends the reply, or did already */
 	CALL_TOO_WEAK,	/* the export wants a better flavor of authentication */
+	CALL_SILENT,	/* its store is being repaired: no answer, and the client asks again */
 };
 
 struct obj {
@@ -272,7 +273,7 @@ void mount_fini(struct rpc_server *s);
 /* ---- nfs3.c: for the procedures and MOUNT ---- */
 /* A procedure returns an nfsstat3, with the successful result encoded behind the status word, or
  * one of these: */
-enum { RUN_AGAIN = -1, RUN_LATER = -2 };
+enum { RUN_AGAIN = -1, RUN_LATER = -2, RUN_SILENT = -3 };
 /* From 0, -errno or STORE_WAIT. */
 int nfs3_status(int err);
 void nfs3_time(struct nfstime3 *t, int64_t ns);

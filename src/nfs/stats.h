@@ -13,6 +13,7 @@
 	ROW(repeats, "repeated calls answered with their first answer")                            \
 	ROW(repeats_pending, "repeats of a call still in progress, its reply redirected")          \
 	ROW(silent, "calls and replies put aside because the lease had ended")                       \
+	ROW(unanswered, "calls for a store that is being repaired: clients ask again")              \
 	ROW(bytes_read, "bytes of READ payload sent")                                              \
 	ROW(bytes_written, "bytes of WRITE payload taken")                                         \
 	ROW(bad_message, "messages that are no RPC call; the connection was closed")               \

@@ -128,6 +128,14 @@ static void on_durable(void *arg, uint64_t lsn)
 		rpc_durable(t->srv, t->store, lsn);
 }
 
+static void on_other_durable(void *arg, uint64_t lsn)
+{
+	struct nt *t = arg;
+
+	if (t->srv)
+		rpc_durable(t->srv, t->other, lsn);
+}
+
 static void on_damage(void *arg, const char *reason)
 {
 	(void)arg;
@@ -139,26 +147,33 @@ static bool may_serve(void *arg)
 	return ((struct nt *)arg)->lease;
 }
 
-static void open_store(struct nt *t)
+static void open_one(struct nt *t, struct store **s, const char *dir,
+		     void (*durable)(void *arg, uint64_t lsn))
 {
-	struct store_open_args a = {.dir = t->dir,
+	struct store_open_args a = {.dir = dir,
 				    .loop = t->loop,
 				    .epoch = ++t->epoch,
 				    .conf = t->store_conf,
-				    .on_durable = on_durable,
+				    .on_durable = durable,
 				    .on_damage = on_damage,
 				    .arg = t};
 	char err[256] = "";
 
-	if (store_open(&t->store, &a, err, sizeof(err)) != 0)
+	if (store_open(s, &a, err, sizeof(err)) != 0)
 		printf("store_open: %s\n", err);
-	CHECK(t->store != NULL);
+	CHECK(*s != NULL);
+}
+
+static void open_store(struct nt *t)
+{
+	open_one(t, &t->store, t->dir, on_durable);
 }
 
 struct setup {
 	struct nfs_conf conf;
-	struct export_client_conf e[4];
-	struct export_conf x[4];
+	struct store *stores[2];
+	struct export_client_conf e[5];
+	struct export_conf x[5];
 };
 
 static void set_up(const struct nt *t, struct setup *s)
@@ -167,15 +182,18 @@ static void set_up(const struct nt *t, struct setup *s)
 
 	*s = (struct setup){.x = {{.path = "/e"}, {.path = "/ro"}, {.path = "/squash"},
 				  {.path = "/sub", .dir = t->sub_dir}},
-			    .conf = {.stores = &t->store,
-				     .store_count = 1,
+			    .stores = {t->store, t->other_away ? NULL : t->other},
+			    .conf = {.stores = s->stores,
+				     .store_count = t->other ? 2 : 1,
 				     .exports = s->x,
 				     .export_count = t->sub_dir ? 4 : 3,
 				     .nfs_port = 2049,
 				     .mount_port = 2050,
 				     .portmap_port = 111,
 				     .read_fence_strict = t->read_fence_strict}};
-	for (unsigned i = 0; i < 4; i++) {
+	if (t->other)
+		s->x[s->conf.export_count++] = (struct export_conf){.path = "/two", .store = 1};
+	for (unsigned i = 0; i < 5; i++) {
 		s->e[i] = open;
 		s->x[i].clients = &s->e[i];
 		s->x[i].client_count = 1;
@@ -259,17 +277,25 @@ static void on_closed(void *arg, int err)
 		printf("store_close: %d\n", err);
 }
 
-static void close_all(struct nt *t, bool crash)
+static void close_one(struct nt *t, struct store **s, bool crash)
 {
+	if (!*s)
+		return;
 	if (!crash) {
 		t->closed = false;
-		store_close(t->store, on_closed, t);
+		store_close(*s, on_closed, t);
 		for (unsigned i = 0; i < WAIT_ROUNDS && !t->closed; i++)
 			loop_once(t->loop, ROUND_NS);
 		CHECK(t->closed);
 	}
-	store_free(t->store);
-	t->store = NULL;
+	store_free(*s);
+	*s = NULL;
+}
+
+static void close_all(struct nt *t, bool crash)
+{
+	close_one(t, &t->store, crash);
+	close_one(t, &t->other, crash);
 	rpc_server_free(t->srv);
 	t->srv = NULL;
 }
@@ -282,6 +308,19 @@ void nt_down(struct nt *t)
 	nt_peer_free(t->first_peer);
 	free(t->msg);
 	nftw(t->dir, unlink_it, 16, FTW_DEPTH | FTW_PHYS);
+	if (t->other_dir[0])
+		nftw(t->other_dir, unlink_it, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+void nt_second(struct nt *t)
+{
+	char err[256] = "";
+
+	snprintf(t->other_dir, sizeof(t->other_dir), "/tmp/hf-nfs-XXXXXX");
+	CHECK(mkdtemp(t->other_dir) != NULL);
+	CHECK_EQ(0, store_create_at(t->other_dir, &t->store_conf, err, sizeof(err)));
+	open_one(t, &t->other, t->other_dir, on_other_durable);
+	nt_server_restart(t);
 }
 
 void nt_restart(struct nt *t, bool crash)
@@ -290,6 +329,8 @@ void nt_restart(struct nt *t, bool crash)
 	for (unsigned i = 0; i < 20; i++)
 		loop_once(t->loop, 1000000);
 	open_store(t);
+	if (t->other_dir[0])
+		open_one(t, &t->other, t->other_dir, on_other_durable);
 	open_server(t);
 }
 

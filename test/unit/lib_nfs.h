@@ -44,8 +44,10 @@ struct nt_fh {
 struct nt {
 	struct loop *loop;
 	struct store *store;
+	struct store *other; /* nt_second() */
+	bool other_away;     /* the server is started without it */
 	struct rpc_server *srv;
-	char dir[64];
+	char dir[64], other_dir[64];
 	uint64_t epoch;
 	struct store_conf store_conf;
 	struct nt_peer *peer; /* the one that calls go to */
@@ -71,6 +73,8 @@ void nt_up(struct nt *t);
 /* The same with sizes of the store, 0: the usual ones. */
 void nt_up_sized(struct nt *t, uint64_t log_half_bytes, uint64_t index_map_bytes);
 void nt_down(struct nt *t);
+/* After nt_up(): another store, with the export "/two". */
+void nt_second(struct nt *t);
 /* Drops store and server as a crash would (or closes them) and opens them again. */
 void nt_restart(struct nt *t, bool crash);
 /* What is on the disk at this moment, in another directory; nt_restart() then opens that. */

@@ -15,6 +15,7 @@ static size_t encode(enum worker_type type)
 	in.epoch = 0x1122334455667788ULL;
 	in.role_count = type == WORKER_OPEN ? 3 : 0;
 	in.lock_count = type == WORKER_TAKE ? 2 : 0;
+	in.closed = type == WORKER_TAKE ? 5 : 0;
 	in.role[2] = WORKER_ROLE_PMAP_UDP;
 	in.recovered_records = 10;
 	in.recovery_ns = 20;
@@ -46,6 +47,7 @@ static void t_round_trip(void)
 		CHECK(back.epoch == in.epoch);
 		CHECK_EQ(in.role_count, back.role_count);
 		CHECK_EQ(in.lock_count, back.lock_count);
+		CHECK_EQ(in.closed, back.closed);
 		CHECK_EQ(in.conn_count, back.conn_count);
 	}
 	encode(WORKER_READY);

@@ -612,13 +612,19 @@ static void t_crash_then_repair(void)
 	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
 }
 
-static void damage(bool below)
+static void damage_of(unsigned fs, bool below)
 {
 	struct event ev = {.type = EV_FS, .epoch = r.n.vs[0].epoch};
 
+	ev.fs.fs = fs;
 	ev.fs.state = STATUS_FS_DAMAGED;
 	ev.fs.below = below;
 	rig_step(&r, ev);
+}
+
+static void damage(bool below)
+{
+	damage_of(0, below);
 }
 
 /* covers: VS-152 VS-153 VS-154 - closed, repaired, opened, with the addresses where they are. */
@@ -687,6 +693,164 @@ static void t_damage_is_one_vservers(void)
 	CHECK_EQ((long long)epoch, (long long)r.n.vs[1].epoch);
 }
 
+/* Stores 0 and 2 on the first unit, store 1 on the second; served. */
+static void three_stores(void)
+{
+	rig_conf(&r);
+	r.conf.unit_count = r.conf.vs[0].unit_count = 2;
+	r.conf.vs[0].unit[1] = 1;
+	r.conf.vs[0].fs_count = 3;
+	r.conf.vs[0].fs_unit[1] = 1;
+	r.hold[ACT_REPAIR] = true;
+	rig_start(&r);
+	CHECK_EQ(VS_SERVING, r.n.vs[0].state);
+}
+
+/* Both units are seen to be ours for that long. */
+static void time_passes(unsigned beats)
+{
+	for (unsigned i = 0; i < beats; i++) {
+		for (unsigned u = 0; u < 2; u++)
+			rig_step(&r, (struct event){.type = EV_UNIT_POLL, .unit = u,
+						    .epoch = r.n.unit[u].owner_epoch,
+						    .poll = {.result = POLL_MINE, .started_ns = r.now}});
+		rig_pass(&r, T);
+	}
+}
+
+static bool served_without(uint8_t closed)
+{
+	return r.n.vs[0].state == VS_SERVING && r.n.vs[0].closed == closed &&
+	       r.last[ACT_WORKER_START].start.closed == closed;
+}
+
+/* covers: VS-156 - the other stores of the same virtual server go on, on the same unit too. */
+static void t_damage_is_one_stores(void)
+{
+	three_stores();
+	damage_of(2, false);
+	CHECK(served_without(4));
+	CHECK_EQ(4, r.last[ACT_REPAIR].repair.stores);
+	CHECK(r.last[ACT_REPAIR].repair.beside && !r.last[ACT_REPAIR].repair.below);
+	CHECK_EQ(0, r.last[ACT_REPAIR].unit);
+	CHECK_EQ(STATUS_FS_UP, r.n.vs[0].fs_state[0]);
+	CHECK_EQ(STATUS_FS_DAMAGED, r.n.vs[0].fs_state[2]);
+	time_passes(600);
+	CHECK(served_without(4));
+	CHECK_EQ(2, r.seen[ACT_WORKER_START]);
+	CHECK_EQ(1, r.seen[ACT_ADDRESS_UP]);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, 0);
+	CHECK(served_without(0));
+	CHECK_EQ(3, r.seen[ACT_WORKER_START]);
+	CHECK_EQ(1, r.seen[ACT_ADDRESS_UP]);
+	CHECK_EQ(1, r.seen[ACT_REPAIR]);
+	CHECK_EQ(1, (long long)r.n.vs[0].repairs);
+	CHECK_EQ(STATUS_FS_UP, r.n.vs[0].fs_state[2]);
+}
+
+/* covers: VS-156 - what is below fails: all of that unit is closed, the other unit is served. */
+static void t_damage_below_one_unit(void)
+{
+	three_stores();
+	damage_of(0, true);
+	CHECK(served_without(5));
+	CHECK_EQ(5, r.last[ACT_REPAIR].repair.stores);
+	CHECK(r.last[ACT_REPAIR].repair.below && !r.last[ACT_REPAIR].repair.beside);
+	/* Another store while the repair runs: it is ended first, and begun anew with both. */
+	damage_of(1, false);
+	CHECK_EQ(1, r.seen[ACT_REPAIR_STOP]);
+	CHECK_EQ(VS_RETAKE, r.n.vs[0].state);
+	CHECK_EQ(1, r.seen[ACT_REPAIR]);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -ETIMEDOUT);
+	CHECK_EQ(VS_REPAIR, r.n.vs[0].state);
+	CHECK_EQ(2, r.seen[ACT_REPAIR]);
+	CHECK_EQ(5, r.last[ACT_REPAIR].repair.stores);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, 0);
+	CHECK_EQ(3, r.seen[ACT_REPAIR]);
+	CHECK_EQ(2, r.last[ACT_REPAIR].repair.stores);
+	CHECK_EQ(1, r.last[ACT_REPAIR].unit);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, 0);
+	CHECK(served_without(0));
+	CHECK_EQ(0, (long long)r.n.vs[0].repairs_failed);
+}
+
+/* A worker's crash, or a lapse, ends the repair beside it too, and begins it anew. */
+static void t_crash_beside_a_repair(void)
+{
+	three_stores();
+	damage_of(1, false);
+	CHECK(served_without(2));
+	CHECK(!r.last[ACT_REPAIR].repair.beside); /* alone on its unit */
+	rig_step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+	CHECK_EQ(VS_RETAKE, r.n.vs[0].state);
+	CHECK_EQ(1, r.seen[ACT_REPAIR_STOP]);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, 0); /* it was just over: looked at again */
+	CHECK(served_without(2));
+	CHECK_EQ(2, r.seen[ACT_REPAIR]);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, 0);
+	CHECK(served_without(0));
+}
+
+/* What cannot be mended beside others is tried once more alone; then it is for people. */
+static void t_repair_beside_fails(void)
+{
+	three_stores();
+	damage_of(0, false);
+	CHECK(served_without(1));
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -EIO);
+	CHECK(served_without(5));
+	CHECK_EQ(5, r.last[ACT_REPAIR].repair.stores);
+	CHECK(r.last[ACT_REPAIR].repair.below && !r.last[ACT_REPAIR].repair.beside);
+	CHECK_EQ(1, (long long)r.n.vs[0].repairs_failed);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -EIO);
+	CHECK_EQ(VS_DOWN, r.n.vs[0].state);
+	CHECK_EQ(REASON_REPAIR_FAILED, r.n.vs[0].reason);
+}
+
+/* Moved away while a store is repaired: the drain goes on beside it, then the repair is ended, and only
+ * then the units are unmounted. */
+static void t_move_beside_a_repair(void)
+{
+	three_stores();
+	r.hold[ACT_WORKER_DRAIN] = true;
+	damage_of(2, false);
+	rig_step(&r, (struct event){.type = EV_CONTROL,
+				    .control = {.id = 1, .verb = CONTROL_VS_MOVE, .force = true,
+						.vs_id = r.conf.vs[0].id, .node = 2}});
+	CHECK_EQ(VS_DRAIN, r.n.vs[0].state);
+	CHECK_EQ(0, r.seen[ACT_REPAIR_STOP]);
+	rig_step(&r, (struct event){.type = EV_WORKER_DRAINED, .epoch = r.n.vs[0].epoch});
+	CHECK_EQ(VS_EXIT, r.n.vs[0].state);
+	rig_step(&r, (struct event){.type = EV_WORKER_EXITED, .epoch = r.n.vs[0].epoch});
+	CHECK_EQ(1, r.seen[ACT_REPAIR_STOP]);
+	CHECK_EQ(0, r.seen[ACT_UNMOUNT]);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -ETIMEDOUT);
+	CHECK_EQ(2, r.seen[ACT_UNMOUNT]);
+	CHECK_EQ(2, r.seen[ACT_RELEASE]);
+}
+
+/* covers: VS-156 - found by the mount: the other unit is mounted and served. */
+static void t_damage_found_by_one_mount(void)
+{
+	rig_conf(&r);
+	r.conf.unit_count = r.conf.vs[0].unit_count = 2;
+	r.conf.vs[0].unit[1] = 1;
+	r.conf.vs[0].fs_count = 2;
+	r.conf.vs[0].fs_unit[1] = 1;
+	r.hold[ACT_REPAIR] = r.hold[ACT_MOUNT] = true;
+	rig_start(&r);
+	rig_done(&r, &r.last[ACT_MOUNT], EV_MOUNTED, -EUCLEAN);
+	CHECK_EQ(2, r.seen[ACT_MOUNT]);
+	CHECK_EQ(VS_MOUNT, r.n.vs[0].state);
+	rig_done(&r, &r.last[ACT_MOUNT], EV_MOUNTED, 0);
+	CHECK(served_without(1));
+	CHECK(r.last[ACT_REPAIR].repair.below && !r.last[ACT_REPAIR].repair.beside);
+	CHECK_EQ(0, r.last[ACT_REPAIR].unit);
+	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, 0);
+	CHECK(served_without(0));
+	CHECK_EQ(2, r.seen[ACT_MOUNT]);
+}
+
 /* covers: VS-151 - found by the worker that comes up, or by the mount: the same. */
 static void t_damage_found_at_open(void)
 {
@@ -746,7 +910,9 @@ static void t_repair_is_stopped(void)
 	ev.poll.result = POLL_LOST;
 	rig_step(&r, ev);
 	CHECK_EQ(1, r.seen[ACT_REPAIR_STOP]);
-	CHECK_EQ(VS_REPAIR, r.n.vs[0].state);
+	CHECK_EQ(VS_EXIT, r.n.vs[0].state);
+	rig_pass(&r, 10 * T);
+	CHECK_EQ(1, r.seen[ACT_REPAIR_STOP]);
 	CHECK_EQ(0, r.seen[ACT_UNMOUNT]);
 	rig_done(&r, &r.last[ACT_REPAIR], EV_REPAIRED, -ETIMEDOUT);
 	CHECK_EQ(1, r.seen[ACT_UNMOUNT]);
@@ -915,6 +1081,12 @@ int main(void)
 	CASE(t_crash_then_repair);
 	CASE(t_damage_is_repaired);
 	CASE(t_damage_is_one_vservers);
+	CASE(t_damage_is_one_stores);
+	CASE(t_damage_below_one_unit);
+	CASE(t_crash_beside_a_repair);
+	CASE(t_repair_beside_fails);
+	CASE(t_move_beside_a_repair);
+	CASE(t_damage_found_by_one_mount);
 	CASE(t_damage_found_at_open);
 	CASE(t_damage_for_people);
 	CASE(t_repair_is_stopped);
