@@ -318,7 +318,7 @@ void nt_second(struct nt *t)
 
 	snprintf(t->other_dir, sizeof(t->other_dir), "/tmp/hf-nfs-XXXXXX");
 	CHECK(mkdtemp(t->other_dir) != NULL);
-	CHECK_EQ(0, store_create_at(t->other_dir, &t->store_conf, err, sizeof(err)));
+	CHECK_EQ(0, store_create_at(t->other_dir, &t->store_conf, NULL, err, sizeof(err)));
 	open_one(t, &t->other, t->other_dir, on_other_durable);
 	nt_server_restart(t);
 }
