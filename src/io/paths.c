@@ -12,6 +12,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "io/mounts.h"
 #include "io/reserve.h"
 #include "io/sgio.h"
 
@@ -110,24 +111,6 @@ const char *paths_data(const struct paths *p, int at)
 	return p->scan.path[at].map[0] ? p->scan.path[at].map : p->scan.path[at].dev;
 }
 
-/* The device that the file system at `root` is on; 0: none. */
-static dev_t mounted_dev(const char *root)
-{
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char line[2048], at[UNIT_PATH_MAX];
-	unsigned major, minor;
-	dev_t dev = 0;
-
-	if (!f)
-		return 0;
-	while (!dev && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%*s %*s %u:%u %*s %511s", &major, &minor, at) == 3 &&
-		    strcmp(at, root) == 0)
-			dev = makedev(major, minor);
-	fclose(f);
-	return dev;
-}
-
 /* A loop device does not claim what it stands on. */
 static bool has_loop(dev_t dev)
 {
@@ -176,8 +159,11 @@ static int prove_dev(const char *dev, dev_t mine)
 int paths_prove(const struct paths *p, unsigned at, const struct unit_spec *u, bool ours)
 {
 	const struct scan_path *sp = &p->scan.path[at];
-	dev_t mine = ours ? mounted_dev(u->root) : 0;
-	int rc = prove_dev(sp->dev, mine);
+	dev_t mine = 0;
+	int rc = ours ? mounts_find(u->root, &mine) : 0;
+
+	if (rc >= 0)
+		rc = prove_dev(sp->dev, mine);
 
 #ifdef HF_MUTANT_SCSI_NO_PROOF
 	return 0;

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "io/loop.h"
+#include "io/mounts.h"
 #include "io/process.h"
 #include "io/unit.h"
 
@@ -42,29 +43,9 @@ static int lock_state(const struct unit_spec *u, bool *held)
 	return rc;
 }
 
-/* 1 it is mounted, with its device number; 0 not; -errno. */
-static int mounted(const struct unit_spec *u, dev_t *dev)
-{
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char line[2048], at[UNIT_PATH_MAX];
-	unsigned major, minor;
-	int found = 0;
-
-	if (!f)
-		return -errno;
-	while (!found && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%*s %*s %u:%u %*s %511s", &major, &minor, at) == 3 &&
-		    strcmp(at, u->lun_dir) == 0) {
-			*dev = makedev(major, minor);
-			found = 1;
-		}
-	fclose(f);
-	return found;
-}
-
 int unit_lun_identity(const struct unit_spec *u, dev_t *dev, ino_t *ino)
 {
-	int rc = mounted(u, dev);
+	int rc = mounts_find(u->lun_dir, dev);
 
 	*ino = UNIT_LUN_INO;
 	return rc < 0 ? rc : rc == 0 ? -ENOENT : 0;
@@ -230,7 +211,7 @@ void unit_lun_cut(const struct unit_spec *u)
 	dev_t dev;
 
 	/* MNT_FORCE aborts the connection, also where the mount is busy and stays. */
-	if (mounted(u, &dev) > 0)
+	if (mounts_find(u->lun_dir, &dev) > 0)
 		umount2(u->lun_dir, MNT_FORCE);
 	if (lock_state(u, &held) == 0 && held)
 		kill_it(u);
@@ -243,7 +224,7 @@ int unit_lun_end(const struct unit_spec *u, char *text, size_t size)
 	int rc, n;
 	dev_t dev;
 
-	while ((n = mounted(u, &dev)) > 0 && umount2(u->lun_dir, 0) < 0) {
+	while ((n = mounts_find(u->lun_dir, &dev)) > 0 && umount2(u->lun_dir, 0) < 0) {
 		rc = -errno;
 		if (loop_clock_ns() >= until) {
 			snprintf(text, size, "%.100s: unmount: %s", u->lun_dir, strerror(-rc));
@@ -275,7 +256,7 @@ int unit_lun_gone(const struct unit_spec *u, char *text, size_t size)
 {
 	bool held = false;
 	dev_t dev;
-	int rc = mounted(u, &dev);
+	int rc = mounts_find(u->lun_dir, &dev);
 
 	if (rc > 0)
 		snprintf(text, size, "%.100s is still mounted", u->lun_dir);

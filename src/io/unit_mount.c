@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "io/loop.h"
+#include "io/mounts.h"
 #include "io/unit.h"
 
 #define LOOPS_MAX	256
@@ -49,65 +50,55 @@ static int identify(const struct unit_spec *u, struct stat *image)
 	return stat(u->image, image) < 0 ? -errno : 0;
 }
 
-/* Number of the loop device that has the image attached, -1 when none has, -errno. */
-static int find_loop(const struct unit_spec *u)
+/* Has this loop device the image attached?  1, 0, or -errno: nobody knows. */
+static int loop_has(int number, const struct stat *image)
 {
 	struct loop_info64 info;
-	struct stat image, dev;
 	char path[32];
+	int fd, rc = 0;
+
+	snprintf(path, sizeof(path), "/dev/loop%d", number);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) /* whoever may not open them has attached none */
+		return errno == ENOENT || errno == ENXIO || errno == EACCES || errno == EPERM ? 0 : -errno;
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) == 0)
+		rc = info.lo_inode == image->st_ino && info.lo_device == image->st_dev;
+	else if (errno != ENXIO)
+		rc = -errno;
+	close(fd);
+	return rc;
+}
+
+/* The loop device that has the image attached, *number: 1; 0 when none has, -errno. */
+static int find_loop(const struct unit_spec *u, int *number)
+{
+	struct stat image;
 	int rc = identify(u, &image);
 
 	/* A FUSE mount that is gone had no open file, so no loop device has it. */
 	if (rc)
-		return rc == -ENOENT && u->backend == UNIT_ISCSI ? -1 : rc;
-	for (int i = 0; i < LOOPS_MAX; i++) {
-		int fd;
-
-		snprintf(path, sizeof(path), "/dev/loop%d", i);
-		if (stat(path, &dev) < 0)
-			continue;
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		rc = ioctl(fd, LOOP_GET_STATUS64, &info);
-		close(fd);
-		if (rc == 0 && info.lo_inode == image.st_ino && info.lo_device == image.st_dev)
-			return i;
-	}
-	return -1;
-}
-
-/* Is something mounted on the unit's mount point in our namespace? */
-static int is_mounted(const struct unit_spec *u)
-{
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char line[2048], at[UNIT_PATH_MAX];
-	int found = 0;
-
-	if (!f)
-		return -errno;
-	while (!found && fgets(line, sizeof(line), f))
-		found = sscanf(line, "%*s %*s %*s %*s %511s", at) == 1 && strcmp(at, u->root) == 0;
-	fclose(f);
-	return found;
+		return rc == -ENOENT && u->backend == UNIT_ISCSI ? 0 : rc;
+	for (*number = 0; *number < LOOPS_MAX && rc == 0; ++*number)
+		rc = loop_has(*number, &image);
+	--*number;
+	return rc;
 }
 
 /* Neither mounted nor attached. */
 static int prove_detached(const struct unit_spec *u, char *text, size_t size)
 {
-	int rc;
+	int rc = mounts_find(u->root, NULL), number;
 
-	rc = is_mounted(u);
 	if (rc < 0)
 		return say(rc, text, size, "the mounts cannot be read: %s", strerror(-rc));
 	if (rc > 0)
 		return say(-EBUSY, text, size, "%s is still mounted", u->root);
 	if (u->backend == UNIT_SCSI)
 		return unit_disk_prove_free(u, text, size);
-	rc = find_loop(u);
-	if (rc >= 0)
-		return say(-EBUSY, text, size, "/dev/loop%d still has %s attached", rc, u->image);
-	if (rc != -1)
+	rc = find_loop(u, &number);
+	if (rc > 0)
+		return say(-EBUSY, text, size, "/dev/loop%d still has %s attached", number, u->image);
+	if (rc < 0)
 		return say(rc, text, size, "%s: %s", u->image, strerror(-rc));
 	return 0;
 }
@@ -237,9 +228,9 @@ int unit_unmount(const struct unit_spec *u, bool lost, char *text, size_t size)
 		return 0;
 	if (lost && u->backend == UNIT_ISCSI)
 		unit_lun_cut(u);
-	if (lost && is_mounted(u) > 0)
+	if (lost && mounts_find(u->root, NULL) > 0)
 		shut_down(u);
-	while ((n = is_mounted(u)) > 0) {
+	while ((n = mounts_find(u->root, NULL)) > 0) {
 		if (umount2(u->root, 0) == 0)
 			continue;
 		rc = -errno;
