@@ -213,7 +213,7 @@ static void apply_parts(const char *name, const char *part, const char *options)
 
 static int nfs(const char *tool, const char *path, const char *before)
 {
-	return run("timeout 5 nfs-%s %s \"nfs://127.%u.0.9%s?nfsport=12049&mountport=12049\"", tool,
+	return run("timeout 30 nfs-%s %s \"nfs://127.%u.0.9%s?nfsport=12049&mountport=12049\"", tool,
 		   before, net, path);
 }
 
@@ -431,14 +431,14 @@ static void t_vserver_comes_and_goes(void)
 	write_two("off", "serve off");
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/off.conf"));
 	CHECK(wait_status("n1", "\"name\":\"w\",\"state\":\"DOWN\"", 100));
-	CHECK(exits(0, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do "
+	CHECK(exits(0, "for i in $(seq 100); do "
 		       "$OUT/holdfast -c $D/h.conf -N n2 config apply $D/h.conf && exit 0; "
 		       "sleep 0.2; done; exit 1"));
 	CHECK(says("version 4 is committed") && says("in effect on n2 n1"));
 	CHECK(wait_status("n1", "\"name\":\"v\",\"state\":\"SERVING\"", 10));
 	CHECK(strstr(said, "\"name\":\"w\"") == NULL);
 	/* Once more: the number is used again, and what it had is there. */
-	CHECK(exits(0, "for i in 1 2 3 4 5 6 7 8 9 10; do "
+	CHECK(exits(0, "for i in $(seq 100); do "
 		       "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/two.conf && exit 0; "
 		       "sleep 0.2; done; exit 1"));
 	CHECK(wait_status("n2", "\"name\":\"w\",\"state\":\"SERVING\"", 100));
@@ -448,7 +448,7 @@ static void t_vserver_comes_and_goes(void)
 	CHECK_EQ(128 + SIGKILL, daemon_end(n1, SIGKILL));
 	n1 = daemon_start("n1");
 	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 60));
-	CHECK(exits(0, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do "
+	CHECK(exits(0, "for i in $(seq 100); do "
 		       "$OUT/holdfast -c $D/h.conf -N n2 vs move w n1 && exit 0; sleep 0.3; done; exit 1"));
 	daemons_end(n1, n2);
 	end();
@@ -480,7 +480,7 @@ static void t_vserver_changes(void)
 	CHECK(exits(0, "nfs_get \"nfs://127.%u.0.11/fs/data?nfsport=12049&mountport=12049\" $D/back2 "
 		       "&& cmp $D/data $D/back2", net));
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 config apply $D/h.conf"));
-	CHECK(exits(0, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 0.2; "
+	CHECK(exits(0, "for i in $(seq 100); do sleep 0.2; "
 		       "grep -q 'DRAIN.*reason=reconfigured' $D/n2.log && break; done; sleep 0.3; "
 		       "nfs_get \"nfs://127.%u.0.9/fs/data?nfsport=12049&mountport=12049\" $D/back4 "
 		       "&& cmp $D/data $D/back4", net));

@@ -33,7 +33,7 @@ static void t_two_nodes(void)
 	show_units();
 	/* Alive is not yet NORMAL: the dry run says when nothing forbids it any more. */
 	CHECK(exits(
-	    0, "for i in $(seq 50); do $OUT/holdfast -c $D/h.conf -N n1 --dry-run vs move v n2 "
+	    0, "for i in $(seq 200); do $OUT/holdfast -c $D/h.conf -N n1 --dry-run vs move v n2 "
 	       "&& exit; sleep 0.1; done; exit 1"));
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 vs move v n2"));
 	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));
@@ -50,12 +50,12 @@ static void t_two_nodes(void)
 	CHECK_EQ(0, daemon_end(n2, SIGTERM)); /* hands over */
 	CHECK(wait_status("n1", "\"state\":\"SERVING\"", 60));
 	CHECK(exits(0,
-		    "printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' | timeout 3 "
+		    "printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' | timeout 20 "
 		    "bash -c 'exec 3<>/dev/tcp/127.%u.0.1/17480; cat >&3; cat <&3'",
 		    net));
 	CHECK(says("holdfast_vs_serving{vs=\"v\"} 1") && says("phase=\"first_reply\""));
 	CHECK(exits(0,
-		    "printf 'POST /metrics HTTP/1.0\\r\\n\\r\\n' | timeout 3 "
+		    "printf 'POST /metrics HTTP/1.0\\r\\n\\r\\n' | timeout 20 "
 		    "bash -c 'exec 3<>/dev/tcp/127.%u.0.1/17480; cat >&3; cat <&3'",
 		    net));
 	CHECK(says(" 405 ") && says("Allow: GET, HEAD"));
@@ -87,7 +87,9 @@ static void t_claim_and_release(void)
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n1 unit release u"));
 	CHECK(wait_status("n2", "\"state\":\"SERVING\"", 60));
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n2 unit release u"));
-	CHECK(exits(0, "sleep 1; $OUT/holdfast -c $D/h.conf -N n2 unit list"));
+	CHECK(exits(0, "for i in $(seq 200); do $OUT/holdfast -c $D/h.conf -N n2 unit list | "
+		       "grep -q ' free ' && break; sleep 0.1; done; sleep 1; "
+		       "$OUT/holdfast -c $D/h.conf -N n2 unit list"));
 	CHECK(says("<U,U>") && says(" free "));
 	/* Claimed away from home, in spite of the home node. */
 	CHECK(exits(0, "$OUT/holdfast -c $D/h.conf -N n2 unit claim u"));

@@ -293,7 +293,7 @@ static void t_child(void)
 /* The child writes by itself: waits until so many lines are on disk. */
 static bool lines_become(uint64_t want)
 {
-	for (unsigned tries = 0; tries < 300; tries++) {
+	for (int tries = 0; tries < check_patience(50); tries++) {
 		struct events_seen seen = {0};
 		json_t *list = json_array();
 

@@ -239,15 +239,20 @@ static void t_rotation(void)
 	/* By hand: a step at a time here too. */
 	CHECK(exits(0,
 		    "sed 's/^2 ..../3 0000/; s/ send//' $D/n1.key >>$D/n1.key; "
-		    "kill -HUP %d; sleep 0.2",
+		    "kill -HUP %d",
 		    n1));
-	CHECK_EQ(0, key("n1", "show"));
+	for (int i = 0; i < 100; i++) { /* it reads the file when it comes to it */
+		CHECK_EQ(0, key("n1", "show"));
+		if (strstr(said, "\n  3  "))
+			break;
+		usleep(50000);
+	}
 	CHECK(says("\n  3  "));
 	CHECK(exits(0,
 		    "sed -i 's/ send//; /^3/s/$/ send/' $D/n1.key; "
-		    "kill -HUP %d; sleep 0.2",
+		    "kill -HUP %d",
 		    n1));
-	CHECK(exits(0, "grep -q 'was not taken over reason=key-missing' $D/n1.log"));
+	CHECK(wait_log("n1", "was not taken over reason=key-missing", 50));
 	CHECK(wait_status("n1", "\"verdict\":\"alive\"", 1));
 	daemon_end(n2, SIGKILL);
 	daemon_end(n1, SIGKILL);

@@ -140,7 +140,7 @@ static void t_network(void)
 	}
 	undisturbed(epoch);
 	CHECK(exits(0,
-		    "printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' | timeout 3 "
+		    "printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' | timeout 20 "
 		    "bash -c 'exec 3<>/dev/tcp/127.%u.0.1/17480; cat >&3; cat <&3'",
 		    net));
 	CHECK(says("holdfast_messages_dropped_total{path=\"network0\",reason=\"unknown-key\"} 3"));

@@ -67,7 +67,7 @@ static void t_nobody_comes(void)
 
 	fs_new(&f);
 	fs_settle(&f);
-	until = time(NULL) + 100;
+	until = time(NULL) + check_patience(10);
 	for (unsigned n = 0; n < 100; n += 2) {
 		one_behind_another(n);
 		while (store_durable_lsn(f.s) < store_last_lsn(f.s) && time(NULL) < until)

@@ -32,7 +32,7 @@ static void two_vservers(void)
 static int copy(bool there, const char *file, const char *address, const char *path)
 {
 	return run("U=\"nfs://127.%u.%s/%s?nfsport=12049&mountport=12049\"; cd $D; "
-		   "timeout 10 nfs-cp %s\"$U\" %s >/dev/null",
+		   "timeout 60 nfs-cp %s\"$U\" %s >/dev/null",
 		   net, address, path, there ? "data " : "", there ? "" : file);
 }
 
