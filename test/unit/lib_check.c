@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -19,8 +20,9 @@ unsigned check_passed, check_failed;
 
 /* ---- temporary folders ------------------------------------------------------------------------- */
 
-/* A case that fails leaves in the middle, what it made is left.  So the tests' mkdtemp() is this one,
- * and what it made goes when the program ends; what is mounted there is left alone. */
+/* A case that fails leaves in the middle, what it made is left.  So the tests' mkdtemp() and
+ * mkstemp() are these, and what they made goes when the program ends, also by a failed assertion; what is
+ * mounted there is left alone. */
 static char folder[FOLDERS_MAX][96];
 static unsigned folders;
 static pid_t owner;
@@ -38,32 +40,58 @@ static void folders_remove(void)
 		(void)nftw(folder[i], remove_one, 32, FTW_PHYS | FTW_DEPTH | FTW_MOUNT);
 }
 
-char *mkdtemp(char *template)
+static void on_abort(int sig)
 {
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-	size_t n = strlen(template);
-	uint8_t random[6];
+	(void)sig;
+	folders_remove();
+}
 
-	if (n < 6 || strcmp(template + n - 6, "XXXXXX") != 0) {
-		errno = EINVAL;
-		return NULL;
-	}
-	do {
-		if (getrandom(random, sizeof(random), 0) != sizeof(random))
-			return NULL;
-		for (unsigned i = 0; i < 6; i++)
-			template[n - 6 + i] = letters[random[i] % (sizeof(letters) - 1)];
-	} while (mkdir(template, 0700) && errno == EEXIST);
-	if (access(template, F_OK))
-		return NULL;
+static void goes_at_the_end(const char *path, size_t n)
+{
+	struct sigaction act = {.sa_handler = on_abort, .sa_flags = (int)SA_RESETHAND};
+
 	if (owner != getpid()) {
 		owner = getpid();
 		folders = 0;
 		atexit(folders_remove);
+		sigaction(SIGABRT, &act, NULL);
 	}
 	if (folders < FOLDERS_MAX && n < sizeof(folder[0]))
-		memcpy(folder[folders++], template, n + 1);
-	return template;
+		memcpy(folder[folders++], path, n + 1);
+}
+
+/* A descriptor, 0 for a folder, or -1. */
+static int make_temporary(char *template, bool is_folder)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	size_t n = strlen(template);
+	uint8_t random[6];
+	int fd;
+
+	if (n < 6 || strcmp(template + n - 6, "XXXXXX") != 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	do {
+		if (getrandom(random, sizeof(random), 0) != sizeof(random))
+			return -1;
+		for (unsigned i = 0; i < 6; i++)
+			template[n - 6 + i] = letters[random[i] % (sizeof(letters) - 1)];
+		fd = is_folder ? mkdir(template, 0700) : open(template, O_RDWR | O_CREAT | O_EXCL, 0600);
+	} while (fd < 0 && errno == EEXIST);
+	if (fd >= 0)
+		goes_at_the_end(template, n);
+	return fd;
+}
+
+char *mkdtemp(char *template)
+{
+	return make_temporary(template, true) == 0 ? template : NULL;
+}
+
+int mkstemp(char *template)
+{
+	return make_temporary(template, false);
 }
 
 /* ---- the machine --------------------------------------------------------------------------------- */
