@@ -53,7 +53,9 @@ static void *sync_thread(void *arg)
 
 		if (fd < 0)
 			continue;
+#ifndef HF_MUTANT_DRAIN_NOT_AHEAD
 		(void)syncfs(fd);
+#endif
 		close(fd);
 	}
 	__atomic_store_n(&v->drain_sync, DRAIN_SYNC_DONE, __ATOMIC_RELEASE);
@@ -120,8 +122,10 @@ static bool round_over(struct vs *v, uint64_t now, bool *brief)
 		if (!sync_begin(v))
 			v->drain_sync = DRAIN_SYNC_DONE;
 	}
+#ifndef HF_MUTANT_DRAIN_SYNC_UNWAITED
 	if (__atomic_load_n(&v->drain_sync, __ATOMIC_ACQUIRE) != DRAIN_SYNC_DONE)
 		return false;
+#endif
 	v->drain_sync_ns = loop_clock_ns() - v->drain_sync_ns;
 	*brief = v->drain_brief && v->drain_sync_ns < SYNC_NS;
 	return true;

@@ -5,9 +5,11 @@
 #include <lmdb.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -162,8 +164,16 @@ static int env_open(struct index *x, const char *dir, uint64_t map_bytes, bool c
 	flags |= MDB_NOSYNC; /* the half is used again before the commit is durable */
 #endif
 	MDB_txn *txn = NULL;
+	char path[4096];
+	struct stat st;
 	int rc;
 
+	/* Looked at first: to open a pipe would wait for its other end. */
+	snprintf(path, sizeof(path), "%s/data.mdb", dir);
+	if (!create && stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		x->error = "the index is no file";
+		return -EUCLEAN;
+	}
 	if ((rc = mdb_env_set_mapsize(x->env, map_bytes)) != 0 ||
 	    (rc = mdb_env_open(x->env, dir, flags, 0600)) != 0)
 		return rc;

@@ -949,6 +949,10 @@ int store_write(struct store *s, uint64_t ino, uint64_t off, const void *data, s
 	if (!stable) /* a crash may take it back, size and times too (S8): nobody waits for it */
 		ip->row.pub.lsn = s->op.shown_lsn;
 #endif
+#ifdef HF_MUTANT_WRITE_LOST
+	if (off % (63 << 16) == 0 && off)
+		return 0;
+#endif
 	if (stable)
 		emit(s, &(struct change){.type = CHANGE_WRITE, .ino = ino, .arg = off, .val = data,
 					 .val_len = len}, false);

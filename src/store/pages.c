@@ -15,11 +15,13 @@
 #define IS_BRANCH     1U
 #define IS_LEAF	      2U
 #define IS_OVERFLOW   4U
+#define IS_META	      8U
 #define WAS_DIRTY     0x10U
 #define DATA_ELSEWHERE 1U
 #define MAGIC	      0xbeefc0deU
 #define DATA_VERSION  1U
-#define META_BYTES    152U
+#define META_BYTES    152
+#define SIZE_MAX_PAGE 65536U
 #define DEPTH_MAX     24U
 #define NO_PAGE	      UINT64_MAX
 /* Pages at the end that a transaction took and gave back are counted and never written; it takes
@@ -62,46 +64,77 @@ static void bit_set(uint8_t *map, uint64_t i)
 
 /* ---- the two heads --------------------------------------------------------------------------- */
 
-static bool head_take(struct pages *p, const uint8_t *b)
+/* How many of the three things that tell a head are right: LMDB wants all of both heads, or opens
+ * nothing; two are enough to know one. */
+static unsigned head_signs(const uint8_t *b)
+{
+	unsigned kind = (n16(b + 10) & IS_META) != 0, magic = n32(b + 16) == MAGIC;
+	unsigned version = n32(b + 20) == DATA_VERSION;
+
+	return kind + magic + version;
+}
+
+static bool head_is(const uint8_t *b)
 {
 	uint32_t size = n32(b + 40);
 
-	if (n32(b + 16) != MAGIC || n32(b + 20) != DATA_VERSION || size < 512 || size > 65536 ||
-	    (size & (size - 1)) || n64(b + 144) < p->txn || n16(b + 46) > DEPTH_MAX ||
-	    n16(b + 94) > DEPTH_MAX)
-		return false;
-	p->page_bytes = size;
+	return head_signs(b) >= 2 && size >= 512 && size <= SIZE_MAX_PAGE && (size & (size - 1)) == 0 &&
+	       n16(b + 46) <= DEPTH_MAX && n16(b + 94) <= DEPTH_MAX;
+}
+
+static bool head_read(int fd, uint32_t at, uint8_t *b)
+{
+	return pread(fd, b, META_BYTES, (off_t)at) == META_BYTES && head_is(b);
+}
+
+static void head_take(struct pages *p, unsigned which, const uint8_t *b)
+{
+	if (n64(b + 144) < p->txn)
+		return;
+	p->head = which;
+	p->page_bytes = n32(b + 40);
 	p->free_depth = n16(b + 46);
 	p->free_root = n64(b + 80);
 	p->depth = n16(b + 94);
 	p->root = n64(b + 128);
 	p->last = n64(b + 136);
 	p->txn = n64(b + 144);
-	return true;
+}
+
+/* The second head stands at the size of a page, and says that size; the first may have it wrong. */
+static uint32_t head_second(int fd, const uint8_t *first, bool any, uint8_t *b)
+{
+	uint32_t said = any ? n32(first + 40) : 512;
+
+	if (any && head_read(fd, said, b) && n32(b + 40) == said)
+		return said;
+	for (uint32_t at = 512; at <= SIZE_MAX_PAGE; at *= 2)
+		if (head_read(fd, at, b) && n32(b + 40) == at)
+			return at;
+	return 0;
 }
 
 int pages_open(struct pages *p, int fd)
 {
-	uint8_t b[META_BYTES];
+	uint8_t first[META_BYTES], second[META_BYTES];
 	struct stat st;
-	bool any = false;
-	uint32_t size;
+	bool any;
+	uint32_t at;
 
 	p->fd = fd;
 	p->txn = 0;
 	if (fstat(fd, &st))
 		return -errno;
-	if (pread(fd, b, sizeof(b), 0) == (ssize_t)sizeof(b))
-		any = head_take(p, b);
-	p->head = 0;
-	size = any ? p->page_bytes : 4096;
-	if (pread(fd, b, sizeof(b), size) == (ssize_t)sizeof(b) && n32(b + 40) == size &&
-	    head_take(p, b)) {
-		any = true;
-		p->head = 1;
-	}
-	if (!any)
+	any = head_read(fd, 0, first);
+	at = head_second(fd, first, any, second);
+	if (!any && !at)
 		return -EUCLEAN;
+	p->headless = !any || !at || n32(first + 40) != at || head_signs(first) + head_signs(second) < 6;
+	p->broken_head = any && (!at || n32(first + 40) == at) && head_signs(first) == 3;
+	if (any && (at == 0 || n32(first + 40) == at))
+		head_take(p, 0, first);
+	if (at)
+		head_take(p, 1, second);
 	p->file_pages = (uint64_t)st.st_size / p->page_bytes;
 #ifndef HF_MUTANT_PAGES_UNBOUND
 	p->too_many = p->last > p->file_pages + UNWRITTEN_MAX;
@@ -325,6 +358,12 @@ int pages_walk(struct pages *p)
 	struct tree t = {.p = p, .row = on_free, .arg = p};
 	struct bounds none = {0};
 
+	if (p->headless) {
+		HF_MARK("store.head_gone");
+		p->bad++;
+		if (p->damage)
+			p->damage(p->arg, p->broken_head, "it is no head of an index");
+	}
 	if (p->too_many) {
 		p->bad++;
 		if (p->damage)

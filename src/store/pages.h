@@ -23,6 +23,8 @@ struct pages {
 	uint64_t last;			/* number of the last page in use; inside the file */
 	uint64_t head;			/* the page that holds the younger head */
 	bool too_many;			/* the head counts pages that cannot be */
+	bool headless;			/* the other head is none: LMDB would not open this */
+	uint64_t broken_head;		/* ... its page */
 	uint64_t root, free_root, txn;	/* UINT64_MAX: that tree is empty */
 	unsigned depth, free_depth;
 	/* walking */

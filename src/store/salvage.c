@@ -75,15 +75,23 @@ static bool no_row(void *arg, const uint8_t *key, size_t key_len, const uint8_t 
 static int look_at_pages(struct check *k, int dir_fd, bool *gone)
 {
 	struct pages p = {.arg = k, .row = no_row, .damage = on_damaged_page, .step = on_step};
-	int fd = openat(dir_fd, "index/data.mdb", O_RDONLY | O_CLOEXEC), err;
+	int fd, err;
+	struct stat st;
 
 	*gone = true;
-	if (fd < 0 && errno != ENOENT)
-		return -errno;
-	if (fd < 0) {
+	if (fstatat(dir_fd, "index/data.mdb", &st, 0)) {
+		if (errno != ENOENT && errno != ENOTDIR)
+			return -errno;
 		found(k, FOUND_INDEX_GONE, "index/data.mdb: does not exist");
 		return 1;
 	}
+	if (!S_ISREG(st.st_mode)) { /* nor is it opened: a pipe would wait */
+		found(k, FOUND_INDEX_GONE, "index/data.mdb: is no file");
+		return 1;
+	}
+	fd = openat(dir_fd, "index/data.mdb", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
 	err = pages_open(&p, fd);
 	if (err == -EUCLEAN) {
 		found(k, FOUND_INDEX_GONE, "index/data.mdb: is no index any more");
@@ -259,6 +267,77 @@ static int renew_index(struct job *j)
 	return err ? err : swap_in(j);
 }
 
+/* ---- what stands at the fixed places --------------------------------------------------------- */
+
+/* 1: there is what belongs there; 0: nothing, any more (what stood there is kept); or -errno. */
+static int place(struct job *j, const char *name, mode_t type)
+{
+	struct stat st;
+	char as[32];
+
+	if (fstatat(j->dir_fd, name, &st, 0) == 0 && (st.st_mode & S_IFMT) == type)
+		return 1;
+	if (fstatat(j->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW))
+		return errno == ENOENT ? 0 : -errno;
+	HF_MARK("store.place_taken");
+	snprintf(as, sizeof(as), "%s%s", strncmp(name, "objects/", 8) == 0 ? "object-folder-" : "",
+		 strncmp(name, "objects/", 8) == 0 ? name + 8 : name);
+	for (char *p = as; *p; p++)
+		*p = *p == '/' ? '-' : *p;
+	return keep_file(j->k, j->dir_fd, name, as);
+}
+
+static int files_placed(struct job *j)
+{
+	static const struct {
+		const char *name;
+		mode_t type;
+	} all[] = {{"index", S_IFDIR},	       {"log", S_IFDIR},   {"index/data.mdb", S_IFREG},
+		   {"log/0", S_IFREG}, {"log/1", S_IFREG}};
+	int rc = 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && rc >= 0; i++) {
+		rc = place(j, all[i].name, all[i].type);
+		if (rc == 0 && all[i].type == S_IFDIR && mkdirat(j->dir_fd, all[i].name, 0700))
+			rc = -errno;
+	}
+	return rc < 0 ? rc : 0;
+}
+
+/* A folder for objects, told unless the one above it was. */
+static int folder_placed(struct job *j, const char *name, bool *told)
+{
+	int rc = place(j, name, S_IFDIR);
+
+	if (rc)
+		return rc < 0 ? rc : 0;
+	if (!*told && !found(j->k, FOUND_FOLDER, "%s: is not there, or no folder", name))
+		return -EUCLEAN;
+	*told = true;
+	return mkdirat(j->dir_fd, name, 0700) ? -errno : 0;
+}
+
+/* Before recovery, which may have to make objects in them. */
+static int folders_placed(struct job *j)
+{
+	char path[32];
+	bool none = false;
+	int err = folder_placed(j, "objects", &none);
+
+	for (unsigned a = 0; a < 16 && err == 0; a++) {
+		bool gone = none, leaf;
+
+		snprintf(path, sizeof(path), "objects/%02x", a);
+		err = folder_placed(j, path, &gone);
+		for (unsigned b = 0; b < 16 && err == 0; b++) {
+			leaf = gone;
+			snprintf(path, sizeof(path), "objects/%02x/%02x", a, b);
+			err = folder_placed(j, path, &leaf);
+		}
+	}
+	return err;
+}
+
 /* ---- the log's files ------------------------------------------------------------------------- */
 
 static int half_refill(struct job *j, const char *name, uint64_t from)
@@ -290,8 +369,6 @@ static int log_files(struct job *j)
 	struct stat st;
 	int err = 0;
 
-	if (mkdirat(j->dir_fd, "log", 0700) && errno != EEXIST)
-		return -errno;
 	for (unsigned i = 0; i < 2 && !err; i++) {
 		uint64_t have = fstatat(j->dir_fd, names[i], &st, 0) ? 0 : (uint64_t)st.st_size;
 
@@ -302,8 +379,6 @@ static int log_files(struct job *j)
 			return -EUCLEAN;
 		err = half_refill(j, names[i], have / BATCH_ALIGN * BATCH_ALIGN);
 	}
-	if (mkdirat(j->dir_fd, "objects", 0700) && errno != EEXIST)
-		return -errno;
 	return err;
 }
 
@@ -646,7 +721,11 @@ static int salvage_steps(struct job *j)
 
 	leftovers_remove(j);
 	j->map_bytes = map_for(j->dir_fd);
-	err = log_files(j);
+	err = files_placed(j);
+	if (err == 0)
+		err = log_files(j);
+	if (err == 0)
+		err = folders_placed(j);
 	if (err)
 		return err;
 	err = look_at_pages(j->k, j->dir_fd, &j->gone);

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -84,7 +85,11 @@ static void batch_put(struct store *s, struct batch *b)
 static int half_open(struct store *s, const char *name, int flags)
 {
 	int direct = O_DIRECT, fd;
+	struct stat st;
 
+	/* Looked at first: to open a pipe would wait for its other end. */
+	if (fstatat(s->dir_fd, name, &st, 0) == 0 && !S_ISREG(st.st_mode))
+		return -EUCLEAN;
 #ifdef HF_MUTANT_LOG_NOT_SYNC
 	flags &= ~O_DSYNC;
 #endif

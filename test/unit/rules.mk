@@ -9,3 +9,6 @@ $(OUT)/next/holdfastd: $(NEXTOBJ) $(LIB)
 	@echo "  LD $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 	@ln -sf ../holdfast-vs $(OUT)/next/holdfast-vs
 unit-build: $(OUT)/next/holdfastd
+
+# The worker's part of a planned move, without the rest of the worker.
+$(OUT)/unit/t_drain: $(OUT)/cmd/holdfast-vs/drain.o

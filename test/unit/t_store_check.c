@@ -613,6 +613,42 @@ static void t_objects_hostile(void)
 	fs_drop(&f);
 }
 
+/* Pipes where files and folders should be: nobody waits for their other end, all are kept, and what the
+ * log has for an object whose folder is gone is brought back with it. */
+static void t_places_taken(void)
+{
+	static const char *const places[] = {"index/data.mdb", "log/0", "log/1", "index", "log",
+					     "objects/0a", "objects"};
+	char path[256];
+	uint64_t ino;
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		make();
+		snprintf(path, sizeof(path), "rm -rf %s/%s && mkfifo %s/%s", f.dir, places[i], f.dir,
+			 places[i]);
+		CHECK_EQ(0, system(path));
+		CHECK(run(false) != 0);
+		CHECK_EQ(1, run(true));
+		CHECK_EQ(0, res.left);
+		CHECK_EQ(0, run(false));
+		fs_drop(&f);
+	}
+	make();
+	CHECK_EQ(0, fs_open(&f));
+	CHECK_EQ(0, fs_make(&f, ROOT, "new", STORE_REG, &ino));
+	CHECK_EQ(0, fs_write(&f, ino, 0, "in the log", 10, true));
+	store_free(f.s);
+	f.s = NULL;
+	snprintf(path, sizeof(path), "rm -rf %s/objects/00", f.dir);
+	CHECK_EQ(0, system(path));
+	CHECK_EQ(1, run(true));
+	CHECK_EQ(0, res.left);
+	CHECK_EQ(0, run(false));
+	CHECK_EQ(0, fs_open(&f));
+	reads(ROOT, "new", "in the log");
+	fs_drop(&f);
+}
+
 /* ---- who repairs ----------------------------------------------------------------------------- */
 
 #define SOMEBODY 54321U
@@ -844,6 +880,32 @@ static void spoil_root(void)
 	memset(page, 'x', sizeof(page));
 	CHECK_EQ(4096, pwrite(fd, page, 4096, (off_t)root * 4096));
 	close(fd);
+}
+
+/* One of the two heads: LMDB would not open the file, and the other head has all there is. */
+static void t_page_head(void)
+{
+	static const struct {
+		off_t at;
+		uint8_t bytes[4];
+	} spoils[] = {{10, {0, 0, 0, 0}}, {16, {1, 2, 3, 4}}, {20, {9, 0, 0, 0}}, {40, {0, 32, 0, 0}}};
+
+	for (unsigned i = 0; i < 2 * sizeof(spoils) / sizeof(spoils[0]); i++) {
+		int fd;
+
+		make_many();
+		fd = index_file();
+		CHECK_EQ(4, pwrite(fd, spoils[i / 2].bytes, 4, spoils[i / 2].at + i % 2 * 4096));
+		close(fd);
+		CHECK_EQ(1, run(false));
+		CHECK(says("index-page") || says("index: cannot open"));
+		CHECK_EQ(1, run(true));
+		CHECK(says("index-page"));
+		CHECK_EQ(0, res.left);
+		CHECK_EQ(0, run(false));
+		CHECK_EQ(0, fs_open(&f));
+		fs_drop(&f);
+	}
 }
 
 /* covers: VS-151 VS-153 - a leaf of each table that the tree rests on. */
@@ -1138,9 +1200,11 @@ int main(void)
 	CASE(t_object_missing_in_log);
 	CASE(t_objects);
 	CASE(t_objects_hostile);
+	CASE(t_places_taken);
 	CASE(t_whose);
 	CASE(t_log_rot);
 	CASE(t_log_gone);
+	CASE(t_page_head);
 	CASE(t_page_leaf);
 	CASE(t_page_branch);
 	CASE(t_page_count);
