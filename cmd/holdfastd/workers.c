@@ -61,6 +61,17 @@ static void on_ready(struct worker *w, const struct worker_msg *m)
 	brain_post(w->d, &ev);
 }
 
+/* Which store the line "NAME: why" is about. */
+static unsigned store_said(const struct conf_vserver *v, const char *text)
+{
+	size_t len = strcspn(text, ":");
+
+	for (unsigned i = 0; i < v->store_count; i++)
+		if (strlen(v->store[i].name) == len && memcmp(text, v->store[i].name, len) == 0)
+			return i;
+	return 0;
+}
+
 static void on_trouble(struct worker *w, const struct worker_msg *m)
 {
 	struct event ev = event_of(w, m->type == WORKER_FAILED ? EV_WORKER_FAILED : EV_FS);
@@ -83,9 +94,7 @@ static void on_trouble(struct worker *w, const struct worker_msg *m)
 		w->damage_ns = loop_clock_ns();
 		w->damages++;
 		w->dead = true; /* its end is no crash */
-		for (unsigned i = 0; i < v->store_count; i++)
-			if (strncmp(text, v->store[i].name, strlen(v->store[i].name)) == 0)
-				ev.fs.fs = i;
+		ev.fs.fs = store_said(v, text);
 	}
 	brain_post(w->d, &ev);
 }

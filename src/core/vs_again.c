@@ -289,9 +289,10 @@ static void all_repaired(struct node *n, unsigned vs)
 	struct node_vs *v = &n->vs[vs];
 
 	HF_MARK("vs.repaired");
-#ifndef HF_MUTANT_CLOSED_FOR_EVER
-	v->closed = v->below = 0;
+#ifdef HF_MUTANT_CLOSED_FOR_EVER
+	return;
 #endif
+	v->closed = v->below = 0;
 	v->repairs++;
 	SAY(n, LOG_L_NOTICE, v->reason, "vs %s: repaired in %llu ms", vs_conf(n, vs)->name,
 	    (unsigned long long)v->repair_took_ns / 1000000);

@@ -12,7 +12,7 @@
 
 static pid_t n1, n2;
 
-/* Three stores: fs and fs2 on one unit, fs3 on its own. */
+/* Three stores: fs and fs2 on one unit, the one behind /fs3 on its own; its name is how the others begin. */
 static void configure(void)
 {
 	begin();
@@ -20,10 +20,10 @@ static void configure(void)
 	    0, "sed -i 's,log_half 4M,& checkpoint 200ms,; s/rw insecure$/& all_squash anonuid=0/; "
 	       "s,^\\tstore fs .*,&\\n"
 	       "\\tstore fs2 { unit u dir \"fs2\" log_half 4M checkpoint 200ms index_map 64M }\\n"
-	       "\\tstore fs3 { unit u3 dir \"fs3\" log_half 4M checkpoint 200ms index_map 64M }\\n"
+	       "\\tstore f { unit u3 dir \"fs3\" log_half 4M checkpoint 200ms index_map 64M }\\n"
 	       "\\texport \"/fs2\" { store fs2\\n client 127.0.0.0/8 rw insecure all_squash "
 	       "anonuid=0 }\\n"
-	       "\\texport \"/fs3\" { store fs3\\n client 127.0.0.0/8 rw insecure all_squash "
+	       "\\texport \"/fs3\" { store f\\n client 127.0.0.0/8 rw insecure all_squash "
 	       "anonuid=0 },; "
 	       "s,^unit u .*,&\\nunit u3 { backend dir path \"'$D'/u3\" },' $D/h.conf && "
 	       "$OUT/holdfast -c $D/h.conf init"));
