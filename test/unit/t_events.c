@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -339,6 +340,7 @@ static void t_slow_child(void)
 	l = start(&ev);
 	pid = child_pid();
 	kill(pid, SIGSTOP);
+	CHECK_EQ(pid, waitpid(pid, NULL, WUNTRACED)); /* it does stand */
 	begun = loop_clock_ns();
 	for (unsigned i = 0; i < 20000; i++)
 		events_say(ev, &it);
