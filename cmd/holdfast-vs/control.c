@@ -88,6 +88,7 @@ _Noreturn void control_damage(struct vs *v, const char *store, const char *reaso
 	char text[WORKER_TEXT_MAX];
 
 	snprintf(text, sizeof(text), "%s: %s", store, reason);
+	log_err("%s: %s", below ? "storage fails" : "damaged", text);
 	send_text(v, below ? WORKER_FAILING : WORKER_DAMAGE, text, WORKER_TEXT_MAX);
 	_exit(VS_EXIT_DAMAGED);
 }
