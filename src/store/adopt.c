@@ -544,8 +544,10 @@ bool adopt_is_store(int dir_fd)
 
 	if (fd < 0)
 		return false;
-	/* A tree may have a file of that name; one that cannot be a store's is not even read. */
-	is = fstat(fd, &st) == 0 && st.st_size <= (off_t)LABEL_SIZE &&
+	/* A tree may have a file of that name; one that cannot be a store's is not even read (who is not its
+	 * owner cannot do that without a trace: its time of access). */
+	is = fstat(fd, &st) == 0 && st.st_size > (off_t)LABEL_USED &&
+	     st.st_size <= (off_t)LABEL_SIZE &&
 	     pread(fd, buf, sizeof(buf), 0) > 0 && label_decode(&l, buf, sizeof(buf)) != -EBADMSG;
 	close(fd);
 	return is;

@@ -6,7 +6,6 @@
 #include "base/assert.h"
 #include "base/crc32c.h"
 
-#define LABEL_USED   76U
 #define BATCH_MAGIC  0x48464231U /* "HFB1" */
 #define CALLER_FLAG  1U
 #define INODE_ROW	2U

@@ -16,6 +16,7 @@
 /* ---- LABEL ---------------------------------------------------------------------------------- */
 #define LABEL_SIZE    4096U
 #define LABEL_VERSION 2U
+#define LABEL_USED    76U /* before its checksum */
 
 struct label {
 	uint8_t uuid[16];
