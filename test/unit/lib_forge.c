@@ -65,8 +65,10 @@ static struct seal keys(const struct forge *f, const char *kind)
 
 	if (is(kind, "unknown-key"))
 		s.key[s.send].id = 250;
-	if (is(kind, "wrong-key"))
-		s.key[s.send].message[3] = s.key[s.send].disk[3] ^= 0x55;
+	if (is(kind, "wrong-key")) { /* each by itself: one taken from the other may be right */
+		s.key[s.send].message[3] ^= 0x55;
+		s.key[s.send].disk[3] ^= 0x55;
+	}
 	if (is(kind, "other-cluster"))
 		s.cluster[0] ^= 1;
 	return s;
