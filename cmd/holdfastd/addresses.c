@@ -27,9 +27,6 @@
 #define TICKLE_SLOW_NS	(200 * MS)
 #define TICKLE_TIMES	9
 #define TICKLE_SLOW	5 /* the last of them */
-/* Clients that nobody accepted are tickled until the next owner has surely come. */
-#define STRAND_NS    (200 * MS)
-#define STRAND_TIMES 40
 /* The kernel makes an IPv6 address usable some time after it has acknowledged it. */
 #define USABLE_V6_NS	(10 * MS)
 
@@ -171,7 +168,7 @@ void addresses_add(struct daemon *d, unsigned vs)
 
 	loop_timer_clear(d->loop, &a->renew_timer);
 	loop_timer_clear(d->loop, &a->announce_timer);
-	loop_timer_clear(d->loop, &a->strand_timer);
+	stranded_add(d, vs);
 	*a = (struct vs_addresses){.d = d, .vs = vs};
 	a->renew_timer.fire = on_renew;
 	a->announce_timer.fire = on_announce;
@@ -235,100 +232,34 @@ void addresses_up(struct daemon *d, const struct action *act)
 	brain_post_err(d, EV_ADDRESSES_UP, act, rc);
 }
 
-/* ---- who waits in the queue of a listening socket when the address goes ----------------------- */
-
-static void sixteen(const struct sockaddr_storage *ss, uint8_t addr[16], uint16_t *port)
+/* Who is connected: all whom the worker had, or those whom nobody has accepted. */
+static void note_stranded(struct daemon *d, unsigned vs, bool accepted)
 {
-	const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
-
-	memset(addr, 0, 16);
-	if (ss->ss_family == AF_INET) {
-		addr[10] = addr[11] = 0xff;
-		memcpy(addr + 12, &in->sin_addr, 4);
-		*port = ntohs(in->sin_port);
-	} else {
-		memcpy(addr, &in6->sin6_addr, 16);
-		*port = ntohs(in6->sin6_port);
-	}
-}
-
-/* His connection stands and our kernel has acknowledged his request, but no worker knows of him, so no
- * successor is told: he would wait for his own timer, a minute or more.  Taken from the queue here, he
- * is remembered, and tickled from here after the address has moved: his answer then reaches the next
- * owner, who knows no such connection. Returns how many descriptors to close once the address is down. */
-static unsigned strand(struct daemon *d, unsigned vs, int fd[STRANDED_MAX])
-{
-	struct vs_addresses *a = &d->addresses[vs];
-	const struct vs_sockets *s = &d->sockets[vs];
+	const struct vs_addresses *v = &d->addresses[vs];
 	struct sockaddr_storage ss;
-	socklen_t len;
 
-	a->stranded_count = 0;
-	for (unsigned i = 0; i < s->count; i++) {
-		if (s->role[i] != WORKER_ROLE_NFS_TCP && s->role[i] != WORKER_ROLE_MOUNT_TCP)
-			continue;
-		while (a->stranded_count < STRANDED_MAX) {
-			struct worker_conn *c = &a->stranded[a->stranded_count];
-			int got;
-
-			len = sizeof(ss);
-			got = accept4(s->fd[i], (struct sockaddr *)&ss, &len,
-				      SOCK_CLOEXEC | SOCK_NONBLOCK);
-			if (got < 0)
-				break;
-			sixteen(&ss, c->remote, &c->remote_port);
-			len = sizeof(ss);
-			if (getsockname(got, (struct sockaddr *)&ss, &len) == 0)
-				sixteen(&ss, c->local, &c->local_port);
-			fd[a->stranded_count++] = got;
-		}
-	}
-	return a->stranded_count;
-}
-
-static void on_strand(struct loop_timer *t)
-{
-	struct vs_addresses *a = LIST_OWNER(t, struct vs_addresses, strand_timer);
-
-	for (unsigned i = 0; i < a->stranded_count && a->d->have_tickle; i++) {
-		const struct worker_conn *c = &a->stranded[i];
-
-		tickle_send(&a->d->tickle, c->local, c->local_port, c->remote, c->remote_port);
-	}
-	if (--a->strand_left)
-		loop_timer_set(a->d->loop, t, loop_clock_ns() + STRAND_NS);
-}
-
-static void strand_begin(struct daemon *d, unsigned vs, const int *fd)
-{
-	struct vs_addresses *a = &d->addresses[vs];
-
-	if (a->stranded_count == 0)
-		return;
-	for (unsigned i = 0; i < a->stranded_count; i++)
-		close(fd[i]);
-	log_info("vserver %s: %u clients waited to be accepted; the next owner resets them",
-		 d->conf->vserver[vs].name, a->stranded_count);
-	a->strand_left = STRAND_TIMES;
-	a->strand_timer.fire = on_strand;
-	loop_timer_set(d->loop, &a->strand_timer, loop_clock_ns() + STRAND_NS);
+	for (unsigned i = 0; i < v->address_count; i++)
+		if (is_ours(&v->address[i], &ss))
+			stranded_note(d, vs, &ss, accepted);
 }
 
 void addresses_down(struct daemon *d, const struct action *act)
 {
 	struct vs_addresses *a = &d->addresses[act->vs];
-	int fd[STRANDED_MAX];
 
 	a->up = false;
 	loop_timer_clear(d->loop, &a->renew_timer);
 	loop_timer_clear(d->loop, &a->announce_timer);
-	if (strand(d, act->vs, fd))
-		loop_timer_clear(d->loop, &a->strand_timer);
+	stranded_add(d, act->vs);
+	/* A connection that ends before the address goes is ended towards the client, too; later it is
+	 * not.  A worker that was drained has written down what it has. */
+	if (d->worker[act->vs].life != WORKER_LEFT)
+		note_stranded(d, act->vs, true);
 	take_down(d, act->vs, false);
+	note_stranded(d, act->vs, false);
 	/* Listening sockets after the addresses: nobody is refused. */
 	sockets_close(d, act->vs);
-	strand_begin(d, act->vs, fd);
+	stranded_begin(d, act->vs);
 	worker_let_go(d, act->vs);
 	brain_post_err(d, EV_ADDRESSES_DOWN, act, 0);
 }

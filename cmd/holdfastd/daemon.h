@@ -12,6 +12,7 @@
  *	workers.c     workers: start, messages, lease, end
  *	sockets.c     the sockets that a worker serves on
  *	addresses.c   virtual addresses, announcements, tickles
+ *	stranded.c    clients whom only this node's kernel knows when an address goes
  *	keys.c	      the cluster's keys: rotation in steps
  *	trouble.c     what stands in a virtual server's way, in words
  *	views.c	      storage units as operators see them
@@ -61,7 +62,7 @@ enum exit_status {
 #define EVENT_QUEUE    1024
 #define OPEN_TRIES     20 /* what a daemon that has just ended still has, ... */
 #define OPEN_WAIT_MS   50 /* ... so long apart */
-#define STRANDED_MAX   64
+#define STRANDED_MAX   WORKER_CONNS_MAX
 #define FOREVER_NS     UINT64_MAX
 /* A spare is made so long after the daemon's start, and after the last was taken. */
 #define SPARE_FIRST_NS 1000000000ULL
@@ -171,10 +172,16 @@ struct vs_addresses {
 	struct loop_timer renew_timer, announce_timer;
 	struct daemon *d;
 	unsigned vs;
-	/* clients that nobody accepted before the address went */
-	struct worker_conn stranded[STRANDED_MAX];
-	unsigned stranded_count, strand_left;
-	struct loop_timer strand_timer;
+};
+
+struct stranded {
+	struct daemon *d;
+	unsigned vs;
+	struct worker_conn conn[STRANDED_MAX];
+	unsigned count, left; /* of connections; of tickles for each */
+	bool accepted;	      /* those are looked for */
+	uint64_t since_ns;
+	struct loop_timer timer;
 };
 
 struct daemon {
@@ -237,6 +244,7 @@ struct daemon {
 	struct loop_timer spare_timer;
 	struct vs_sockets sockets[CONF_VSERVERS_MAX];
 	struct vs_addresses addresses[CONF_VSERVERS_MAX];
+	struct stranded stranded[CONF_VSERVERS_MAX];
 	struct vs_trouble trouble[CONF_VSERVERS_MAX];
 	struct tickle tickle;
 	bool have_tickle;
@@ -415,6 +423,12 @@ void addresses_up(struct daemon *d, const struct action *a);
 void addresses_down(struct daemon *d, const struct action *a);
 void addresses_tickle(struct daemon *d, unsigned vs);
 void addresses_end(struct daemon *d);
+
+/* stranded.c: forgets them; asks the kernel who is connected to that address, of those whom a process
+ * has accepted or of the others; has them reset once somebody serves it. */
+void stranded_add(struct daemon *d, unsigned vs);
+void stranded_note(struct daemon *d, unsigned vs, const struct sockaddr_storage *local, bool accepted);
+void stranded_begin(struct daemon *d, unsigned vs);
 
 /* diary.c: the event log */
 int diary_open(struct daemon *d, char *err, size_t err_size);

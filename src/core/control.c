@@ -388,6 +388,13 @@ static bool serves(const struct node *n, unsigned vs, uint16_t node)
 	return s && peer_live(p) && s->state == VS_SERVING;
 }
 
+bool node_vs_served(const struct node *n, unsigned vs)
+{
+	uint16_t owner = node_vs_owner(n, vs);
+
+	return owner && serves(n, vs, owner);
+}
+
 static bool all_home(const struct node *n, uint16_t home)
 {
 	for (unsigned i = 0; i < n->conf.vs_count; i++)

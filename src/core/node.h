@@ -661,6 +661,8 @@ enum reason node_key_refuses(const struct node *n, enum key_step step, uint8_t i
 			     uint16_t *who);
 /* Who has the vs as far as this node knows: a live claimant, else 0. */
 uint16_t node_vs_owner(const struct node *n, unsigned vs);
+/* And says that it serves it. */
+bool node_vs_served(const struct node *n, unsigned vs);
 /* Step 252's prompt: another node has what is at home here; a giveback there brings it back. */
 bool node_wants_giveback(const struct node *n);
 /* A look at each of its reservations, begun less than poll_lease ago, said that it is mine.  Only

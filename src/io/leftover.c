@@ -1,4 +1,4 @@
-/* leftover.c - sock_diag: list the connections, destroy those of one local address. */
+/* leftover.c - sock_diag: list the connections of one local address, or destroy them. */
 #include "io/leftover.h"
 
 #include <errno.h>
@@ -14,21 +14,25 @@
 #define AT_ONCE_MAX 64 /* found in one pass over the kernel's table */
 #define PASSES_MAX  64
 
-struct found {
+/* Which connections are wanted, and what is done with each. */
+struct search {
 	const void *address;
 	size_t len;
-	unsigned count;
+	void (*each)(struct search *s, const struct inet_diag_msg *m);
+	unsigned count; /* for leftover_drop(): these are to be ended */
 	struct inet_diag_sockid id[AT_ONCE_MAX];
+	leftover_fn *told; /* for leftover_list() */
+	void *arg;
 };
 
 static int on_socket(const struct nlmsghdr *h, void *arg)
 {
 	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(h);
-	struct found *f = arg;
+	struct search *s = arg;
 
-	if (mnl_nlmsg_get_payload_len(h) >= sizeof(*m) && f->count < AT_ONCE_MAX &&
-	    memcmp(m->id.idiag_src, f->address, f->len) == 0)
-		f->id[f->count++] = m->id;
+	if (mnl_nlmsg_get_payload_len(h) >= sizeof(*m) &&
+	    memcmp(m->id.idiag_src, s->address, s->len) == 0)
+		s->each(s, m);
 	return MNL_CB_OK;
 }
 
@@ -65,15 +69,82 @@ static int ask(struct mnl_socket *nl, char *buf, mnl_cb_t each, void *arg)
 	return rc < 0 ? -errno : 0;
 }
 
-static int list(struct mnl_socket *nl, int family, struct found *f)
+static int search(struct mnl_socket *nl, int family, struct search *s)
 {
 	char buf[256] __attribute__((aligned(8)));
 	struct inet_diag_req_v2 *r =
 	    request_put(buf, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, family);
 
 	r->idiag_states = ~(1U << TCP_LISTEN | 1U << TCP_TIME_WAIT);
-	f->count = 0;
-	return ask(nl, buf, on_socket, f);
+	return ask(nl, buf, on_socket, s);
+}
+
+/* A netlink socket, and the address to look for; NULL with errno. */
+static struct mnl_socket *begin(const struct sockaddr_storage *local, struct search *s)
+{
+	bool v6 = local->ss_family == AF_INET6;
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
+	int err;
+
+	s->len = v6 ? 16 : 4;
+	s->address =
+	    v6 ? (const void *)&((const struct sockaddr_in6 *)(const void *)local)->sin6_addr
+	       : (const void *)&((const struct sockaddr_in *)(const void *)local)->sin_addr;
+	if (nl && mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+		err = errno;
+		mnl_socket_close(nl);
+		errno = err;
+		return NULL;
+	}
+	return nl;
+}
+
+/* ---- telling ------------------------------------------------------------------------------------
+ */
+
+static void sixteen(uint8_t out[16], const void *address, size_t len)
+{
+	memset(out, 0, 16);
+	if (len == 4)
+		out[10] = out[11] = 0xff;
+	memcpy(out + 16 - len, address, len);
+}
+
+static void tell(struct search *s, const struct inet_diag_msg *m)
+{
+	struct leftover f = {.local_port = ntohs(m->id.idiag_sport),
+			     .remote_port = ntohs(m->id.idiag_dport),
+#ifdef HF_MUTANT_LEFTOVER_WAITS
+			     .accepted = false};
+#else
+			     .accepted = m->idiag_inode != 0};
+#endif
+
+	sixteen(f.local, m->id.idiag_src, s->len);
+	sixteen(f.remote, m->id.idiag_dst, s->len);
+	s->told(s->arg, &f);
+}
+
+int leftover_list(const struct sockaddr_storage *local, leftover_fn *each, void *arg)
+{
+	struct search s = {.each = tell, .told = each, .arg = arg};
+	struct mnl_socket *nl = begin(local, &s);
+	int rc;
+
+	if (!nl)
+		return -errno;
+	rc = search(nl, local->ss_family, &s);
+	mnl_socket_close(nl);
+	return rc;
+}
+
+/* ---- ending -------------------------------------------------------------------------------------
+ */
+
+static void keep(struct search *s, const struct inet_diag_msg *m)
+{
+	if (s->count < AT_ONCE_MAX)
+		s->id[s->count++] = m->id;
 }
 
 static int destroy(struct mnl_socket *nl, int family, const struct inet_diag_sockid *id)
@@ -87,13 +158,15 @@ static int destroy(struct mnl_socket *nl, int family, const struct inet_diag_soc
 }
 
 /* One pass; how many were ended, *full when there may be more. */
-static int pass(struct mnl_socket *nl, int family, struct found *f, bool *full)
+static int pass(struct mnl_socket *nl, int family, struct search *s, bool *full)
 {
-	int ended = 0, err = list(nl, family, f);
+	int ended = 0, err;
 
-	*full = f->count == AT_ONCE_MAX;
-	for (unsigned i = 0; i < f->count && !err; i++) {
-		err = destroy(nl, family, &f->id[i]);
+	s->count = 0;
+	err = search(nl, family, s);
+	*full = s->count == AT_ONCE_MAX;
+	for (unsigned i = 0; i < s->count && !err; i++) {
+		err = destroy(nl, family, &s->id[i]);
 		if (err == 0)
 			ended++;
 		else if (err == -ENOENT) /* it ended by itself */
@@ -104,19 +177,15 @@ static int pass(struct mnl_socket *nl, int family, struct found *f, bool *full)
 
 int leftover_drop(const struct sockaddr_storage *local)
 {
-	bool v6 = local->ss_family == AF_INET6, full = true;
-	struct found f = {.len = v6 ? 16 : 4};
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
+	struct search s = {.each = keep};
+	struct mnl_socket *nl = begin(local, &s);
+	bool full = true;
 	int rc = 0, all = 0;
 
 	if (!nl)
 		return -errno;
-	f.address = v6 ? (const void *)&((const struct sockaddr_in6 *)(const void *)local)->sin6_addr
-		       : (const void *)&((const struct sockaddr_in *)(const void *)local)->sin_addr;
-	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
-		rc = -errno;
 	for (unsigned i = 0; i < PASSES_MAX && full && rc >= 0; i++) {
-		rc = pass(nl, local->ss_family, &f, &full);
+		rc = pass(nl, local->ss_family, &s, &full);
 		all += rc > 0 ? rc : 0;
 		if (rc == 0)
 			break;

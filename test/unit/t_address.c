@@ -144,6 +144,50 @@ static void t_tickle_resets_the_client(void)
 	close(ls);
 }
 
+struct told {
+	unsigned accepted, waiting;
+	struct leftover first; /* of those that wait */
+};
+
+static void on_told(void *arg, const struct leftover *f)
+{
+	struct told *t = arg;
+
+	if (!f->accepted && t->waiting++ == 0)
+		t->first = *f;
+	t->accepted += f->accepted;
+}
+
+/* `accepted` have been accepted, one more waits in the queue: each is told as what it is.  Then all
+ * end. */
+static void told_mine(const struct sockaddr_storage *mine, const int *c, unsigned accepted)
+{
+	static const uint8_t local[16] = {[10] = 0xff, 0xff, 127, 0, 0, 11};
+	struct sockaddr_storage peer, self;
+	socklen_t len = sizeof(peer);
+	struct told t = {0};
+	int waiting = socket(AF_INET, SOCK_STREAM, 0);
+
+	CHECK_EQ(0, getpeername(c[0], (struct sockaddr *)&peer, &len));
+	CHECK_EQ(0, connect(waiting, (struct sockaddr *)&peer, len));
+	CHECK_EQ(0, getsockname(waiting, (struct sockaddr *)&self, &len));
+	for (unsigned i = 0; i < 1000 && t.waiting == 0; i++) {
+		t = (struct told){0};
+		CHECK_EQ(0, leftover_list(mine, on_told, &t));
+	}
+	CHECK_EQ(accepted, t.accepted);
+	CHECK_EQ(1, t.waiting);
+	CHECK(memcmp(t.first.local, local, 16) == 0);
+	CHECK_EQ(127, t.first.remote[12]);
+	CHECK_EQ(ntohs(((struct sockaddr_in *)(void *)&self)->sin_port), t.first.remote_port);
+	CHECK_EQ(ntohs(((struct sockaddr_in *)(void *)&peer)->sin_port), t.first.local_port);
+	t = (struct told){0};
+	CHECK_EQ(accepted + 1, leftover_drop(mine));
+	CHECK_EQ(0, leftover_list(mine, on_told, &t));
+	CHECK_EQ(0, t.accepted + t.waiting);
+	close(waiting);
+}
+
 /* Connections of one local address end, on both sides; listening sockets and others stay. */
 static void t_leftovers(void)
 {
@@ -160,7 +204,8 @@ static void t_leftovers(void)
 		CHECK_EQ(0, bind(ls[i], (struct sockaddr *)which[i], sizeof(struct sockaddr_in)));
 		CHECK_EQ(0, listen(ls[i], 100));
 	}
-	for (unsigned i = 0; i < 80; i++) { /* 79 of mine: more than one pass takes; the last of other */
+	for (unsigned i = 0; i < 80;
+	     i++) { /* 79 of mine: more than one pass takes; the last of other */
 		len = sizeof(at);
 		CHECK_EQ(0, getsockname(ls[i == 79], (struct sockaddr *)&at, &len));
 		c[i] = socket(AF_INET, SOCK_STREAM, 0);
@@ -168,7 +213,7 @@ static void t_leftovers(void)
 		s[i] = accept(ls[i == 79], NULL, NULL);
 		CHECK(s[i] >= 0);
 	}
-	CHECK_EQ(79, leftover_drop(&mine));
+	told_mine(&mine, c, 79); /* and ends them */
 	CHECK_EQ(0, leftover_drop(&mine));
 	for (unsigned i = 0; i < 80; i++) {
 		p = (struct pollfd){.fd = s[i], .events = POLLIN};
