@@ -99,8 +99,7 @@ static struct mnl_socket *begin(const struct sockaddr_storage *local, struct sea
 	return nl;
 }
 
-/* ---- telling ------------------------------------------------------------------------------------
- */
+/* ---- telling -------------------------------------------------------------------------------- */
 
 static void sixteen(uint8_t out[16], const void *address, size_t len)
 {
@@ -138,8 +137,7 @@ int leftover_list(const struct sockaddr_storage *local, leftover_fn *each, void 
 	return rc;
 }
 
-/* ---- ending -------------------------------------------------------------------------------------
- */
+/* ---- ending --------------------------------------------------------------------------------- */
 
 static void keep(struct search *s, const struct inet_diag_msg *m)
 {

@@ -30,13 +30,45 @@
 #define EXPIRE_FREEZE  4096U /* ... and at a checkpoint */
 #define KEEP_COUNT_NS  (15 * 60 * NSEC)
 
-struct dup_chunk *dup_chunk_new(uint64_t id, unsigned room, uint64_t lsn, uint64_t service_ms)
+static size_t chunk_size(unsigned room)
 {
-	struct dup_chunk *c = mem_alloc(sizeof(*c) + room * sizeof(c->ent[0]));
+	return sizeof(struct dup_chunk) + room * sizeof(struct dup_ent);
+}
+
+/* Chunks and bodies made while serving are of one size each, and each lives in a slab: a hundred of
+ * them come and go each second for as long as the store is open, and would scatter the heap. */
+struct dup_chunk *dup_chunk_new(struct store *s, uint64_t id, unsigned room, uint64_t lsn,
+				uint64_t service_ms)
+{
+	struct dup_chunk *c =
+	    room == CHUNK_ENTRIES ? slab_get(&s->dup.chunks) : mem_alloc(chunk_size(room));
 
 	*c = (struct dup_chunk){.id = id, .room = room, .lsn = lsn, .service_ms = service_ms};
 	list_init(&c->link);
 	return c;
+}
+
+static uint8_t *body_new(struct store *s, size_t size)
+{
+	return size == CHUNK_BYTES ? slab_get(&s->dup.bodies) : mem_alloc(size);
+}
+
+static void body_free(struct store *s, struct dup_chunk *c)
+{
+	if (c->body && c->size == CHUNK_BYTES)
+		slab_put(&s->dup.bodies, c->body);
+	else
+		free(c->body);
+	c->body = NULL;
+}
+
+static void chunk_free(struct store *s, struct dup_chunk *c)
+{
+	body_free(s, c);
+	if (c->room == CHUNK_ENTRIES)
+		slab_put(&s->dup.chunks, c);
+	else
+		free(c);
 }
 
 /* ---- finding ----------------------------------------------------------------------------------- */
@@ -95,6 +127,8 @@ void store_change_hint(struct store *s, const struct store_caller *c, uint64_t d
 void dup_init(struct store *s)
 {
 	htab_init(&s->dup.table);
+	slab_init(&s->dup.chunks, chunk_size(CHUNK_ENTRIES));
+	slab_init(&s->dup.bodies, CHUNK_BYTES);
 	s->dup.next_id = 1;
 	list_init(&s->dup.stored);
 }
@@ -173,10 +207,10 @@ static void chunk_begin(struct store *s, size_t need, uint64_t lsn, uint64_t ser
 
 	if (d->fill)
 		d->fill->filling = false;
-	d->fill = dup_chunk_new(d->next_id++, CHUNK_ENTRIES, lsn, service_ms);
+	d->fill = dup_chunk_new(s, d->next_id++, CHUNK_ENTRIES, lsn, service_ms);
 	d->fill->filling = true;
 	d->fill->size = need > CHUNK_BYTES ? need : CHUNK_BYTES;
-	d->fill->body = mem_alloc(d->fill->size);
+	d->fill->body = body_new(s, d->fill->size);
 	list_add_tail(&s->active->chunks, &d->fill->link);
 	s->active->chunk_count += 1 + need / BATCH_ALIGN;
 }
@@ -219,8 +253,7 @@ void dup_chunk_empty(struct store *s, struct dup_chunk *c)
 		}
 	}
 	list_del(&c->link);
-	free(c->body);
-	free(c);
+	chunk_free(s, c);
 }
 
 static void ent_unhash(struct store *s, struct dup_ent *e)
@@ -393,8 +426,7 @@ void dup_written(struct store *s)
 		struct dup_chunk *c = LIST_OWNER(it, struct dup_chunk, link);
 
 		c->writing = false;
-		free(c->body);
-		c->body = NULL;
+		body_free(s, c);
 		list_del(&c->link);
 		list_add_tail(&s->dup.stored, &c->link);
 		if (c->live == 0)
@@ -437,7 +469,7 @@ int dup_load(struct store *s)
 	return 0;
 }
 
-static void chunks_free(struct list *head)
+static void chunks_free(struct store *s, struct list *head)
 {
 	struct list *it, *tmp;
 
@@ -447,8 +479,7 @@ static void chunks_free(struct list *head)
 		if (c->roll && --c->roll->chunks == 0)
 			free(c->roll);
 		list_del(it);
-		free(c->body);
-		free(c);
+		chunk_free(s, c);
 	}
 }
 
@@ -463,10 +494,12 @@ void dup_fini(struct store *s)
 		}
 	}
 	if (s->dup.stored.next)
-		chunks_free(&s->dup.stored);
+		chunks_free(s, &s->dup.stored);
 	if (s->active)
-		chunks_free(&s->active->chunks);
+		chunks_free(s, &s->active->chunks);
 	if (s->frozen)
-		chunks_free(&s->frozen->chunks);
+		chunks_free(s, &s->frozen->chunks);
 	htab_fini(&s->dup.table);
+	slab_fini(&s->dup.chunks);
+	slab_fini(&s->dup.bodies);
 }

@@ -352,7 +352,7 @@ static int chunk_load(struct store *s, struct roll_reader *x, struct dup_roll *r
 	if (!rd_ok(&x->r) || (uint64_t)count * ROLL_ENTRY > rd_left(&x->r) ||
 	    id < s->dup.next_id)
 		return -EBADMSG;
-	c = dup_chunk_new(id, count, lsn, service_ms);
+	c = dup_chunk_new(s, id, count, lsn, service_ms);
 	c->roll = roll;
 	roll->chunks++;
 	s->dup.next_id = id + 1;

@@ -207,6 +207,7 @@ struct dup_chunk {
 
 struct dup {
 	struct htab table;
+	struct slab chunks, bodies;
 	size_t count, clients;
 	struct dup_client *client[256];
 	struct dup_chunk *fill;
@@ -480,7 +481,8 @@ int dup_load(struct store *s);
 void dup_freeze(struct store *s);
 void dup_written(struct store *s);
 /* A chunk for `room` entries; it begins empty.  Entries count from its lsn and service time. */
-struct dup_chunk *dup_chunk_new(uint64_t id, unsigned room, uint64_t lsn, uint64_t service_ms);
+struct dup_chunk *dup_chunk_new(struct store *s, uint64_t id, unsigned room, uint64_t lsn,
+				uint64_t service_ms);
 /* An entry of a stored chunk is there again. */
 void dup_restore(struct store *s, struct dup_chunk *c, const uint8_t client[16], uint64_t hash,
 		 uint64_t lsn, uint64_t service_ms);
