@@ -118,6 +118,8 @@ const struct node_conf_vs *vs_conf(const struct node *n, unsigned vs);
 struct node_unit *vs_unit(struct node *n, unsigned vs, unsigned at);
 struct action *vs_unit_act(struct node *n, unsigned vs, enum act_type type);
 bool vs_chain_good(const struct node *n, const struct node_vs *v);
+/* Coming up, after a pause: the reservation is too old for a lease, so it is confirmed once more. */
+bool vs_too_late(struct node *n, unsigned vs);
 bool vs_leased_state(enum vs_state s);
 void vs_revoke(struct node *n, unsigned vs);
 void vs_reserve_next(struct node *n, unsigned vs);

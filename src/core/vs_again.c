@@ -10,6 +10,20 @@
 
 /* ---- restart in place ----------------------------------------------------------------------- */
 
+static uint64_t retake_limit(const struct node *n)
+{
+	return n->now_ns + 20 * n->conf.times.heartbeat_ns;
+}
+
+bool vs_too_late(struct node *n, unsigned vs)
+{
+	if (vs_chain_good(n, &n->vs[vs]))
+		return false;
+	vs_set_state(n, vs, VS_RETAKE, REASON_LEASE_LAPSED);
+	n->vs[vs].limit_ns = retake_limit(n);
+	return true;
+}
+
 static void retake(struct node *n, unsigned vs, enum reason why)
 {
 	struct node_vs *v = &n->vs[vs];
@@ -17,7 +31,7 @@ static void retake(struct node *n, unsigned vs, enum reason why)
 	vs_revoke(n, vs);
 	vs_repair_stop(n, vs);
 	vs_set_state(n, vs, VS_RETAKE, why);
-	v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
+	v->limit_ns = retake_limit(n);
 	v->phase_begun_ns = n->now_ns;
 	memset(v->phase_ns, 0, sizeof(v->phase_ns));
 	vs_run(n, vs);
@@ -299,10 +313,7 @@ static void all_repaired(struct node *n, unsigned vs)
 	if (v->state != VS_REPAIR) { /* the worker has the others only: the next has all */
 		HF_MARK("vs.repaired_beside");
 		retake(n, vs, REASON_DAMAGED);
-	} else if (!vs_chain_good(n, v)) {
-		vs_set_state(n, vs, VS_RETAKE, REASON_LEASE_LAPSED);
-		v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
-	} else {
+	} else if (!vs_too_late(n, vs)) {
 		vs_start_worker(n, vs, v->reason);
 	}
 }

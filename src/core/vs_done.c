@@ -44,12 +44,8 @@ static void mount_next(struct node *n, unsigned vs)
 		return;
 	}
 	vs_phase_end(n, v, PHASE_MOUNT);
-	if (!vs_chain_good(n, v)) {
-		vs_set_state(n, vs, VS_RETAKE, REASON_LEASE_LAPSED);
-		v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
-		return;
-	}
-	vs_bring_up(n, vs);
+	if (!vs_too_late(n, vs))
+		vs_bring_up(n, vs);
 }
 
 static void won(struct node *n, unsigned vs, const struct event *ev)
@@ -81,10 +77,8 @@ static void won(struct node *n, unsigned vs, const struct event *ev)
 	vs_phase_end(n, v, PHASE_RESERVE);
 	takeover_won(n, vs);
 	v->at = 0;
-	if (!vs_chain_good(n, v)) { /* a pause in between: the reservation is too old for a lease */
+	if (vs_too_late(n, vs)) {
 		HF_MARK("vs.won_too_late");
-		vs_set_state(n, vs, VS_RETAKE, REASON_LEASE_LAPSED);
-		v->limit_ns = n->now_ns + 20 * n->conf.times.heartbeat_ns;
 	} else if (vs_unit(n, vs, vs_conf(n, vs)->unit_count - 1)->mounted) {
 		vs_bring_up(n, vs);
 	} else {
