@@ -650,7 +650,7 @@ static void t_refusals(void)
 {
 	struct fs second;
 	char path[96];
-	uint8_t label[LABEL_SIZE], one = 2;
+	uint8_t label[LABEL_SIZE], other;
 	int fd;
 
 	fs_new(&f);
@@ -662,7 +662,8 @@ static void t_refusals(void)
 	snprintf(path, sizeof(path), "%s/LABEL", f.dir);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	CHECK_EQ(LABEL_SIZE, read(fd, label, sizeof(label)));
-	CHECK_EQ(1, pwrite(fd, &one, 1, 20));
+	other = label[20] ^ 1; /* of the uuid, which is any */
+	CHECK_EQ(1, pwrite(fd, &other, 1, 20));
 	CHECK_EQ(-EUCLEAN, fs_open(&f));
 	CHECK(strstr(f.err, "LABEL: damaged") != NULL);
 	label[11] = 9;
