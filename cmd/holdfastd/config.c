@@ -140,6 +140,8 @@ static void cache_write(struct config *c, const struct block_value *v)
 	f = fd < 0 ? NULL : fdopen(fd, "w");
 	if (!f) {
 		log_warn("config: %s: %s", tmp, strerror(errno));
+		if (fd >= 0)
+			close(fd);
 		return;
 	}
 	hex(hash, v->hash);
