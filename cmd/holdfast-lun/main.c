@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "codec/wwid.h"
 #include "io/loop.h"
 #include "lun.h"
@@ -32,7 +33,8 @@ static const char usage[] =
 	"usage: holdfast-lun --portal ADDR:PORT... --target IQN [--lun N] --initiator IQN [--wwid NAME]\n"
 	"                    [--unit KEY --lock FILE] [--answer MS] [--give-up MS] [--ready-fd N]\n"
 	"                    [--chap FILE] DIR\n"
-	"       holdfast-lun --list --portal ADDR:PORT --target IQN [--lun N] [--chap FILE]\n";
+	"       holdfast-lun --list --portal ADDR:PORT --target IQN [--lun N] [--chap FILE]\n"
+	"       holdfast-lun --version\n";
 
 struct options {
 	bool list, unit;
@@ -47,7 +49,7 @@ static const struct option longs[] = {
 	{"lock", required_argument, NULL, 'l'},	  {"give-up", required_argument, NULL, 'g'},
 	{"answer", required_argument, NULL, 'a'}, {"ready-fd", required_argument, NULL, 'r'},
 	{"list", no_argument, NULL, 'L'},	  {"chap", required_argument, NULL, 'c'},
-	{NULL, 0, NULL, 0},
+	{"version", no_argument, NULL, 'V'},	  {NULL, 0, NULL, 0},
 };
 
 static bool set_text(char *out, size_t size, const char *text)
@@ -113,6 +115,9 @@ static bool take_option(struct lun *l, struct options *o, int c)
 	case 'L':
 		o->list = true;
 		break;
+	case 'V':
+		puts("holdfast-lun " HF_VERSION);
+		exit(0);
 	default:
 		good = false;
 	}
@@ -123,7 +128,7 @@ static bool take_options(struct lun *l, struct options *o, int argc, char **argv
 {
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "V", longs, NULL)) != -1)
 		if (!take_option(l, o, c))
 			return false;
 	if (!l->spec.portal_count || !l->spec.target[0])

@@ -22,6 +22,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "io/sandbox.h"
 #include "vs.h"
 
@@ -33,7 +34,8 @@ static const char usage_text[] =
     "       holdfast-vs --standalone DIR --listen ADDRESS:PORT [--export PATH] [--udp]\n"
     "                   [--log-half BYTES] [--checkpoint-ms N] [--poll-us N] [--user NAME]\n"
     "                   [--verbose] [--no-sandbox]\n"
-    "       holdfast-vs --repair DIR [--user NAME]\n";
+    "       holdfast-vs --repair DIR [--user NAME]\n"
+    "       holdfast-vs --version\n";
 
 enum option_id {
 	OPT_VS = 256,
@@ -75,6 +77,7 @@ static const struct option options[] = {
     {"no-sandbox", no_argument, NULL, OPT_NO_SANDBOX},
     {"repair", required_argument, NULL, OPT_REPAIR},
     {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, 'V'},
     {NULL, 0, NULL, 0},
 };
 
@@ -200,6 +203,9 @@ static void option(struct vs *v, struct args *a, int id)
 	case OPT_HELP:
 		fputs(usage_text, stdout);
 		exit(VS_EXIT_OK);
+	case 'V':
+		puts("holdfast-vs " HF_VERSION);
+		exit(VS_EXIT_OK);
 	default:
 		worker_option(v, a, id);
 	}
@@ -209,7 +215,7 @@ static void args_parse(struct vs *v, struct args *a, int argc, char **argv)
 {
 	int id;
 
-	while ((id = getopt_long(argc, argv, "", options, NULL)) != -1)
+	while ((id = getopt_long(argc, argv, "V", options, NULL)) != -1)
 		option(v, a, id);
 	if (optind < argc)
 		usage("unexpected argument");

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/version.h"
 #include "conf/conf.h"
 #include "ctl/ctl.h"
 
@@ -461,6 +462,19 @@ static int do_key_drop(struct cli *c, char **w)
 	return cli_key_step(c, "key-drop", w[0]);
 }
 
+static int do_version(struct cli *c, char **w)
+{
+	json_t *o = json_pack("{s:s}", "version", HF_VERSION);
+
+	(void)w;
+	if (c->json)
+		print_json(o);
+	else
+		puts("holdfast " HF_VERSION);
+	json_decref(o);
+	return CLI_OK;
+}
+
 static const struct command {
 	const char *noun, *verb; /* verb NULL: the noun is the whole command */
 	unsigned words;
@@ -544,6 +558,8 @@ static const struct command {
      OPT_DRY},
     {"init", NULL, 0, true, do_init,
      "init                        make what the configuration names and does not exist yet", 0},
+    {"version", NULL, 0, true, do_version,
+     "version                     of this program [--json]; also --version", 0},
 };
 
 static int usage(FILE *to)
@@ -661,11 +677,12 @@ static bool options(struct cli *c, int argc, char **argv, bool given[OPTION_BITS
 					      {"restart", no_argument, NULL, 'R'},
 					      {"rolling", no_argument, NULL, 'O'},
 					      {"help", no_argument, NULL, 'h'},
+					      {"version", no_argument, NULL, 'V'},
 					      {NULL, 0, NULL, 0}};
 	double s;
 	int o;
 
-	while ((o = getopt_long(argc, argv, ":c:N:s:jdfi:t:ru:n:h", longs, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, ":c:N:s:jdfi:t:ru:n:hV", longs, NULL)) != -1) {
 		for (size_t i = 0; i < OPTION_BITS; i++)
 			if (option_bits[i].letter == o)
 				given[i] = true;
@@ -733,6 +750,8 @@ static bool options(struct cli *c, int argc, char **argv, bool given[OPTION_BITS
 		case 'h':
 			usage(stdout);
 			exit(CLI_OK);
+		case 'V':
+			exit(do_version(c, NULL));
 		case 't':
 			if (!option_time(c, "--timeout", optarg, &s))
 				return false;

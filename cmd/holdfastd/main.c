@@ -26,6 +26,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "daemon.h"
 
 #define CONF_DEFAULT  "/etc/holdfast/holdfast.conf"
@@ -42,6 +43,7 @@ struct options {
 
 static const char USAGE[] =
 	"usage: holdfastd [-c FILE] [-N NODE] [-n[v]] [-d]\n"
+	"       holdfastd --version\n"
 	"  -c FILE  configuration (default " CONF_DEFAULT ")\n"
 	"  -N NODE  this node's name (default: the host's)\n"
 	"  -n       check the configuration and exit; -nv prints what is in effect\n"
@@ -49,9 +51,12 @@ static const char USAGE[] =
 
 static void parse_options(struct options *o, int argc, char **argv)
 {
+	static const struct option longs[] = {{"version", no_argument, NULL, 'V'},
+					      {"help", no_argument, NULL, 'h'},
+					      {NULL, 0, NULL, 0}};
 	int c;
 
-	while ((c = getopt(argc, argv, "c:N:nvdh")) != -1)
+	while ((c = getopt_long(argc, argv, "c:N:nvdhV", longs, NULL)) != -1)
 		switch (c) {
 		case 'c':
 			o->file = optarg;
@@ -70,6 +75,9 @@ static void parse_options(struct options *o, int argc, char **argv)
 			break;
 		case 'h':
 			fputs(USAGE, stdout);
+			exit(EXIT_OK);
+		case 'V':
+			puts("holdfastd " HF_VERSION);
 			exit(EXIT_OK);
 		default:
 			fputs(USAGE, stderr);
