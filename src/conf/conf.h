@@ -208,6 +208,9 @@ int conf_path(char *out, size_t size, const char *path, const char *node);
 int conf_store_dir(char *out, size_t size, const struct conf *c, const struct conf_store *s,
 		   const char *node);
 
+/* The one way to write a path that a client or the configuration names: no slash twice, none at its
+ * end.  out has room for n + 1 bytes and may be what is read; the length. */
+size_t conf_tidy_path(char *out, const char *path, size_t n);
 /* What file handles say of the export they are for (doc/nfs.md): 24 bits of its path, without
  * slashes at its end, and of its directory, so that a handle means the same on every node and ends
  * when either changes. */

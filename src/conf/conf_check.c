@@ -300,6 +300,24 @@ static int check_stores(const struct check *k, struct conf *c, struct conf_vserv
 	return 0;
 }
 
+size_t conf_tidy_path(char *out, const char *path, size_t n)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < n; i++) {
+#ifdef HF_MUTANT_CONF_SLASHES_COUNT
+		out[len++] = path[i];
+#else
+		if (path[i] != '/' || len == 0 || out[len - 1] != '/')
+			out[len++] = path[i];
+#endif
+	}
+	while (len > 1 && out[len - 1] == '/')
+		len--;
+	out[len] = '\0';
+	return len;
+}
+
 uint32_t conf_export_id(const char *path, const char *dir)
 {
 	size_t n = strlen(path);
@@ -320,16 +338,11 @@ uint32_t conf_export_id(const char *path, const char *dir)
 static int check_twins(const struct check *k, const struct conf_export *e,
 		       const struct conf_export *with)
 {
-	char trimmed[2][CONF_PATH_MAX];
+	char tidy[2][CONF_PATH_MAX];
 
-	for (unsigned i = 0; i < 2; i++) {
-		char *t = trimmed[i];
-
-		snprintf(t, CONF_PATH_MAX, "%s", i ? with->path : e->path);
-		for (size_t n = strlen(t); n > 1 && t[n - 1] == '/'; n--)
-			t[n - 1] = '\0';
-	}
-	if (strcmp(trimmed[0], trimmed[1]) == 0)
+	conf_tidy_path(tidy[0], e->path, strlen(e->path));
+	conf_tidy_path(tidy[1], with->path, strlen(with->path));
+	if (strcmp(tidy[0], tidy[1]) == 0)
 		return bad(k, e->line, "export %s is there twice", e->path);
 	if (conf_export_id(e->path, e->dir) == conf_export_id(with->path, with->dir))
 		return bad(k, e->line,

@@ -58,22 +58,12 @@ static void rule_init(struct export_rule *r, const struct export_client_conf *c)
 	rule_text(r);
 }
 
-static size_t trimmed(const char *path)
-{
-	size_t n = strlen(path);
-
-	while (n > 1 && path[n - 1] == '/')
-		n--;
-	return n;
-}
-
 static int export_init(struct export *x, const struct export_conf *c, struct fs *fs)
 {
 	x->path = mem_strdup(c->path);
-	x->path_len = trimmed(x->path);
-	x->path[x->path_len] = '\0';
 	x->dir = mem_strdup(c->dir ? c->dir : "");
-	x->id = conf_export_id(x->path, x->dir);
+	x->id = conf_export_id(x->path, x->dir); /* as it is written: handles that are out keep it */
+	x->path_len = conf_tidy_path(x->path, x->path, strlen(x->path));
 	x->fs = fs;
 	x->rule_count = c->client_count;
 	x->rules = mem_zalloc(c->client_count, sizeof(*x->rules));
@@ -106,13 +96,13 @@ static int no_twins(const struct exports *e, char *err, size_t err_size)
 {
 	for (unsigned i = 0; i < e->count; i++) {
 		for (unsigned j = 0; j < i; j++) {
-			if (e->list[i].id != e->list[j].id)
+			bool same = strcmp(e->list[i].path, e->list[j].path) == 0;
+
+			if (e->list[i].id != e->list[j].id && !same)
 				continue;
 			snprintf(err, err_size, "exports %s and %s: %s; give one another path",
 				 e->list[j].path, e->list[i].path,
-				 strcmp(e->list[i].path, e->list[j].path) == 0
-				     ? "the same path twice"
-				     : "their handle numbers collide");
+				 same ? "the same path twice" : "their handle numbers collide");
 			return -EINVAL;
 		}
 	}

@@ -83,8 +83,8 @@ int exports_init(struct exports *e, const struct nfs_conf *c, struct fs *const *
 		 size_t err_size);
 void exports_fini(struct exports *e);
 struct export *exports_by_id(const struct exports *e, uint32_t id);
-/* The export whose path is the longest that begins `path`; *rest is what follows, without the
- * leading slash. NULL: none. */
+/* The export whose path is the longest that begins `path`, which is tidy (conf_tidy_path); *rest is
+ * what follows, without the leading slash. NULL: none. */
 struct export *exports_by_path(const struct exports *e, const char *path, size_t len,
 			       const char **rest, size_t *rest_len);
 /* The rule for this client, or NULL: it has no business here. */

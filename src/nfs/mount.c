@@ -10,9 +10,19 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/conf.h"
 #include "nfs/rpc_int.h"
 
 /* ---- the list of mounts --------------------------------------------------------------------- */
+/* A client may name it in one way to mount it and in another to unmount it. */
+static struct xdr_bytes tidy_path(const struct call *c, char room[MNTPATHLEN + 1])
+{
+	const struct xdr_bytes *path = &c->args.dirpath.path;
+	size_t n = conf_tidy_path(room, (const char *)path->p, path->n);
+
+	return (struct xdr_bytes){(const uint8_t *)room, (uint32_t)n};
+}
+
 static bool row_is(const struct mount_row *m, const struct call *c, const struct xdr_bytes *path)
 {
 	if (memcmp(m->client, c->client, sizeof(m->client)) != 0)
@@ -107,15 +117,16 @@ static uint32_t find_dir(struct export *x, const char *rest, size_t len,
 static uint32_t do_mount(struct call *c, struct export **xp, const struct export_rule **rule,
 			 const struct store_inode **dir)
 {
-	const struct xdr_bytes *path = &c->args.dirpath.path;
+	char room[MNTPATHLEN + 1];
+	struct xdr_bytes path = tidy_path(c, room);
 	const char *rest;
 	size_t rest_len;
 	struct export *x;
 	uint32_t status;
 
-	if (memchr(path->p, 0, path->n))
+	if (memchr(path.p, 0, path.n))
 		return MNT3ERR_INVAL;
-	x = exports_by_path(&c->srv->exports, (const char *)path->p, path->n, &rest, &rest_len);
+	x = exports_by_path(&c->srv->exports, (const char *)path.p, path.n, &rest, &rest_len);
 	if (x == NULL)
 		return MNT3ERR_NOENT;
 	*xp = x;
@@ -126,7 +137,7 @@ static uint32_t do_mount(struct call *c, struct export **xp, const struct export
 	c->fs = x->fs;
 	status = find_dir(x, rest, rest_len, dir);
 	if (status == MNT3_OK) {
-		remember(c, path);
+		remember(c, &path);
 		c->srv->stats.mounts++;
 	}
 	return status;
@@ -206,7 +217,10 @@ static int dump(struct call *c)
 
 static int umnt(struct call *c)
 {
-	forget(c, &c->args.dirpath.path);
+	char room[MNTPATHLEN + 1];
+	struct xdr_bytes path = tidy_path(c, room);
+
+	forget(c, &path);
 	return 0;
 }
 

@@ -325,6 +325,7 @@ static void t_mistakes(void)
 		{"vs", "export \"/t\" { store s }", "has no client line"},
 		{"store", "dir \"../up\"", "dir is given twice"},
 		{"vs", "export \"/s/\" { store s\nclient * }", "export /s is there twice"},
+		{"vs", "export \"//s\" { store s\nclient * }", "export /s is there twice"},
 		{"export", "dir \"/a\"", "dir \"/a\" must be names below the store's root"},
 		{"export", "dir \"a/\"", "dir \"a/\" must be names"},
 		{"export", "dir \"a//b\"", "must be names"},

@@ -165,6 +165,12 @@ static void t_mount(void)
 	CHECK_EQ(MNT3ERR_NOENT, nt_mount(t, "/e/none", &fh));
 	CHECK_EQ(MNT3ERR_NOENT, nt_mount(t, "/nothing", &fh));
 	CHECK_EQ(MNT3ERR_NOENT, nt_mount(t, "", &fh));
+	CHECK_EQ(MNT3_OK, nt_mount(t, "//e", &fh));
+	CHECK_EQ(0, memcmp(t->root.b, fh.b, HANDLE_SIZE));
+	CHECK_EQ(MNT3_OK, nt_mount(t, "///e///sub//", &fh));
+	CHECK_EQ(0, memcmp(sub.b, fh.b, HANDLE_SIZE));
+	CHECK_EQ(MNT3ERR_NOENT, nt_mount(t, "//nothing//", &fh));
+	CHECK_EQ(MNT3ERR_NOENT, nt_mount(t, "//", &fh));
 	CHECK_EQ(MNT3ERR_ACCES, nt_mount(t, "/e/sub/../..", &fh));
 	CHECK_EQ(NFS3_OK, nt_create(t, &t->root, "file", GUARDED, &(struct sattr3){0}, 0, &fh));
 	CHECK_EQ(MNT3ERR_NOTDIR, nt_mount(t, "/e/file", &fh));
@@ -219,6 +225,49 @@ static void t_mount_lists(void)
 	}
 	CHECK_EQ(4, n);
 	CHECK(rd_done(&t->r));
+	down();
+}
+
+/* One mount is one row, however its path is written. */
+static void t_mount_slashes(void)
+{
+	static const char *const ways[] = {"/e/sub", "//e/sub", "/e/sub/", "/e//sub//"};
+	struct xdr_bytes b;
+	struct nt_fh fh;
+
+	up();
+	mount_proc(MOUNT_V3, MOUNTPROC3_UMNTALL, NULL);
+	for (unsigned i = 0; i < 4; i++) {
+		for (unsigned k = 0; k < 4; k++)
+			CHECK_EQ(MNT3_OK, nt_mount(t, ways[k], &fh));
+		mount_proc(MOUNT_V3, MOUNTPROC3_DUMP, NULL);
+		CHECK_EQ(1, rd_u32(&t->r));
+		xdr_get_bytes(&t->r, &b, 1024);
+		xdr_get_bytes(&t->r, &b, 1024);
+		CHECK_EQ(6, b.n);
+		CHECK_EQ(0, memcmp(b.p, "/e/sub", 6));
+		CHECK_EQ(0, rd_u32(&t->r));
+		mount_proc(MOUNT_V3, MOUNTPROC3_UMNT, ways[i]);
+		mount_proc(MOUNT_V3, MOUNTPROC3_DUMP, NULL);
+		CHECK_EQ(0, count_list(2));
+	}
+	down();
+}
+
+/* The longest path that MOUNT has room for, and one of slashes alone. */
+static void t_mount_long(void)
+{
+	char text[MNTPATHLEN + 1];
+	struct nt_fh fh;
+
+	up();
+	memset(text, '/', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	CHECK_EQ(MNT3ERR_NOENT, nt_mount(t, text, &fh));
+	text[MNTPATHLEN - 1] = 'e';
+	CHECK_EQ(MNT3_OK, nt_mount(t, text, &fh));
+	memset(text, 'e', sizeof(text) - 1);
+	CHECK_EQ(MNT3ERR_NOENT, nt_mount(t, text, &fh));
 	down();
 }
 
@@ -596,6 +645,8 @@ int main(void)
 	CASE(t_golden_getattr_reply);
 	CASE(t_mount);
 	CASE(t_mount_lists);
+	CASE(t_mount_slashes);
+	CASE(t_mount_long);
 	CASE(t_mount_version_1);
 	CASE(t_squash);
 	CASE(t_read_only);
