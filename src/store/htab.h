@@ -9,7 +9,9 @@
  * Linear hashing: of the buckets of the larger power of two the first `buckets` are there, the
  * others' entries lie in the bucket of the smaller one until it is its turn to be split.  Who goes
  * where is decided by a bit of the tag, so that a split touches no entry, as long as the tag has it.
- * Buckets come in segments that never move.  An entry has a link; its owner chooses the hash. */
+ * Buckets come in segments that never move.  A line of the few is given back when it is empty, to the
+ * table for the next bucket that gets more: else each bucket would keep what it once needed, and a
+ * table of steady size would grow for hours.  An entry has a link; its owner chooses the hash. */
 #ifndef HF_STORE_HTAB_H
 #define HF_STORE_HTAB_H
 
@@ -45,6 +47,7 @@ struct htab {
 	size_t segments, cap;
 	size_t mask;	/* of the smaller power of two */
 	size_t buckets; /* more than mask, at most twice that */
+	struct htab_line *unused; /* lines of the few, a chain */
 };
 
 static inline struct htab_line *htab_bucket(const struct htab *t, size_t i)
@@ -139,6 +142,23 @@ static inline void htab_init(struct htab *t)
 	htab_segment_add(t);
 }
 
+static inline struct htab_line *htab_line_get(struct htab *t)
+{
+	struct htab_line *line = t->unused;
+
+	if (!line)
+		return htab_lines(1);
+	t->unused = line->more;
+	*line = (struct htab_line){.more = NULL};
+	return line;
+}
+
+static inline void htab_line_put(struct htab *t, struct htab_line *line)
+{
+	line->more = t->unused;
+	t->unused = line;
+}
+
 static inline void htab_more_free(struct htab_line *more)
 {
 	for (struct htab_line *next; more; more = next) {
@@ -151,13 +171,14 @@ static inline void htab_fini(struct htab *t)
 {
 	for (size_t i = 0; i < t->buckets && t->segments; i++)
 		htab_more_free(htab_bucket(t, i)->more);
+	htab_more_free(t->unused);
 	for (size_t i = 0; i < t->segments; i++)
 		free(t->segment[i]);
 	free(t->segment);
 	*t = (struct htab){0};
 }
 
-static inline void htab_add(struct htab_line *line, uint64_t slot)
+static inline void htab_add(struct htab *t, struct htab_line *line, uint64_t slot)
 {
 	for (;; line = line->more) {
 		for (unsigned i = 0; i < HTAB_SLOTS; i++)
@@ -166,7 +187,7 @@ static inline void htab_add(struct htab_line *line, uint64_t slot)
 				return;
 			}
 		if (!line->more)
-			line->more = htab_lines(1);
+			line->more = htab_line_get(t);
 	}
 }
 
@@ -195,8 +216,11 @@ static inline void htab_split(struct htab *t)
 	for (const struct htab_line *line = &was; line; line = line->more)
 		for (unsigned k = 0; k < HTAB_SLOTS; k++)
 			if (line->slot[k])
-				htab_add(htab_upper(line->slot[k], bit) ? to : from, line->slot[k]);
-	htab_more_free(was.more);
+				htab_add(t, htab_upper(line->slot[k], bit) ? to : from, line->slot[k]);
+	for (struct htab_line *line = was.more, *next; line; line = next) {
+		next = line->more;
+		htab_line_put(t, line);
+	}
 	if (++t->buckets == 2 * half)
 		t->mask = 2 * half - 1;
 	/* The next split is some additions away and begins with these, which are in no cache. */
@@ -213,20 +237,39 @@ static inline void htab_grow(struct htab *t, size_t wanted)
 static inline void htab_put(struct htab *t, struct htab_link *l, uint64_t hash)
 {
 	l->hash = hash;
-	htab_add(htab_at(t, hash), htab_slot(l));
+	htab_add(t, htab_at(t, hash), htab_slot(l));
 }
 
-/* Takes out an entry that is in the table. */
+static inline bool htab_empty(const struct htab_line *line)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < HTAB_SLOTS; i++)
+		any |= line->slot[i];
+#ifdef HF_MUTANT_LINES_KEPT
+	any = 1;
+#endif
+	return any == 0;
+}
+
+/* Takes out an entry that is in the table.  A look through it ends with that. */
 static inline void htab_del(struct htab *t, struct htab_link *l)
 {
 	uint64_t slot = htab_slot(l);
+	struct htab_line *line = htab_at(t, l->hash), *before = NULL;
+	unsigned i = 0;
 
-	for (struct htab_line *line = htab_at(t, l->hash);; line = line->more)
-		for (unsigned i = 0; i < HTAB_SLOTS; i++)
-			if (line->slot[i] == slot) {
-				line->slot[i] = 0;
-				return;
-			}
+	while (line->slot[i] != slot)
+		if (++i == HTAB_SLOTS) {
+			before = line;
+			line = line->more;
+			i = 0;
+		}
+	line->slot[i] = 0;
+	if (before && htab_empty(line)) {
+		before->more = line->more;
+		htab_line_put(t, line);
+	}
 }
 
 #endif

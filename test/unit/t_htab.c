@@ -68,6 +68,48 @@ static uint64_t few(unsigned i)
 	return i % 3000; /* long chains, of equal hashes too */
 }
 
+static uint64_t mixed(unsigned i)
+{
+	uint64_t h = spread(i);
+
+	h = (h ^ h >> 31) * 0x9e3779b97f4a7c15ULL;
+	return h ^ h >> 29;
+}
+
+static size_t lines_of_the_few(const struct htab *t)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->buckets; i++)
+		for (const struct htab_line *l = htab_bucket(t, i)->more; l; l = l->more)
+			n++;
+	return n;
+}
+
+/* The same number for a long time, oldest out, newest in: at no time it needs more than at another. */
+static void t_steady(void)
+{
+	size_t early = 0, unused = 0;
+	struct htab t;
+
+	htab_init(&t);
+	htab_grow(&t, THINGS);
+	for (unsigned n = 0; n < 100 * THINGS; n++) {
+		struct thing *it = &thing[n % THINGS];
+
+		if (n >= THINGS)
+			htab_del(&t, &it->link);
+		htab_put(&t, &it->link, mixed(n));
+		if (n == 2 * THINGS)
+			early = lines_of_the_few(&t);
+	}
+	CHECK(early > 0 && lines_of_the_few(&t) < early * 5 / 4);
+	for (const struct htab_line *l = t.unused; l; l = l->more)
+		unused++;
+	CHECK(unused < early / 2);
+	htab_fini(&t);
+}
+
 static void t_dense(void)
 {
 	in_and_out(dense);
@@ -107,6 +149,7 @@ int main(void)
 {
 	srand(1);
 	CASE(t_dense);
+	CASE(t_steady);
 	CASE(t_spread);
 	CASE(t_few);
 	CASE(t_tags);
