@@ -553,6 +553,75 @@ bool adopt_is_store(int dir_fd)
 	return is;
 }
 
+static bool is_file(int dir_fd, const char *name, off_t least)
+{
+	struct stat st;
+
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       st.st_size >= least;
+}
+
+static bool is_dir(int dir_fd, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool adopt_was_store(int dir_fd)
+{
+	unsigned signs = is_file(dir_fd, "index/data.mdb", 1);
+
+	signs += is_file(dir_fd, "log/0", BATCH_ALIGN) && is_file(dir_fd, "log/1", BATCH_ALIGN);
+	signs += is_dir(dir_fd, "objects/00/00") && is_dir(dir_fd, "objects/0f/0f");
+#ifdef HF_MUTANT_ADOPT_STORE_UNSEEN
+	return false;
+#endif
+	/* One of them may be what else was damaged; an ordinary tree has not even one. */
+	return signs >= 2 && !adopt_is_store(dir_fd);
+}
+
+int adopt_no_label(const struct adopt *k)
+{
+	HF_MARK("adopt.was_store");
+	return say(k->err, k->err_size, -EUCLEAN,
+		   "%s: is a store whose LABEL is damaged or missing: restore LABEL from a copy",
+		   k->a->dir);
+}
+
+/* Is one of the directories above DIR a store?  As far as they can be looked into. */
+static bool inside_store(const struct adopt *k)
+{
+	int fd = adopt_dir(k->dir_fd, ".."), up;
+	struct statx a = k->root, b;
+	bool is = false;
+
+	while (fd >= 0 && !is && tree_stat(fd, ".", &b) == 0 &&
+	       (a.stx_ino != b.stx_ino || a.stx_dev_minor != b.stx_dev_minor ||
+		a.stx_dev_major != b.stx_dev_major)) {
+		is = adopt_is_store(fd) || adopt_was_store(fd);
+		a = b;
+		up = adopt_dir(fd, "..");
+		close(fd);
+		fd = up;
+	}
+	if (fd >= 0)
+		close(fd);
+	return is;
+}
+
+/* What nobody meant by a tree: the parts of a store. */
+static int look_round(struct adopt *k)
+{
+	if (!adopt_exists(k->dir_fd, RELEASE_WORK) && adopt_was_store(k->dir_fd))
+		return adopt_no_label(k);
+	if (!inside_store(k))
+		return 0;
+	HF_MARK("adopt.inside_store");
+	return say(k->err, k->err_size, -EINVAL, "%s: lies inside of a store: it is a part of it",
+		   k->a->dir);
+}
+
 /* What an earlier run, or another program, left. */
 static int where(struct adopt *k)
 {
@@ -564,7 +633,9 @@ static int where(struct adopt *k)
 	if (label && !work)
 		return say(k->err, k->err_size, -EEXIST, "%s: has a LABEL: it is a store already",
 			   k->a->dir);
-	if (k->a->dry_run || !k->n->committed)
+	if (!k->n->committed)
+		return look_round(k);
+	if (k->a->dry_run)
 		return 0;
 	k->n->resumed = true;
 	k->work_fd = adopt_dir(k->dir_fd, ADOPT_WORK);

@@ -48,6 +48,9 @@ void adopt_find(struct adopt *k, enum adopt_finding f, const char *path, const c
 void adopt_progress(struct adopt *k, const char *step);
 /* Is this directory a store? */
 bool adopt_is_store(int dir_fd);
+/* Has it what a store has, but no LABEL that can be read?  Then it is one that was damaged. */
+bool adopt_was_store(int dir_fd);
+int adopt_no_label(const struct adopt *k); /* says so: -EUCLEAN */
 void adopt_point(struct adopt *k, unsigned step, bool inside);
 /* Names of DIR that are not of the tree. */
 bool adopt_leaves(const struct adopt *k, const struct tree_entry *e);

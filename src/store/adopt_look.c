@@ -49,6 +49,12 @@ static void look_flags(struct adopt *k, const struct tree_entry *e)
 		cannot(k, e, "encrypted by the file system");
 }
 
+static void look_times(struct adopt *k, const struct tree_entry *e)
+{
+	if (!tree_time_fits(e->st.stx_atime) || !tree_time_fits(e->st.stx_mtime))
+		cannot(k, e, "has a time after the year 2262: give it another first (touch)");
+}
+
 static void look_owner(struct adopt *k, const struct tree_entry *e)
 {
 	if (!k->fowner && e->st.stx_uid != geteuid())
@@ -83,6 +89,10 @@ static void look_dir(struct adopt *k, const struct tree_entry *e)
 {
 	bool inherits;
 
+	if ((strcmp(e->name, "index") == 0 || strcmp(e->name, "objects") == 0) &&
+	    adopt_was_store(e->dir->fd))
+		cannot(k, e, "a part of a store whose LABEL is damaged or missing: restore that, or "
+			     "move it away");
 	if (e->dir->depth + 1 == TREE_DEPTH_MAX)
 		cannot(k, e, "too many directories in each other");
 	if (tree_project(e->dir->fd, &inherits) != 0 && e->dir->up == NULL && e->dir->entries == 0)
@@ -179,6 +189,7 @@ static int look_each(struct tree_walk *w, struct tree_entry *e)
 	if (e->dir->up == NULL && (strcmp(e->name, RELEASE_WORK) == 0))
 		cannot(k, e, "is what an unfinished release left: finish that one");
 	look_flags(k, e);
+	look_times(k, e);
 	look_owner(k, e);
 	if (!S_ISDIR(e->st.stx_mode) && e->st.stx_nlink >= STORE_LINK_MAX)
 		cannot(k, e, "has 65,000 names or more");
@@ -252,6 +263,7 @@ int adopt_look(struct adopt *k)
 	    tree_capable(CAP_FOWNER) && tree_capable(CAP_DAC_OVERRIDE) && tree_capable(CAP_CHOWN);
 	k->project = tree_project(k->dir_fd, &k->inherits);
 	look_flags(k, &self);
+	look_times(k, &self);
 	look_owner(k, &self);
 	look_file_system(k);
 	if (k->a->give && k->a->uid != geteuid() && !tree_capable(CAP_CHOWN))

@@ -279,6 +279,8 @@ static int backward(struct adopt *k)
 {
 	int err = 0;
 
+	if (adopt_was_store(k->dir_fd))
+		return adopt_no_label(k);
 	if (!adopt_is_store(k->dir_fd))
 		return say(k->err, k->err_size, -ENOENT, "%s: not a store: it has no LABEL of one",
 			   k->a->dir);
@@ -355,6 +357,10 @@ static int run(struct adopt *k)
 			   "again first",
 			   k->a->dir);
 	k->n->committed = adopt_exists(k->dir_fd, RELEASE_WORK) && !adopt_is_store(k->dir_fd);
+	/* Not the commit took LABEL away: it would be in the work folder, or the parts would be gone. */
+	if (k->n->committed && !adopt_exists(k->dir_fd, RELEASE_WORK "/store/LABEL") &&
+	    adopt_was_store(k->dir_fd))
+		return adopt_no_label(k);
 	if (k->n->committed && k->a->dry_run) {
 		adopt_find(k, ADOPT_NOTE, ".",
 			   "a release was begun and is committed: running it finishes "

@@ -57,8 +57,16 @@ int tree_walk(struct tree_walk *w, struct tree_dir *top);
  */
 int tree_open(int dir_fd, const char *name, int flags);
 int tree_stat(int dir_fd, const char *name, struct statx *st);
+/* A row counts nanoseconds in 64 bits: from the year 1677 to 2262.  ext4 and xfs go on to 2446 and
+ * 2486: such a time is no time of a row. */
+static inline bool tree_time_fits(struct statx_timestamp t)
+{
+	return t.tv_sec > INT64_MIN / 1000000000LL && t.tv_sec < INT64_MAX / 1000000000LL;
+}
 static inline int64_t tree_ns(struct statx_timestamp t)
 {
+	if (!tree_time_fits(t))
+		return t.tv_sec < 0 ? INT64_MIN : INT64_MAX;
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 struct timespec tree_timespec(int64_t ns);

@@ -356,6 +356,98 @@ static void t_refused(void)
 	CHECK_EQ(-ENOENT, call(true, false));
 }
 
+/* Cut, overwritten or gone: what is beside it tells that this is no tree, and nothing is changed.  With
+ * its LABEL it is the store that it was. */
+static void t_label_damaged(void)
+{
+	char label[128], kept[128], folder[128];
+	const off_t cut[] = {75, 79, 0};
+
+	tree_make();
+	CHECK_EQ(0, call(true, false));
+	path_of(label, "LABEL");
+	snprintf(kept, sizeof(kept), "%s.label", dir);
+	for (unsigned i = 0; i <= 3; i++) {
+		CHECK_EQ(0, rename(label, kept));
+		if (i < 3) {
+			file_make("LABEL", "this is none");
+			CHECK_EQ(0, truncate(label, cut[i]));
+		}
+		CHECK_EQ(-EUCLEAN, call(true, false));
+		CHECK(strstr(err, "restore LABEL") != NULL);
+		CHECK_EQ(-EUCLEAN, call(false, false));
+		path_of(folder, ".holdfast-release"); /* of a release that ended before its commit */
+		CHECK_EQ(0, mkdir(folder, 0700));
+		CHECK_EQ(-EUCLEAN, call(false, false));
+		CHECK_EQ(-EINVAL, call(true, false));
+		CHECK_EQ(0, rmdir(folder));
+		CHECK_EQ(0, rename(kept, label));
+		is_store();
+	}
+	CHECK_EQ(0, call(false, false));
+	is_tree();
+	tree_drop();
+}
+
+/* A part of a store is no tree, and a tree with a store in it is not taken. */
+static void t_store_around(void)
+{
+	char a[128], b[128];
+
+	tree_make();
+	CHECK_EQ(0, call(true, false));
+	snprintf(dir + strlen(dir), 16, "/objects/00");
+	CHECK_EQ(-EINVAL, call(true, false));
+	CHECK(strstr(err, "inside of a store") != NULL);
+	*strstr(dir, "/objects") = 0;
+	path_of(b, "sub");
+	CHECK_EQ(0, mkdir(b, 0700));
+	for (unsigned i = 0; i < 4; i++) {
+		static const char *const names[] = {"LABEL", "index", "log", "objects"};
+
+		snprintf(a, sizeof(a), "%s/%s", dir, names[i]);
+		snprintf(b, sizeof(b), "%s/sub/%s", dir, names[i]);
+		CHECK_EQ(0, rename(a, b));
+	}
+	CHECK_EQ(-EINVAL, call(true, false));
+	CHECK(strstr(text, "the directory is a store") != NULL);
+	path_of(b, "sub/LABEL");
+	CHECK_EQ(0, truncate(b, 75));
+	CHECK_EQ(-EINVAL, call(true, false));
+	CHECK(strstr(text, "a part of a store") != NULL);
+	tree_drop();
+}
+
+/* A row counts from 1677 to 2262; the file system's own times go on. */
+static void t_late_times(void)
+{
+	const struct timespec late[2] = {{.tv_sec = 9300000000}, {.tv_sec = 9300000000}};
+	const struct timespec last[2] = {{.tv_sec = 9223372035, .tv_nsec = 999999999},
+					 {.tv_sec = -1, .tv_nsec = 999999999}};
+	struct statx_timestamp t = {.tv_sec = INT64_MAX / 1000000000};
+	char path[128];
+	struct stat st;
+
+	CHECK(!tree_time_fits(t) && tree_ns(t) == INT64_MAX);
+	t.tv_sec = INT64_MIN;
+	CHECK(!tree_time_fits(t) && tree_ns(t) == INT64_MIN);
+	tree_make();
+	path_of(path, "sub");
+	CHECK_EQ(0, utimensat(AT_FDCWD, path, late, 0));
+	CHECK_EQ(0, stat(path, &st));
+	if (st.st_mtim.tv_sec == late[0].tv_sec) { /* this file system has such times */
+		CHECK_EQ(-EINVAL, call(true, false));
+		CHECK(n.cannot == 1 && strstr(text, "sub: has a time after") != NULL);
+		CHECK_EQ(0, utimensat(AT_FDCWD, path, last, 0));
+		CHECK_EQ(0, call(true, false));
+		CHECK_EQ(0, call(false, false));
+		CHECK_EQ(0, stat(path, &st));
+		CHECK(st.st_atim.tv_sec == last[0].tv_sec && st.st_atim.tv_nsec == 999999999 &&
+		      st.st_mtim.tv_sec == -1 && st.st_mtim.tv_nsec == 999999999);
+	}
+	tree_drop();
+}
+
 /* A store that is being served is neither adopted nor released. */
 static void t_in_use(void)
 {
@@ -389,6 +481,9 @@ int main(void)
 	CASE(t_log_recovered);
 	CASE(t_refused_as_root);
 	CASE(t_refused);
+	CASE(t_label_damaged);
+	CASE(t_store_around);
+	CASE(t_late_times);
 	CASE(t_in_use);
 	return check_end();
 }
