@@ -17,6 +17,9 @@
 #include "xdr/nfs3_xdr.h"
 #include "xdr/rpc_xdr.h"
 
+/* Of longer arguments the sum would cost more than the line of memory that it is needed for. */
+#define SUM_MAX 16384U
+
 void rpc_key(struct store_caller *k, const uint8_t client[16], uint32_t xid,
 	     const struct rpc_program *program, uint32_t proc, const struct rd *args)
 {
@@ -117,6 +120,10 @@ void rpc_ahead(const struct rpc_server *s, const struct rpc_peer *from, const ui
 	if (head.proc == NFSPROC3_READ) {
 		ahead_of_read(store, &in, h.ino);
 		return;
+	}
+	if (rd_left(&in) > SUM_MAX) {
+		HF_MARK("nfs.ahead_long");
+		return; /* the call itself sums every byte, once */
 	}
 	HF_MARK("nfs.ahead");
 	rpc_client_of(from, client);

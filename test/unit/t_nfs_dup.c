@@ -361,6 +361,39 @@ static void t_same_xid_other_data(void)
 	down();
 }
 
+/* Looking at a call ahead of time sums short arguments only; the key that counts has every byte of
+ * either, wherever the limit is.  covers: S11 */
+static void t_long_calls_have_whole_keys(void)
+{
+	static uint8_t data[32768];
+	struct nt_fh fh;
+
+	up();
+	CHECK_EQ(NFS3_OK, nt_create(t, &t->root, "f", GUARDED, &plain, 0, &fh));
+	for (uint32_t size = 8192; size <= sizeof(data); size += 8192) {
+		uint64_t ahead = trace_mark_count("nfs.ahead"),
+			 left = trace_mark_count("nfs.ahead_long"),
+			 repeats = nt_counter(t, "repeats");
+
+		CHECK_EQ(NFS3_OK, nt_write(t, &fh, 0, data, size, UNSTABLE, NULL));
+		CHECK_EQ(size < 16384, trace_mark_count("nfs.ahead") == ahead + 1);
+		CHECK_EQ(size >= 16384, trace_mark_count("nfs.ahead_long") == left + 1);
+		t->xid--;
+		CHECK_EQ(NFS3_OK, nt_write(t, &fh, 0, data, size, UNSTABLE, NULL));
+		CHECK_EQ(repeats + 1, nt_counter(t, "repeats"));
+		for (uint32_t at = 0; at < size; at += at % 2 ? 210 : 211) {
+			data[at]++;
+			t->xid--;
+			CHECK_EQ(NFS3_OK, nt_write(t, &fh, 0, data, size, UNSTABLE, NULL));
+		}
+		data[size - 1]++;
+		t->xid--;
+		CHECK_EQ(NFS3_OK, nt_write(t, &fh, 0, data, size, UNSTABLE, NULL));
+		CHECK_EQ(repeats + 1, nt_counter(t, "repeats"));
+	}
+	down();
+}
+
 /* A COMMIT under way is joined by its repeat. */
 static void t_commit_repeated_in_progress(void)
 {
@@ -600,6 +633,7 @@ int main(void)
 	CASE(t_failures_are_remembered);
 	CASE(t_idempotent_calls_run_again);
 	CASE(t_same_xid_other_data);
+	CASE(t_long_calls_have_whole_keys);
 	CASE(t_commit_repeated_in_progress);
 	CASE(t_replies_wait_for_the_log);
 	CASE(t_unstable_writes_are_seen_at_once);
