@@ -236,8 +236,7 @@ struct daemon {
 	struct drops drops;
 	uint64_t drops_seen; /* of the brain's */
 	uint64_t drops_said_ns[DROP_WAYS][DROP_COUNT];
-	uint8_t slot_tail[CONF_COORD_MAX][NODE_NODES_MAX][SLOT_SIZE - SLOT_MAC_OFF];
-	bool slot_bad[CONF_COORD_MAX][NODE_NODES_MAX]; /* as it was last read */
+	struct slot_bad slot_bad[CONF_COORD_MAX][NODE_NODES_MAX]; /* as it was last read */
 
 	struct unit_job unit[CONF_UNITS_MAX];
 	struct worker worker[CONF_VSERVERS_MAX];

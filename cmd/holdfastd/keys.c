@@ -241,7 +241,7 @@ static void take(struct daemon *d, const struct keyfile *f)
 	say_steps(d, &old);
 	sodium_memzero(&old, sizeof(old));
 	tell_brain(d);
-	memset(d->slot_tail, 0, sizeof(d->slot_tail));
+	memset(d->slot_bad, 0, sizeof(d->slot_bad));
 	log_notice("keys: %u known, sending with %u", d->seal.count, seal_send_id(&d->seal));
 	if (seal_send_id(&d->seal) != before) {
 		sign_all(d);

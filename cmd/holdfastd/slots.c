@@ -37,20 +37,13 @@ static int sector_error(const struct seal *s, const uint8_t *sector)
 	return rc;
 }
 
-/* Counted once for as long as the same sector lies there, and only if the read before was bad too:
- * a read in the middle of its owner's write may be torn (a file is no disk), and the next is whole. */
+/* Counted and said, when it is news. */
 static void note_bad(struct slots_device *s, unsigned node, const uint8_t *sector, int err)
 {
-	uint8_t *last = s->d->slot_tail[s->index][node];
-	bool *bad = &s->d->slot_bad[s->index][node], again = *bad;
 	char from[PATH_TEXT_MAX];
 
-	*bad = err && err != -ENODATA;
-	if (!*bad || !again)
+	if (!slot_bad_news(&s->d->slot_bad[s->index][node], sector, err))
 		return;
-	if (memcmp(last, sector + SLOT_MAC_OFF, SLOT_SIZE - SLOT_MAC_OFF) == 0)
-		return;
-	memcpy(last, sector + SLOT_MAC_OFF, SLOT_SIZE - SLOT_MAC_OFF);
 	snprintf(from, sizeof(from), "%s slot %u", s->disk.path, node + 1);
 	drops_note(s->d, DROP_WAY_DEVICE + s->index, drop_reason(err), from);
 }

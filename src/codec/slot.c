@@ -142,3 +142,20 @@ int slot_header_decode(struct slot_header *h, const uint8_t sector[SLOT_SIZE])
 	h->made_ns = rd_u64(&r);
 	return rd_ok(&r) ? 0 : -EBADMSG;
 }
+
+bool slot_bad_news(struct slot_bad *b, const uint8_t sector[SLOT_SIZE], int err)
+{
+	const uint8_t *tail = sector + SLOT_MAC_OFF;
+#ifdef HF_MUTANT_SLOT_BAD_AT_ONCE
+	bool again = true;
+#else
+	bool again = b->bad;
+#endif
+
+	b->bad = err && err != -ENODATA;
+	if (!b->bad || !again || (b->told && memcmp(b->tail, tail, sizeof(b->tail)) == 0))
+		return false;
+	b->told = true;
+	memcpy(b->tail, tail, sizeof(b->tail));
+	return true;
+}

@@ -47,6 +47,16 @@ int slot_decode(struct slot *s, const uint8_t sector[SLOT_SIZE]);
 /* The same without the CRC, for a sector that was found intact already: MAC and CRC cover it. */
 int slot_parse(struct slot *s, const uint8_t sector[SLOT_SIZE]);
 
+/* What the last read of a sector found, if it was bad. */
+struct slot_bad {
+	bool bad, told;
+	uint8_t tail[SLOT_SIZE - SLOT_MAC_OFF];
+};
+/* Is it news that this read found it bad (`err`, of slot_decode() or of its MAC)?  Once for as long as
+ * the same sector lies there, and only if the read before was bad too: a read in the middle of its
+ * owner's write may be torn (a file is no disk), and the next is whole. */
+bool slot_bad_news(struct slot_bad *b, const uint8_t sector[SLOT_SIZE], int err);
+
 /* Sector 0: names the cluster and the device, so that a wrong disk is noticed. */
 struct slot_header {
 	uint8_t cluster[16];

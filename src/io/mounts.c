@@ -74,7 +74,11 @@ static char *point_of(char *line, dev_t *dev)
 int mounts_find(const char *path, dev_t *dev)
 {
 	char *line = NULL, *at, name[PATH_MAX];
+#ifdef HF_MUTANT_MOUNTS_AS_WRITTEN
+	int rc = snprintf(name, sizeof(name), "%s", path) < 1 ? -EINVAL : 0, found = 0;
+#else
 	int rc = real_name(path, name), found = 0;
+#endif
 	size_t room = 0;
 	dev_t d;
 	FILE *f;

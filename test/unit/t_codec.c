@@ -249,6 +249,34 @@ static void t_slot_lengths(void)
 	CHECK_EQ(-EPROTO, slot_decode(&back, sector));
 }
 
+/* Of what the reads of one slot find, which is worth a word: the letters' case tells.
+ * g good, n never written, t torn, f forged, z torn, and its end is zeros. */
+static void t_slot_bad(void)
+{
+	static const char *const runs[] = {
+	    "tgtgtg",	  /* read in the middle of a write, again and again */
+	    "ntnt",	  /* its first write */
+	    "tTttt",	  /* it lies there: once */
+	    "gtTgttgfFfg", /* ... and once only, also after a good one; another is another */
+	    "tFfg",	  /* two reads in a row, whatever each found */
+	    "zZz",
+	};
+
+	for (unsigned i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+		struct slot_bad b = {0};
+
+		for (const char *p = runs[i]; *p; p++) {
+			uint8_t sector[SLOT_SIZE] = {0};
+			char c = (char)(*p | 0x20);
+			int err = c == 'g' ? 0 : c == 'n' ? -ENODATA :
+				  c == 'f' ? -EKEYREJECTED : -EBADMSG;
+
+			memset(sector + SLOT_MAC_OFF, c == 'z' ? 0 : c, SLOT_SIZE - SLOT_MAC_OFF);
+			CHECK_EQ(*p < 'a', slot_bad_news(&b, sector, err));
+		}
+	}
+}
+
 static void t_slot_header(void)
 {
 	struct slot_header h = {.device = 1, .device_count = 2, .node_count = 8, .key_id = 3}, back;
@@ -560,6 +588,7 @@ int main(int argc, char **argv)
 	CASE(t_status_future);
 	CASE(t_slot);
 	CASE(t_slot_lengths);
+	CASE(t_slot_bad);
 	CASE(t_slot_header);
 	CASE(t_owner);
 	CASE(t_owner_key);
