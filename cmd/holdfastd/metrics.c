@@ -11,6 +11,8 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/version.h"
+#include "ctl/prom.h"
 #include "daemon.h"
 
 /* Who connects and says nothing must not keep those out for long who would ask. */
@@ -35,7 +37,7 @@ static void each_vs(FILE *to, const char *name, struct daemon *d, double (*value
 {
 	for (unsigned i = 0; i < d->conf->vserver_count; i++)
 		if (!d->conf->vserver[i].gone)
-			fprintf(to, "%s{vs=\"%s\"} %g\n", name, d->conf->vserver[i].name, value(d, i));
+			prom_put(to, name, value(d, i), "vs", d->conf->vserver[i].name, NULL);
 }
 
 static double is_serving(struct daemon *d, unsigned vs)
@@ -45,6 +47,9 @@ static double is_serving(struct daemon *d, unsigned vs)
 
 static double vs_epoch(struct daemon *d, unsigned vs)
 {
+#ifdef HF_MUTANT_METRIC_EPOCH
+	return (double)d->worker[vs].starts - 1;
+#endif
 	return (double)d->node->vs[vs].epoch;
 }
 
@@ -152,31 +157,31 @@ static void put_phases(FILE *to, const char *name, struct daemon *d)
 {
 	for (unsigned i = 0; i < d->conf->vserver_count; i++)
 		for (unsigned p = 0; p < PHASE_COUNT && !d->conf->vserver[i].gone; p++)
-			fprintf(to, "%s{vs=\"%s\",phase=\"%s\"} %g\n", name,
-				d->conf->vserver[i].name, vs_phase_name(p),
-				(double)d->node->vs[i].phase_ns[p] / 1e9);
+			prom_put(to, name, (double)d->node->vs[i].phase_ns[p] / 1e9, "vs",
+				 d->conf->vserver[i].name, "phase", vs_phase_name(p), NULL);
 }
 
 static void put_state(FILE *to, const char *name, struct daemon *d)
 {
 	for (unsigned s = NODE_REBOOTING; s < NODE_STATE_COUNT; s++)
-		fprintf(to, "%s{state=\"%s\"} %d\n", name, node_state_name(s),
-			d->node->state == s);
+		prom_put(to, name, d->node->state == s, "state", node_state_name(s), NULL);
 }
 
 static void put_peers(FILE *to, const char *name, struct daemon *d)
 {
 	for (unsigned i = 0; i < d->node->peer_count; i++) {
 		const struct node_peer *p = &d->node->peer[i];
+		char id[16];
 
-		fprintf(to, "%s{node_id=\"%u\",verdict=\"%s\"} 1\n", name, p->id,
-			status_verdict_name(p->verdict));
+		snprintf(id, sizeof(id), "%u", p->id);
+		prom_put(to, name, 1, "node_id", id, "verdict", status_verdict_name(p->verdict),
+			 NULL);
 	}
 }
 
 static void put_majority(FILE *to, const char *name, struct daemon *d)
 {
-	fprintf(to, "%s %d\n", name, node_has_majority(d->node));
+	prom_put(to, name, node_has_majority(d->node), NULL);
 }
 
 static void put_drops(FILE *to, const char *name, struct daemon *d)
@@ -186,27 +191,32 @@ static void put_drops(FILE *to, const char *name, struct daemon *d)
 	for (unsigned way = 0; way < DROP_WAYS; way++)
 		for (unsigned why = 0; why < DROP_COUNT && drops_way(d, way); why++) {
 			const char *kind = drop_way_name(way, &number);
+			char path[32];
 
-			fprintf(to, "%s{path=\"%s%u\",reason=\"%s\"} %llu\n", name, kind, number,
-				drop_name(why), (unsigned long long)drops_count(d, way, why));
+			snprintf(path, sizeof(path), "%s%u", kind, number);
+			prom_put(to, name, (double)drops_count(d, way, why), "path", path, "reason",
+				 drop_name(why), NULL);
 		}
 }
 
 static void put_events_lost(FILE *to, const char *name, struct daemon *d)
 {
-	fprintf(to, "%s %llu\n", name, (unsigned long long)diary_lost(d));
+	prom_put(to, name, (double)diary_lost(d), NULL);
 }
 
 static void put_step(FILE *to, const char *name, struct daemon *d)
 {
-	fprintf(to, "%s %g\n", name, (double)d->step_ns_max / 1e9);
+	prom_put(to, name, (double)d->step_ns_max / 1e9, NULL);
 }
 
 static void put_packets(FILE *to, const char *name, struct daemon *d)
 {
-	for (unsigned i = 0; i < d->conf->node[d->self].path_count; i++)
-		fprintf(to, "%s{path=\"%u\"} %llu\n", name, i,
-			(unsigned long long)peers_net(d, i)->received);
+	char path[16];
+
+	for (unsigned i = 0; i < d->conf->node[d->self].path_count; i++) {
+		snprintf(path, sizeof(path), "%u", i);
+		prom_put(to, name, (double)peers_net(d, i)->received, "path", path, NULL);
+	}
 }
 
 /* Every number of the worker's statistics, nested names joined. */
@@ -223,15 +233,16 @@ static void put_tree(FILE *to, const char *name, const char *vs, const char *pre
 		if (json_is_object(v))
 			put_tree(to, name, vs, joined, v);
 		else if (json_is_number(v))
-			fprintf(to, "%s{vs=\"%s\",name=\"%s\"} %g\n", name, vs, joined,
-				json_number_value(v));
+			prom_put(to, name, json_number_value(v), "vs", vs, "name", joined, NULL);
 	}
 }
 
+/* Of those that run here: what one that is gone had counted last is nobody's number. */
 static void put_worker(FILE *to, const char *name, struct daemon *d)
 {
 	for (unsigned i = 0; i < d->conf->vserver_count; i++) {
-		json_t *o = d->worker[i].stats ? json_loads(d->worker[i].stats, 0, NULL) : NULL;
+		const struct worker *w = &d->worker[i];
+		json_t *o = w->stats && w->life != WORKER_NONE ? json_loads(w->stats, 0, NULL) : NULL;
 
 		if (o)
 			put_tree(to, name, d->conf->vserver[i].name, "", o);
@@ -239,7 +250,14 @@ static void put_worker(FILE *to, const char *name, struct daemon *d)
 	}
 }
 
+static void put_build(FILE *to, const char *name, struct daemon *d)
+{
+	(void)d;
+	prom_put(to, name, 1, "version", HF_VERSION, NULL);
+}
+
 static const struct metric METRICS[] = {
+	{"holdfast_build_info", "gauge", "1; the label is the version", put_build},
 	{"holdfast_node_state", "gauge", "1 for the state that this node is in", put_state},
 	{"holdfast_majority", "gauge",
 	 "1 when a majority of the coordination devices was read and written just now",
@@ -288,10 +306,15 @@ static struct MHD_Response *render(struct daemon *d)
 		fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, m->type);
 		m->put(f, m->name, d);
 	}
-	fclose(f);
+	if (fclose(f)) {
+		free(text);
+		return NULL;
+	}
 	r = MHD_create_response_from_buffer(len, text, MHD_RESPMEM_MUST_FREE);
 	if (r)
 		MHD_add_response_header(r, "Content-Type", "text/plain; version=0.0.4");
+	else
+		free(text);
 	return r;
 }
 

@@ -18,6 +18,10 @@ static int real_name(const char *path, char out[PATH_MAX])
 
 	if (n == 0 || path[0] != '/' || n >= PATH_MAX)
 		return -EINVAL;
+#ifdef HF_MUTANT_MOUNTS_AS_WRITTEN
+	memcpy(out, path, n + 1);
+	return 0;
+#endif
 	if (readlink(path, link, sizeof(link)) >= 0)
 		return realpath(path, out) ? 0 : -errno;
 	memcpy(above, path, n + 1);
@@ -74,11 +78,7 @@ static char *point_of(char *line, dev_t *dev)
 int mounts_find(const char *path, dev_t *dev)
 {
 	char *line = NULL, *at, name[PATH_MAX];
-#ifdef HF_MUTANT_MOUNTS_AS_WRITTEN
-	int rc = snprintf(name, sizeof(name), "%s", path) < 1 ? -EINVAL : 0, found = 0;
-#else
 	int rc = real_name(path, name), found = 0;
-#endif
 	size_t room = 0;
 	dev_t d;
 	FILE *f;
