@@ -170,6 +170,10 @@ static bool take_scope(struct daemon *d, uint32_t id, const json_t *request, str
 
 	if (ev->control.verb != CONTROL_INHIBIT)
 		return true;
+	if (!json_object_get(request, "on")) {
+		ctl_refuse(d->ctl, id, "usage", "on: true or false is wanted", "");
+		return false;
+	}
 	for (unsigned i = INHIBIT_SELF; i <= INHIBIT_VS; i++)
 		if (strcmp(scope, scopes[i]) == 0) {
 			ev->control.scope = (enum inhibit_scope)i;
@@ -196,6 +200,30 @@ static bool take_text(struct daemon *d, uint32_t id, const json_t *request, stru
 	return false;
 }
 
+/* `dry_run: 1` must not be done for real, nor `on: "yes"` clear a flag, nor `in_ms: 30.5` mean now. */
+static bool members_good(struct daemon *d, uint32_t id, const json_t *request)
+{
+	static const char *const yes_or_no[] = {"dry_run", "force", "on", "restart"};
+	const json_t *v = json_object_get(request, "in_ms");
+
+	if (v && !json_is_integer(v)) {
+		ctl_refuse(d->ctl, id, "usage", "in_ms: a whole number is wanted", "");
+		return false;
+	}
+#ifndef HF_MUTANT_DRY_RUN_ONE
+	for (size_t i = 0; i < sizeof(yes_or_no) / sizeof(yes_or_no[0]); i++) {
+		v = json_object_get(request, yes_or_no[i]);
+		if (v && !json_is_boolean(v)) {
+			ctl_refuse(d->ctl, id, "usage", yes_or_no[i], "true or false is wanted");
+			return false;
+		}
+	}
+#else
+	(void)yes_or_no;
+#endif
+	return true;
+}
+
 static void on_request(void *arg, uint32_t id, const char *verb, json_t *request)
 {
 	struct daemon *d = arg;
@@ -208,6 +236,8 @@ static void on_request(void *arg, uint32_t id, const char *verb, json_t *request
 		ctl_reply(d->ctl, id, status_json(d));
 		return;
 	}
+	if (!members_good(d, id, request))
+		return;
 	if (keys_request(d, id, verb, request) || config_request(d, id, verb, request))
 		return;
 	if (units_request(d, id, verb, request))
