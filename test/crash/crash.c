@@ -19,12 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "gone.h"
 #include "history.h"
 #include "store/record.h"
 
@@ -129,13 +131,16 @@ static void batch(struct history *h, uint64_t end)
 	counts->now = h->seed;
 	pid = fork();
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (; h->seed < end; h->seed = ++counts->now)
 			history_run(h);
 		fflush(stdout);
 		_exit(0);
 	}
+	gone_child = pid;
 	counts->status = -1;
 	waitpid(pid, &counts->status, 0);
+	gone_child = 0;
 }
 
 /* ---- what was reached
@@ -233,11 +238,10 @@ static bool setup(bool verbose)
 	struct rlimit files = {.rlim_cur = 24, .rlim_max = 24};
 	int null = open("/dev/null", O_WRONLY);
 
-	snprintf(work, sizeof(work), "%s/hf-crash-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	counts =
 	    mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (counts == MAP_FAILED || null < 0 || !mkdtemp(work))
+	if (counts == MAP_FAILED || null < 0 ||
+	    !gone_with(work, sizeof(work), "hf-crash"))
 		return false;
 	dup2(2, OUR_STDERR); /* ours; what the store says of injected errors is not news */
 	if (!verbose)

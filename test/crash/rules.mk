@@ -20,4 +20,5 @@ crash: $(CRASH) $(MAKING)
 	@a=$$($(CRASH) --quick --count 60 | grep digest) && b=$$($(CRASH) --quick --count 60 | grep digest) && \
 	 { [ "$$a" = "$$b" ] || { echo "the same seeds gave another run: $$a, $$b"; exit 1; }; }
 	@$(MAKING) --count 130
+	@test/crash/ended $(CRASH) --count 1000000 && test/crash/ended $(MAKING) --count 1000000
 	@$(CRASH) --seed $(firstword $(subst :, ,$(SEEDS))) --count $(lastword $(subst :, ,$(SEEDS))) --every $(EVERY)

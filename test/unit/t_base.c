@@ -1,8 +1,12 @@
 /* t_base.c - cursors, lists, CRC. */
 #include "check.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/crc32c.h"
@@ -157,6 +161,48 @@ static void t_slab_hands_out_and_takes_back(void)
 	slab_fini(&s);
 }
 
+/* ---- the harness itself -------------------------------------------------------------------------- */
+
+/* Makes a folder with something in it, tells, and waits for its end. */
+static _Noreturn void make_and_wait(int sig, int tell)
+{
+	char dir[] = "/tmp/hf-base-XXXXXX", below[64];
+
+	signal(sig, SIG_DFL); /* who runs us may have it ignored */
+	if (!mkdtemp(dir))
+		_exit(1);
+	snprintf(below, sizeof(below), "%s/x", dir);
+	if (symlink("nowhere", below) != 0 || write(tell, dir, sizeof(dir)) != sizeof(dir))
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static void t_folders_go_with_who_is_ended(void)
+{
+	static const int sigs[] = {SIGTERM, SIGINT, SIGHUP};
+	char dir[sizeof("/tmp/hf-base-XXXXXX")];
+	int ends[2], status;
+	struct stat st;
+
+	for (unsigned i = 0; i < 3; i++) {
+		pid_t pid;
+
+		CHECK_EQ(0, pipe(ends));
+		pid = fork();
+		if (pid == 0)
+			make_and_wait(sigs[i], ends[1]);
+		CHECK_EQ(sizeof(dir), read(ends[0], dir, sizeof(dir)));
+		close(ends[0]);
+		close(ends[1]);
+		CHECK_EQ(0, lstat(dir, &st));
+		CHECK_EQ(0, kill(pid, sigs[i]));
+		CHECK_EQ(pid, waitpid(pid, &status, 0));
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == sigs[i]);
+		CHECK(lstat(dir, &st) != 0);
+	}
+}
+
 int main(void)
 {
 	CASE(t_cursor_round_trip);
@@ -168,5 +214,6 @@ int main(void)
 	CASE(t_list_order_and_double_delete);
 	CASE(t_marks_count);
 	CASE(t_slab_hands_out_and_takes_back);
+	CASE(t_folders_go_with_who_is_ended);
 	return check_end();
 }

@@ -28,6 +28,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "../gone.h"
 #include "base/log.h"
 #include "base/trace.h"
 #include "store/store.h"
@@ -841,7 +842,7 @@ static unsigned show(void)
 int main(int argc, char **argv)
 {
 	uint64_t seed = 1, count = 1;
-	char work[40];
+	char work[56];
 	unsigned missing;
 
 	for (int i = 1; i < argc; i++) {
@@ -854,9 +855,7 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
-	snprintf(work, sizeof(work), "%s/hf-making-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	if (!mkdtemp(work))
+	if (!gone_with(work, sizeof(work), "hf-making"))
 		return 2;
 	snprintf(top, sizeof(top), "%s/s", work);
 	log_open("making", LOG_L_ERR);
