@@ -22,8 +22,11 @@ int tickle_open(struct tickle *t)
 	else
 		setsockopt(t->fd4, IPPROTO_IP, IP_HDRINCL, &one, sizeof(one));
 	t->fd6 = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
-	if (t->fd6 >= 0)
+	if (t->fd6 >= 0) {
 		setsockopt(t->fd6, IPPROTO_IPV6, IPV6_CHECKSUM, &offset, sizeof(offset));
+		/* Also for an address that is no longer here; with an IPv4 header of ours none is asked for. */
+		setsockopt(t->fd6, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof(one));
+	}
 	return t->fd4 < 0 && t->fd6 < 0 ? err : 0;
 }
 

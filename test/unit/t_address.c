@@ -144,6 +144,39 @@ static void t_tickle_resets_the_client(void)
 	close(ls);
 }
 
+/* Who had the address sends for it, too, when it has gone (cmd/holdfastd/stranded.c): both families. */
+static void t_tickle_without_the_address(void)
+{
+	static const struct {
+		const char *local, *remote;
+		uint16_t type;
+		size_t at; /* of the source in the frame */
+	} rows[] = {{"::ffff:198.51.100.77", "::ffff:127.0.0.1", 0x0800, 14 + 12},
+		    {"2001:db8::77", "::1", 0x86dd, 14 + 8}};
+	uint8_t frame[256], l[16], r[16];
+	struct tickle t;
+
+	if (!ready)
+		return;
+	CHECK_EQ(0, tickle_open(&t));
+	for (unsigned i = 0; i < 2; i++) {
+		size_t n = rows[i].type == 0x0800 ? 4 : 16;
+		int fd = socket(AF_PACKET, SOCK_RAW, htons(rows[i].type));
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+
+		CHECK(fd >= 0);
+		inet_pton(AF_INET6, rows[i].local, l);
+		inet_pton(AF_INET6, rows[i].remote, r);
+		CHECK_EQ(0, tickle_send(&t, l, 2049, r, 900));
+		do {
+			CHECK_EQ(1, poll(&p, 1, 20000));
+		} while (recv(fd, frame, sizeof(frame), 0) < 54 ||
+			 memcmp(frame + rows[i].at, l + 16 - n, n) != 0);
+		close(fd);
+	}
+	tickle_close(&t);
+}
+
 struct told {
 	unsigned accepted, waiting;
 	struct leftover first; /* of those that wait */
@@ -248,6 +281,7 @@ int main(void)
 	CASE(t_add_renew_expire_delete);
 	CASE(t_announce_is_seen_on_the_wire);
 	CASE(t_tickle_resets_the_client);
+	CASE(t_tickle_without_the_address);
 	CASE(t_leftovers);
 	CASE(t_loopback);
 	return check_end();
