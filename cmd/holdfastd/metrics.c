@@ -219,20 +219,33 @@ static void put_packets(FILE *to, const char *name, struct daemon *d)
 	}
 }
 
-/* Every number of the worker's statistics, nested names joined. */
+/* Every number of the worker's statistics, nested names joined; what is listed goes by its name, as
+ * the stores do. */
 static void put_tree(FILE *to, const char *name, const char *vs, const char *prefix,
 		     const json_t *o)
 {
-	const char *key;
-	char joined[128];
-	json_t *v;
+	const char *key, *own;
+	char joined[192];
+	json_t *v, *e;
+	size_t i;
 
 	json_object_foreach((json_t *)(uintptr_t)o, key, v)
 	{
-		snprintf(joined, sizeof(joined), "%s%s%s", prefix, *prefix ? "." : "", key);
+		int n = snprintf(joined, sizeof(joined), "%s%s%s", prefix, *prefix ? "." : "", key);
+
+		if (n >= (int)sizeof(joined))
+			continue;
 		if (json_is_object(v))
 			put_tree(to, name, vs, joined, v);
-		else if (json_is_number(v))
+		json_array_foreach(v, i, e)
+		{
+			own = json_string_value(json_object_get(e, "name"));
+			snprintf(joined + n, sizeof(joined) - (size_t)n, ".%s", own ? own : "");
+			if (own)
+				put_tree(to, name, vs, joined, e);
+			joined[n] = '\0';
+		}
+		if (json_is_number(v))
 			prom_put(to, name, json_number_value(v), "vs", vs, "name", joined, NULL);
 	}
 }

@@ -24,7 +24,7 @@ int tickle_open(struct tickle *t)
 	t->fd6 = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
 	if (t->fd6 >= 0) {
 		setsockopt(t->fd6, IPPROTO_IPV6, IPV6_CHECKSUM, &offset, sizeof(offset));
-		/* Also for an address that is no longer here; with an IPv4 header of ours none is asked for. */
+		/* Also for an address that has gone; of an IPv4 header of ours nobody asks. */
 		setsockopt(t->fd6, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof(one));
 	}
 	return t->fd4 < 0 && t->fd6 < 0 ? err : 0;
