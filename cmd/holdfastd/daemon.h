@@ -147,6 +147,8 @@ struct worker {
 	uint64_t damage_ns, damages;
 	char *stats; /* last STATS_REPLY, JSON text */
 	size_t stats_len;
+	uint64_t stats_asked_ns; /* not answered yet; 0: none */
+	bool stats_again;	 /* asked for since then */
 	uint64_t starts, crashes;
 	/* what READY said about the last owner's clients */
 	unsigned conn_count;

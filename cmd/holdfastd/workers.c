@@ -128,6 +128,9 @@ static void on_message(struct worker *w, const struct worker_msg *m)
 		memcpy(w->stats, m->text, m->text_len);
 		w->stats[m->text_len] = '\0';
 		w->stats_len = m->text_len;
+		w->stats_asked_ns = 0;
+		if (w->stats_again)
+			worker_ask_stats(w->d, w->vs);
 		break;
 	case WORKER_FAILED:
 	case WORKER_DAMAGE:
@@ -230,6 +233,7 @@ static void worker_ended(struct worker *w, const siginfo_t *si)
 	if (!w->dead && w->life != WORKER_LEFT)
 		w->crashes++;
 	w->now = NULL;
+	w->stats_asked_ns = 0;
 	w->life = WORKER_NONE;
 	finish_open(w, -EPIPE);
 	post_exit(w);
@@ -379,10 +383,19 @@ void workers_configure(struct daemon *d)
 	close(fd);
 }
 
+/* One question is in the air at a time, however often somebody asks us: a queue full of them has no
+ * room for DRAIN, and a worker that cannot be told to drain is ended. */
 void worker_ask_stats(struct daemon *d, unsigned vs)
 {
-	if (d->worker[vs].life == WORKER_RUNNING)
-		(void)send_type(&d->worker[vs], WORKER_STATS);
+	struct worker *w = &d->worker[vs];
+
+#ifndef HF_MUTANT_STATS_EACH_ASKED
+	w->stats_again = w->stats_asked_ns != 0;
+	if (w->stats_again)
+		return;
+#endif
+	if (w->life == WORKER_RUNNING && send_type(w, WORKER_STATS) == 0)
+		w->stats_asked_ns = loop_clock_ns();
 }
 
 /* No process of an earlier one that had this number. */
