@@ -135,13 +135,31 @@ void fd_trim(struct store *s)
 	}
 }
 
-/* The file's own time of access is nobody's; to keep it dirties the inode.  An adopted file may belong
+/* An object is a file of its own.  A link in its place may lead to any file of the machine, which a
+ * repair by root would then write to; a pipe or a folder holds no data: both are as good as none.
+ * The file's own time of access is nobody's; to keep it dirties the inode.  An adopted file may belong
  * to somebody else: then the kernel keeps it. */
-static int open_object(const struct store *s, const char *path, int flags)
+static int file_open(const struct store *s, const char *path, int flags)
 {
-	int fd = openat(s->objects_fd, path, flags | O_NOATIME, 0600);
+	struct stat st;
+	int fd, err;
 
-	return fd < 0 && errno == EPERM ? openat(s->objects_fd, path, flags, 0600) : fd;
+#ifndef HF_MUTANT_OBJECT_LINK_FOLLOWED
+	flags |= O_NOFOLLOW;
+#endif
+	flags |= O_RDWR | O_CLOEXEC;
+	fd = openat(s->objects_fd, path, flags | O_NOATIME, 0600);
+	if (fd < 0 && errno == EPERM)
+		fd = openat(s->objects_fd, path, flags, 0600);
+	err = errno;
+	if (fd >= 0 ? fstat(fd, &st) : fstatat(s->objects_fd, path, &st, AT_SYMLINK_NOFOLLOW))
+		st.st_mode = S_IFREG; /* what the open said is all there is to say */
+	if (S_ISREG(st.st_mode))
+		return fd < 0 ? -err : fd;
+	HF_MARK("store.object_no_file");
+	if (fd >= 0)
+		close(fd);
+	return -ENOENT;
 }
 
 int object_open(struct store *s, struct inode *ip, bool make)
@@ -154,9 +172,11 @@ int object_open(struct store *s, struct inode *ip, bool make)
 	object_known(ip);
 	if (ip->obj->fd < 0) {
 		object_path(ip->row.pub.ino, path, sizeof(path));
-		ip->obj->fd = open_object(s, path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0));
-		err = ip->obj->fd < 0 ? errno : 0;
-		if (err == ENOENT && ip->row.has_object)
+		ip->obj->fd = file_open(s, path, make ? O_CREAT : 0);
+		err = ip->obj->fd < 0 ? -ip->obj->fd : 0;
+		if (err)
+			ip->obj->fd = -1;
+		if (err == ENOENT && (ip->row.has_object || make))
 			store_damage(s, "an object file is missing");
 		if (err)
 			return err == ENOENT ? -EIO : store_io_error(s, "open of an object", err);
@@ -580,11 +600,22 @@ void object_effect(struct store *s, const struct effect *e)
 
 /* ---- recovery ------------------------------------------------------------------------------------ */
 
+/* In a repair: what is no file makes room for the object; the passes find it by its name and keep it. */
+static int set_aside(struct store *s, const char *path)
+{
+	char other[64];
+
+	HF_MARK("store.object_set_aside");
+	snprintf(other, sizeof(other), "%s.none", path);
+	return renameat2(s->objects_fd, path, s->objects_fd, other, RENAME_NOREPLACE) ? -errno : 0;
+}
+
 /* Only a record that made the object makes it again: another one's that is not there was lost. */
 static int replay_fd(struct store *s, struct replay_fds *fds, uint64_t ino, bool make, int *fd)
 {
 	unsigned at = (unsigned)(ino % REPLAY_FDS);
 	char path[48];
+	int err;
 
 	if (fds->ino[at] == ino) {
 		*fd = fds->fd[at];
@@ -594,9 +625,11 @@ static int replay_fd(struct store *s, struct replay_fds *fds, uint64_t ino, bool
 	make = true;
 #endif
 	object_path(ino, path, sizeof(path));
-	*fd = openat(s->objects_fd, path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
+	*fd = file_open(s, path, make ? O_CREAT : 0);
+	if (*fd == -ENOENT && make && s->on_log && (err = set_aside(s, path)) == 0)
+		*fd = file_open(s, path, O_CREAT);
 	if (*fd < 0)
-		return -errno;
+		return *fd;
 	if (fds->ino[at])
 		close(fds->fd[at]);
 	fds->ino[at] = ino;
@@ -629,7 +662,9 @@ int object_unlink(struct store *s, uint64_t ino)
 	char path[48];
 
 	object_path(ino, path, sizeof(path));
-	return unlinkat(s->objects_fd, path, 0) && errno != ENOENT ? -errno : 0;
+	if (unlinkat(s->objects_fd, path, 0) == 0 || errno == ENOENT || errno == EISDIR)
+		return 0; /* a folder is none of ours: the check finds it */
+	return -errno;
 }
 
 int object_sync(struct store *s, uint64_t ino)
@@ -638,9 +673,9 @@ int object_sync(struct store *s, uint64_t ino)
 	int fd, err;
 
 	object_path(ino, path, sizeof(path));
-	fd = openat(s->objects_fd, path, O_RDWR | O_CLOEXEC);
+	fd = file_open(s, path, 0);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	err = fdatasync(fd) ? -errno : 0;
 	close(fd);
 	return err;

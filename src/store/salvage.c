@@ -79,7 +79,7 @@ static int look_at_pages(struct check *k, int dir_fd, bool *gone)
 	struct stat st;
 
 	*gone = true;
-	if (fstatat(dir_fd, "index/data.mdb", &st, 0)) {
+	if (fstatat(dir_fd, "index/data.mdb", &st, AT_SYMLINK_NOFOLLOW)) {
 		if (errno != ENOENT && errno != ENOTDIR)
 			return -errno;
 		found(k, FOUND_INDEX_GONE, "index/data.mdb: does not exist");
@@ -108,6 +108,28 @@ static int look_at_pages(struct check *k, int dir_fd, bool *gone)
 	return err;
 }
 
+/* One that is missing, or no file, is what the open fails with. */
+static void look_at_halves(struct check *k, int dir_fd)
+{
+	static const char *const names[2] = {"log/0", "log/1"};
+	struct label l;
+	struct stat st;
+	char err[512];
+	int fd;
+
+	if (label_read(&l, dir_fd, k->a->dir, &fd, err, sizeof(err)))
+		return;
+	close(fd);
+#ifdef HF_MUTANT_LOOK_PAST_LOG
+	return;
+#endif
+	for (unsigned i = 0; i < 2; i++)
+		if (fstatat(dir_fd, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode) && (uint64_t)st.st_size < l.half_bytes)
+			found(k, FOUND_LOG_GONE, "%s: %llu bytes, should be %llu", names[i],
+			      ULL(st.st_size), ULL(l.half_bytes));
+}
+
 int salvage_look(struct check *k, int dir_fd)
 {
 	bool gone;
@@ -116,6 +138,8 @@ int salvage_look(struct check *k, int dir_fd)
 
 	if (fd < 0)
 		return 0; /* the open that follows says it better */
+	if (fstatat(fd, "LABEL", &st, 0) == 0 && S_ISREG(st.st_mode))
+		look_at_halves(k, fd);
 	err = fstatat(fd, "LABEL", &st, 0) ? 0 : look_at_pages(k, fd, &gone);
 	if (dir_fd < 0)
 		close(fd);
@@ -269,13 +293,15 @@ static int renew_index(struct job *j)
 
 /* ---- what stands at the fixed places --------------------------------------------------------- */
 
-/* 1: there is what belongs there; 0: nothing, any more (what stood there is kept); or -errno. */
+/* 1: there is what belongs there; 0: nothing, any more (what stood there is kept); or -errno.  A file is
+ * no link: what a repair by root writes would go to whatever it leads to. */
 static int place(struct job *j, const char *name, mode_t type)
 {
 	struct stat st;
 	char as[32];
 
-	if (fstatat(j->dir_fd, name, &st, 0) == 0 && (st.st_mode & S_IFMT) == type)
+	if (fstatat(j->dir_fd, name, &st, type == S_IFREG ? AT_SYMLINK_NOFOLLOW : 0) == 0 &&
+	    (st.st_mode & S_IFMT) == type)
 		return 1;
 	if (fstatat(j->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW))
 		return errno == ENOENT ? 0 : -errno;
@@ -342,7 +368,7 @@ static int folders_placed(struct job *j)
 
 static int half_refill(struct job *j, const char *name, uint64_t from)
 {
-	int fd = openat(j->dir_fd, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600), err = 0;
+	int fd = openat(j->dir_fd, name, O_CREAT | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600), err = 0;
 	uint8_t *zero = mem_zalloc(1, ZERO_STEP);
 
 	if (fd < 0)

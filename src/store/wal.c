@@ -88,15 +88,15 @@ static int half_open(struct store *s, const char *name, int flags)
 	struct stat st;
 
 	/* Looked at first: to open a pipe would wait for its other end. */
-	if (fstatat(s->dir_fd, name, &st, 0) == 0 && !S_ISREG(st.st_mode))
+	if (fstatat(s->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
 		return -EUCLEAN;
 #ifdef HF_MUTANT_LOG_NOT_SYNC
 	flags &= ~O_DSYNC;
 #endif
-	fd = openat(s->dir_fd, name, flags | direct | O_CLOEXEC);
+	fd = openat(s->dir_fd, name, flags | direct | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 && errno == EINVAL) {
 		direct = 0;
-		fd = openat(s->dir_fd, name, flags | O_CLOEXEC);
+		fd = openat(s->dir_fd, name, flags | O_NOFOLLOW | O_CLOEXEC);
 	}
 	if (fd < 0)
 		return -errno;

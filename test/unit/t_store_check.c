@@ -649,11 +649,84 @@ static void t_places_taken(void)
 	fs_drop(&f);
 }
 
+static void log_name(unsigned half, char *out, size_t size);
+
+/* What stands outside of the store is no business of its repair. */
+static void untouched(const char *victim)
+{
+	char buf[32] = "";
+	int fd = open(victim, O_RDONLY);
+
+	CHECK(fd >= 0 && read(fd, buf, sizeof(buf)) == 6 && memcmp(buf, "victim", 6) == 0);
+	close(fd);
+}
+
+static void put_instead(unsigned kind, const char *path, const char *victim)
+{
+	CHECK_EQ(0, unlink(path));
+	switch (kind) {
+	case 0:
+		CHECK_EQ(0, symlink(victim, path));
+		break;
+	case 1:
+		CHECK_EQ(0, symlink("nowhere", path));
+		break;
+	case 2:
+		CHECK_EQ(0, mkdir(path, 0700));
+		break;
+	default:
+		CHECK_EQ(0, mkfifo(path, 0600));
+	}
+}
+
+/* What is no file stands where an object or a log half should: nothing is written through it, it is kept,
+ * and what the log has for an object made in it comes back. */
+static void t_no_file(void)
+{
+	char path[128], victim[160];
+	uint64_t ino;
+
+	for (unsigned kind = 0; kind < 4; kind++) {
+		make();
+		snprintf(victim, sizeof(victim), "%s.victim", f.dir);
+		file_put(victim, "victim", 6);
+		CHECK_EQ(0, fs_open(&f));
+		CHECK_EQ(0, fs_make(&f, ROOT, "new", STORE_REG, &ino));
+		CHECK_EQ(0, fs_write(&f, ino, 0, "in the log", 10, true));
+		CHECK_EQ(0, fs_write(&f, file_b, 0, "again", 5, true));
+		store_free(f.s);
+		f.s = NULL;
+		object(ino, path, sizeof(path));
+		put_instead(kind, path, victim);
+		object(file_b, path, sizeof(path));
+		put_instead(kind, path, victim);
+		CHECK_EQ(1, run(false));
+		CHECK(says("object-name"));
+		untouched(victim);
+		CHECK_EQ(1, run(true));
+		CHECK(says("object-name") && says("object-missing"));
+		CHECK_EQ(0, res.left);
+		untouched(victim);
+		CHECK_EQ(0, run(false));
+		CHECK_EQ(0, fs_open(&f));
+		reads(ROOT, "new", "in the log");
+		CHECK_EQ(0, store_inode(f.s, file_b)->size);
+		fs_close(&f);
+		log_name(0, path, sizeof(path));
+		put_instead(kind, path, victim);
+		CHECK(run(false) != 0);
+		CHECK_EQ(1, run(true));
+		CHECK(says("log-gone"));
+		untouched(victim);
+		CHECK_EQ(0, run(false));
+		CHECK_EQ(0, unlink(victim));
+		fs_drop(&f);
+	}
+}
+
 /* ---- who repairs ----------------------------------------------------------------------------- */
 
 #define SOMEBODY 54321U
-
-static void log_name(unsigned half, char *out, size_t size);
 
 static int give(const char *path, const struct stat *st, int type, struct FTW *at)
 {
@@ -774,6 +847,8 @@ static void t_log_gone(void)
 	make();
 	log_name(0, path, sizeof(path));
 	CHECK_EQ(0, truncate(path, 8192));
+	CHECK_EQ(1, run(false)); /* looking finds what a repair would */
+	CHECK(says("log-gone"));
 	log_name(1, path, sizeof(path));
 	CHECK_EQ(0, unlink(path));
 	CHECK(run(false) != 0);
@@ -1201,6 +1276,7 @@ int main(void)
 	CASE(t_objects);
 	CASE(t_objects_hostile);
 	CASE(t_places_taken);
+	CASE(t_no_file);
 	CASE(t_whose);
 	CASE(t_log_rot);
 	CASE(t_log_gone);

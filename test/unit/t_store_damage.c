@@ -102,10 +102,36 @@ static void t_object_lost(void)
 	fs_drop(&f);
 }
 
+/* A link in an object's place is as good as none: neither followed nor written through. */
+static void t_object_linked(void)
+{
+	char path[128], victim[160], buf[8] = "";
+	uint64_t ino;
+	int fd;
+
+	fs_new(&f);
+	fs_make(&f, ROOT, "a", STORE_REG, &ino);
+	fs_write(&f, ino, 0, "data", 4, true);
+	fs_close(&f);
+	snprintf(path, sizeof(path), "%s/objects/00/00/%016llx", f.dir, (unsigned long long)ino);
+	snprintf(victim, sizeof(victim), "%s.victim", f.dir);
+	CHECK_EQ(0, rename(path, victim));
+	CHECK_EQ(0, symlink(victim, path));
+	CHECK_EQ(0, fs_open(&f));
+	CHECK_EQ(-EIO, fs_write(&f, ino, 0, "over", 4, false));
+	CHECK(strstr(f.damage, "missing") != NULL);
+	fd = open(victim, O_RDONLY);
+	CHECK(read(fd, buf, sizeof(buf)) == 4 && memcmp(buf, "data", 4) == 0);
+	close(fd);
+	CHECK_EQ(0, unlink(victim));
+	fs_drop(&f);
+}
+
 int main(void)
 {
 	CASE(t_index_bus);
 	CASE(t_log_error);
 	CASE(t_object_lost);
+	CASE(t_object_linked);
 	return check_end();
 }
