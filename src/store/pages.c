@@ -97,7 +97,7 @@ static void head_take(struct pages *p, unsigned which, const uint8_t *b)
 	p->free_root = n64(b + 80);
 	p->depth = n16(b + 94);
 	p->root = n64(b + 128);
-	p->last = n64(b + 136);
+	p->last = p->said_last = n64(b + 136);
 	p->txn = n64(b + 144);
 }
 
@@ -339,18 +339,41 @@ static void walk(struct tree *t, uint64_t page, unsigned depth, const struct bou
 	free(b);
 }
 
-/* A transaction's freed pages: how many, which. */
+/* A transaction's freed pages: how many, which, the greatest first.  LMDB writes over them without
+ * another look, so one that is wrong costs a page that is used. */
 static bool on_free(void *arg, const uint8_t *key, size_t key_len, const uint8_t *val, size_t len)
 {
 	struct pages *p = arg;
-	uint64_t count = len >= 8 ? n64(val) : 0;
+	uint64_t count = len >= 8 ? n64(val) : 0, before = UINT64_MAX;
+	bool bad = len < 8 || count >= len / 8;
 
 	(void)key;
 	(void)key_len;
-	for (uint64_t i = 1; i <= count && i < len / 8; i++)
-		if (n64(val + 8 * i) <= p->last)
-			bit_set(p->spare, n64(val + 8 * i));
+	for (uint64_t i = 1; i <= count && i < len / 8; i++) {
+		uint64_t page = n64(val + 8 * i);
+
+		bad |= page < 2 || page > p->said_last || page >= before;
+		if (page <= p->last) {
+			bad |= bit(p->spare, page);
+			bit_set(p->spare, page);
+		}
+		before = page;
+	}
+#ifndef HF_MUTANT_PAGES_FREE_TRUSTED
+	if (bad)
+		damaged(p, p->free_root, true, "its list of free pages makes no sense");
+#endif
 	return true;
+}
+
+static void free_but_used(struct pages *p)
+{
+#ifdef HF_MUTANT_PAGES_FREE_TRUSTED
+	return;
+#endif
+	for (uint64_t i = 2; i <= p->last; i++)
+		if (bit(p->seen, i) && bit(p->spare, i))
+			damaged(p, i, true, "it is listed as free and is used");
 }
 
 int pages_walk(struct pages *p)
@@ -374,6 +397,8 @@ int pages_walk(struct pages *p)
 	t = (struct tree){.p = p, .row = p->row, .arg = p->arg, .bytes = true};
 	if (p->root != NO_PAGE && p->depth)
 		walk(&t, p->root, p->depth, &none);
+	if (!t.stopped)
+		free_but_used(p);
 	return t.stopped ? -ECANCELED : 0;
 }
 

@@ -21,6 +21,7 @@ struct pages {
 	uint32_t page_bytes;
 	uint64_t file_pages;		/* whole ones in the file */
 	uint64_t last;			/* number of the last page in use; inside the file */
+	uint64_t said_last;		/* ... as the head has it: the file's end may not be written yet */
 	uint64_t head;			/* the page that holds the younger head */
 	bool too_many;			/* the head counts pages that cannot be */
 	bool headless;			/* the other head is none: LMDB would not open this */

@@ -983,6 +983,44 @@ static void t_page_head(void)
 	}
 }
 
+/* LMDB takes what the list of free pages says on trust: the root of the tree, listed as free, is written over
+ * by the next commits. */
+static void t_page_free(void)
+{
+	uint8_t head[2][4096], page[4096], *list, num[8];
+	unsigned young;
+	uint64_t root;
+	int fd;
+
+	for (unsigned kind = 0; kind < 3; kind++) {
+		make_many();
+		fd = index_file();
+		for (unsigned i = 0; i < 2; i++)
+			CHECK_EQ(4096, pread(fd, head[i], 4096, i * 4096));
+		young = memcmp(head[0] + 144, head[1] + 144, 1) < 0; /* counts of a test are small */
+		memcpy(&root, head[young] + 80, 8);
+		CHECK_EQ(4096, pread(fd, page, 4096, (off_t)root * 4096));
+		/* Its first node: the list of one transaction, how many first. */
+		list = page + (page[16] | page[17] << 8);
+		list += 8 + (list[6] | list[7] << 8);
+		CHECK(list[0] > 0);
+		memcpy(num, head[young] + 128, 8);
+		if (kind == 1)
+			memset(num, 0xff, 8);
+		memcpy(list + (kind == 2 ? 0 : 8), kind == 2 ? "\xff\xff\0\0\0\0\0" : (char *)num, 8);
+		CHECK_EQ(4096, pwrite(fd, page, 4096, (off_t)root * 4096));
+		close(fd);
+		CHECK_EQ(1, run(false));
+		CHECK(says("index-page"));
+		CHECK_EQ(1, run(true));
+		CHECK_EQ(0, res.left);
+		CHECK_EQ(0, run(false));
+		CHECK_EQ(0, fs_open(&f));
+		CHECK_EQ(MANY, count_many());
+		fs_drop(&f);
+	}
+}
+
 /* covers: VS-151 VS-153 - a leaf of each table that the tree rests on. */
 static void t_page_leaf(void)
 {
@@ -1281,6 +1319,7 @@ int main(void)
 	CASE(t_log_rot);
 	CASE(t_log_gone);
 	CASE(t_page_head);
+	CASE(t_page_free);
 	CASE(t_page_leaf);
 	CASE(t_page_branch);
 	CASE(t_page_count);
