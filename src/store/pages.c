@@ -199,7 +199,44 @@ static const char *node_bad(const struct pages *p, const uint8_t *b, unsigned i,
 		end += n16(b + at + 4) & DATA_ELSEWHERE ? 8 : data_len(b + at);
 	if (key > PAGES_KEY_MAX || (leaf && key == 0) || end > p->page_bytes)
 		return "a node does not fit";
+	if (leaf && n16(b + at + 4) & ~DATA_ELSEWHERE)
+		return "a node is of no kind that is used";
 	return NULL;
+}
+
+static size_t node_end(const uint8_t *b, size_t at, bool leaf)
+{
+	size_t end = at + NODE + n16(b + at + 6);
+
+	if (leaf)
+		end += n16(b + at + 4) & DATA_ELSEWHERE ? 8 : data_len(b + at);
+	return (end + 1) & ~(size_t)1;
+}
+
+/* Nodes lie side by side up to the end of the page, none over another and nothing between them: LMDB
+ * reckons with that when it moves them.  If each ends where another begins, or at the end, and their
+ * lengths make up the whole, it is so. */
+static const char *nodes_bad(const struct pages *p, const uint8_t *b, bool leaf)
+{
+	uint8_t start[SIZE_MAX_PAGE / 16] = {0};
+	size_t sum = 0, at, end;
+
+#ifdef HF_MUTANT_PAGES_GAPS
+	return NULL;
+#endif
+	for (unsigned i = 0; i < keys_of(b); i++) {
+		at = n16(b + HEAD + 2 * i);
+		if (at % 2 || bit(start, at / 2))
+			return "a node lies over another";
+		bit_set(start, at / 2);
+		sum += node_end(b, at, leaf) - at;
+	}
+	for (unsigned i = 0; i < keys_of(b); i++) {
+		end = node_end(b, n16(b + HEAD + 2 * i), leaf);
+		if (end != p->page_bytes && (end > p->page_bytes || !bit(start, end / 2)))
+			return "a node has another length";
+	}
+	return sum == p->page_bytes - n16(b + 14) ? NULL : "its nodes do not fill it";
 }
 
 static bool in_bounds(const struct bounds *w, const uint8_t *key, size_t len)
@@ -238,6 +275,8 @@ static const char *page_bad(const struct pages *p, const uint8_t *b, uint64_t pa
 		return "its bounds make no sense";
 	for (unsigned i = 0; i < keys_of(b) && !why; i++)
 		why = node_bad(p, b, i, leaf);
+	if (!why)
+		why = nodes_bad(p, b, leaf);
 	return why ? why : keys_bad(b, w, leaf, bytes);
 }
 
