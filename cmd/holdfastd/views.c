@@ -269,6 +269,7 @@ static int vs_of(const struct daemon *d, unsigned unit)
 static void order(struct daemon *d, uint32_t id, unsigned unit, bool claim, const json_t *request)
 {
 	struct event ev = {.type = EV_CONTROL};
+	char object[CONF_NAME_MAX + 8];
 	int vs = vs_of(d, unit);
 	uint16_t owner = d->node->unit[unit].owner;
 
@@ -288,9 +289,10 @@ static void order(struct daemon *d, uint32_t id, unsigned unit, bool claim, cons
 		ev.control.verb = CONTROL_TAKEOVER;
 		ev.control.node = owner;
 	}
+	snprintf(object, sizeof(object), "unit %s", d->conf->unit[unit].name);
 	if (!ev.control.dry_run)
-		diary_say(d, LOG_L_NOTICE, d->conf->unit[unit].name, REASON_OPERATOR, "an operator: unit %s",
-			  claim ? "claim" : "release");
+		diary_say(d, LOG_L_NOTICE, object, REASON_OPERATOR, "command: unit %s%s",
+			  claim ? "claim" : "release", ev.control.force ? " --force" : "");
 	brain_post(d, &ev);
 }
 
