@@ -182,6 +182,10 @@ void addresses_open(struct daemon *d)
 	if (rc)
 		log_notice("tickle: no raw sockets (%s): after a move clients find out by their own "
 			   "timers", strerror(-rc));
+	rc = leftover_ready();
+	if (rc)
+		log_notice("sock_diag: the kernel does not tell who is connected (%s): a client whom no "
+			   "worker has written down finds out by its own timers", strerror(-rc));
 	for (unsigned i = 0; i < d->conf->vserver_count; i++)
 		addresses_add(d, i);
 }

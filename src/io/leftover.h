@@ -24,5 +24,7 @@ typedef void leftover_fn(void *arg, const struct leftover *f);
 
 /* Tells `each` of every TCP connection with this local address, whatever its port.  0 or -errno. */
 int leftover_list(const struct sockaddr_storage *local, leftover_fn *each, void *arg);
+/* The first question may make the kernel load a module: it is asked when there is time.  0 or -errno. */
+int leftover_ready(void);
 
 #endif

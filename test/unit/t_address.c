@@ -208,6 +208,7 @@ static void told_mine(const struct sockaddr_storage *mine, const int *c, unsigne
 		t = (struct told){0};
 		CHECK_EQ(0, leftover_list(mine, on_told, &t));
 	}
+	CHECK_EQ(0, leftover_ready());
 	CHECK_EQ(accepted, t.accepted);
 	CHECK_EQ(1, t.waiting);
 	CHECK(memcmp(t.first.local, local, 16) == 0);
